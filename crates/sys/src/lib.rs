@@ -1,1 +1,8 @@
-//! TODO doc
+//! Every syscall, ioctl and netlink message that Isopod makes and that the standard library has no
+//! safe function for; all `unsafe` of the workspace lives here, behind functions that take and
+//! return file descriptors.
+//!
+//! This crate never knows what a container is: it has mechanisms, no policy.
+#![allow(unsafe_code)]
+
+pub mod fs;
