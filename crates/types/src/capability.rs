@@ -205,10 +205,10 @@ pub enum Error {
     Unknown(String),
     /// A good name in a flag, but bad for this flag.
     #[error("invalid CapAdd: {0}")]
-    Add(#[source] Flag),
+    Add(Flag),
     /// As [`Error::Add`].
     #[error("invalid CapDrop: {0}")]
-    Drop(#[source] Flag),
+    Drop(Flag),
 }
 
 /// What is wrong with one name in a flag.

@@ -1,0 +1,1 @@
+//! Docker's default seccomp profile and profile files, resolved to an OCI `LinuxSeccomp`.
