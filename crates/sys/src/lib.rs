@@ -6,3 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod fs;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod pty;

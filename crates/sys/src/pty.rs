@@ -1,0 +1,55 @@
+//! Pseudo terminals.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+
+/// Opens a new pseudo terminal of the devpts instance that `ptmx` (an open directory of a devpts
+/// mount) shows; returns its master, unlocked.
+///
+/// # Errors
+/// `ENOENT` when the directory is no devpts, `ENOSPC` when out of terminals.
+pub fn open_in(devpts: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::openat(devpts, "ptmx", flags, Mode::empty())?;
+    rustix::pty::unlockpt(&master)?;
+    Ok(master)
+}
+
+/// The slave end of a master, wherever the devpts is mounted (`TIOCGPTPEER`, 4.13).
+///
+/// # Errors
+/// `EIO` when the devpts instance has gone.
+pub fn peer(master: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    Ok(rustix::pty::ioctl_tiocgptpeer(master, flags)?)
+}
+
+/// Sets the window size; rows and columns in characters.
+///
+/// # Errors
+/// `ENOTTY` when it is no terminal.
+pub fn resize(terminal: impl AsFd, rows: u16, cols: u16) -> io::Result<()> {
+    let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+    Ok(rustix::termios::tcsetwinsize(terminal, size)?)
+}
+
+/// Rows and columns of a terminal.
+///
+/// # Errors
+/// `ENOTTY` when it is no terminal.
+pub fn size(terminal: impl AsFd) -> io::Result<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(terminal)?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// Makes a terminal the controlling one of the caller, which must be a session leader.
+///
+/// # Errors
+/// `EPERM` when it belongs to another session.
+pub fn make_controlling(slave: impl AsFd) -> io::Result<()> {
+    Ok(rustix::process::ioctl_tiocsctty(slave)?)
+}
