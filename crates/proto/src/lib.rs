@@ -1,2 +1,9 @@
-//! TODO doc
+//! The messages between the engine and its monitors, and later between host and guest.
+//!
+//! Only shapes and their bytes: nothing here opens a socket, reads a file or knows what a
+//! container is made of.
+
+pub mod control;
+pub mod frame;
+pub mod launch;
 pub mod seccomp;

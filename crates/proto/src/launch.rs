@@ -1,0 +1,152 @@
+//! What the launcher is told: fork a monitor for a container, or clean up after one that died.
+//!
+//! A launcher connection carries [`Order`] frames one way only. A launched monitor answers on
+//! the control connection that came with its order.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::Spec;
+use serde::{Deserialize, Serialize};
+
+/// One order for the launcher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Fork a monitor.
+    ///
+    /// The frame carries these descriptors in this order: the monitor's end of a control
+    /// connection (a stream socket); the detached root mount if [`Launch::root`] is
+    /// [`RootSource::Descriptor`]; the network namespace if [`Launch::netns`]; then
+    /// [`Launch::held`] more that the monitor only keeps open as long as the container lives
+    /// (sockets that reserve published ports).
+    Launch(Box<Launch>),
+    /// A monitor died without its exit record: kill what is left of the container and remove
+    /// its cgroups. The frame carries one descriptor, a stream socket, on which one
+    /// [`Reaped`] comes back.
+    Reap(Reap),
+}
+
+/// The name of the JSON field that tells old and new daemons and monitors apart.
+pub const VERSION: u32 = 1;
+
+/// Everything a monitor needs to know of its container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Launch {
+    /// [`VERSION`] of the engine.
+    pub version: u32,
+    /// The container's full id.
+    pub id: String,
+    /// The monitor's directory in the exec root: it exists, and is empty. The monitor makes
+    /// `sock`, `pid` and, at the end, `exit.json` in it.
+    pub dir: PathBuf,
+    /// What to run.
+    pub spec: Spec,
+    /// Use the default seccomp profile for the capabilities in `spec` (which then has none).
+    pub default_seccomp: bool,
+    /// Where the root file system comes from.
+    pub root: RootSource,
+    /// A network namespace comes along; otherwise `spec` says what to do.
+    pub netns: bool,
+    /// How many further descriptors to hold.
+    pub held: usize,
+    /// The terminal's first size, if the process gets a terminal.
+    pub terminal: Option<WindowSize>,
+    /// What its standard input is.
+    pub stdin: Stdin,
+    /// Where its output is kept.
+    pub log: Log,
+    /// Run our init as PID 1.
+    pub init: bool,
+    /// Which settings the user asked for by name.
+    pub asked: Asked,
+    /// Use systemd's cgroup driver; `spec.linux.cgroups_path` is then `slice:prefix:name`.
+    pub systemd_cgroup: bool,
+}
+
+/// Where a root file system comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootSource {
+    /// A detached mount whose descriptor comes along.
+    Descriptor,
+    /// A directory of the host.
+    Directory(PathBuf),
+}
+
+/// A terminal's size in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub cols: u16,
+}
+
+/// What a container's standard input is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdin {
+    /// /dev/null.
+    Null,
+    /// Open; whoever attaches may write.
+    Open,
+    /// Open until the first client that attached to it has gone or closed its side.
+    Once,
+}
+
+/// Where output is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Log {
+    /// Nowhere.
+    None,
+    /// Docker's JSON lines.
+    JsonFile(LogFile),
+    /// Isopod's compact records (`proto::log`).
+    Local(LogFile),
+}
+
+/// A log that is a file, and its rotated predecessors `PATH.1`, `PATH.2`, ….
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    /// The file that is written now.
+    pub path: PathBuf,
+    /// Rotate when it has reached so many bytes; `None`: never.
+    pub max_size: Option<u64>,
+    /// How many files there are at most, the current one included.
+    pub max_file: u32,
+    /// Compress rotated files with gzip (`PATH.1.gz`).
+    pub compress: bool,
+    /// Attributes that every record carries (`--log-opt labels=… env=… tag=…`).
+    pub attributes: std::collections::BTreeMap<String, String>,
+}
+
+/// Settings that the user asked for by name: when the host forbids one of these, the start
+/// fails; when it forbids another, the start goes on with a warning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Resource limits, as `RLIMIT_NOFILE`.
+    pub rlimits: Vec<String>,
+    /// `oom_score_adj`.
+    pub oom_score_adj: bool,
+    /// Capabilities, as `CAP_SYS_RESOURCE`.
+    pub capabilities: Vec<String>,
+}
+
+/// What is left of a container whose monitor died.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reap {
+    /// The container's full id.
+    pub id: String,
+    /// Its cgroup, as `spec.linux.cgroups_path` had it.
+    pub cgroups_path: String,
+    /// systemd's cgroup driver was in use.
+    pub systemd_cgroup: bool,
+}
+
+/// The outcome of [`Order::Reap`]: what could not be done, in words. Empty: all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaped {
+    /// One line a failure.
+    pub failures: Vec<String>,
+}
