@@ -13,6 +13,7 @@ pub mod container;
 pub mod digest;
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod health;
 pub mod id;
 pub mod mount;
