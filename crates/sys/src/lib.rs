@@ -10,3 +10,5 @@ pub mod mount;
 pub mod namespace;
 pub mod process;
 pub mod pty;
+pub mod bpf;
+pub mod seccomp;
