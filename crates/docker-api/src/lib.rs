@@ -1,1 +1,68 @@
-//! TODO doc
+//! The Docker Engine API as data, and a client for it.
+//!
+//! Each module holds the JSON of one noun of the API, requests and answers; what is persisted as
+//! well (container configurations, mounts, limits) lives in `types` and is used from here. The
+//! fields carry the API's own names and the specification documents them; comments here say only
+//! what the specification does not: `null` against `[]` against absent, and what older clients
+//! still look for.
+//!
+//! [`client`] speaks HTTP/1.1 over a unix socket, TCP or TLS. Nothing here knows how a container
+//! is run, or how anything is shown to a person.
+
+#[macro_use]
+mod json;
+
+pub mod archive;
+pub mod container;
+pub mod disk;
+pub mod event;
+pub mod exec;
+pub mod image;
+pub mod network;
+pub mod progress;
+pub mod stats;
+pub mod system;
+pub mod volume;
+
+use serde::{Deserialize, Serialize};
+
+/// The newest version of the API that these types know.
+pub const API_VERSION: &str = "1.51";
+
+/// The oldest version that clients may ask for.
+pub const MIN_API_VERSION: &str = "1.24";
+
+/// The body of every answer with a status of 400 or more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorResponse {
+    /// One sentence for the user.
+    pub message: String,
+}
+
+api_json! {
+/// The id of what was made (`/commit`, `/containers/{id}/exec`).
+pub struct IdResponse {
+    pub id: String,
+}
+
+/// Answers that only warn.
+pub struct WarningsResponse {
+    #[serde(serialize_with = "types::empty_null")]
+    pub warnings: Vec<String>,
+}
+}
+
+/// What `GET` and `HEAD /_ping` say in headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ping {
+    /// `Api-Version`: the newest version the daemon speaks.
+    pub api_version: String,
+    /// `Ostype`: `linux`.
+    pub os_type: String,
+    /// `Docker-Experimental`.
+    pub experimental: bool,
+    /// `Builder-Version`: `1` or `2` (BuildKit); empty when the daemon builds nothing.
+    pub builder_version: String,
+    /// `Swarm`: `inactive` for a daemon outside a swarm.
+    pub swarm: String,
+}
