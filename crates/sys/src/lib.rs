@@ -5,9 +5,13 @@
 //! This crate never knows what a container is: it has mechanisms, no policy.
 #![allow(unsafe_code)]
 
+pub mod entry;
 pub mod fs;
+pub mod hold;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
+pub mod netns;
 pub mod process;
 pub mod pty;
 pub mod bpf;

@@ -1,0 +1,358 @@
+//! Single names in an open directory: the `*at` calls on one component, for code that writes or
+//! reads whole trees and holds the directories open itself.
+//!
+//! Nothing here ever follows a symlink at the name. A name must be one component; a `/` in it is
+//! refused with `EINVAL`, so that a name out of a tar can be passed as it is.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, Stat, Timespec};
+use rustix::fs::{Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use crate::fs::{Node, proc_fd_path};
+
+/// Checks that a name is one component.
+fn one(name: &OsStr) -> io::Result<&OsStr> {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes == b".." || bytes.contains(&b'/') {
+        return Err(Errno::INVAL.into());
+    }
+    Ok(name)
+}
+
+/// Opens a name; `O_NOFOLLOW|O_CLOEXEC` are added.
+///
+/// # Errors
+/// Those of `openat(2)`; `ELOOP` for a symlink unless `O_PATH` was asked for.
+pub fn open(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, one(name)?, flags, Mode::empty())?)
+}
+
+/// Opens a directory that can be listed.
+///
+/// # Errors
+/// Those of `openat(2)`; `ENOTDIR` for anything else, symlinks included.
+pub fn open_dir(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    open(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// Opens the directory itself anew, with an offset of its own.
+///
+/// # Errors
+/// Those of `openat(2)`.
+pub fn reopen_dir(dir: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, ".", flags, Mode::empty())?)
+}
+
+/// Creates a regular file that must not exist, open for reading and writing.
+///
+/// # Errors
+/// `EEXIST` when the name is taken, even by a dangling symlink; else those of `openat(2)`.
+pub fn create(dir: impl AsFd, name: &OsStr, mode: RawMode) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, one(name)?, flags, Mode::from_raw_mode(mode))?)
+}
+
+/// Creates one directory; the umask applies.
+///
+/// # Errors
+/// Those of `mkdirat(2)`.
+pub fn mkdir(dir: impl AsFd, name: &OsStr, mode: RawMode) -> io::Result<()> {
+    Ok(rustix::fs::mkdirat(dir, one(name)?, Mode::from_raw_mode(mode))?)
+}
+
+/// Makes a symlink; its text is not looked at.
+///
+/// # Errors
+/// Those of `symlinkat(2)`.
+pub fn symlink(target: &OsStr, dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::symlinkat(target, dir, one(name)?)?)
+}
+
+/// Makes a hard link to a name (not to what a symlink there points to).
+///
+/// # Errors
+/// Those of `linkat(2)`.
+pub fn link(old_dir: impl AsFd, old: &OsStr, new_dir: impl AsFd, new: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::linkat(old_dir, one(old)?, new_dir, one(new)?, AtFlags::empty())?)
+}
+
+/// Makes a device node, fifo or socket; the umask applies.
+///
+/// # Errors
+/// Those of `mknodat(2)`; `EPERM` in a user namespace.
+pub fn mknod(dir: impl AsFd, name: &OsStr, node: Node, mode: RawMode) -> io::Result<()> {
+    let (kind, dev) = match node {
+        Node::Char(dev) => (FileType::CharacterDevice, dev),
+        Node::Block(dev) => (FileType::BlockDevice, dev),
+        Node::Fifo => (FileType::Fifo, 0),
+        Node::Socket => (FileType::Socket, 0),
+    };
+    Ok(rustix::fs::mknodat(dir, one(name)?, kind, Mode::from_raw_mode(mode), dev)?)
+}
+
+/// `lstat` of a name; `.` is the directory itself.
+///
+/// # Errors
+/// Those of `fstatat(2)`.
+pub fn stat(dir: impl AsFd, name: &OsStr) -> io::Result<Stat> {
+    Ok(rustix::fs::statat(dir, one(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// `fstat`.
+///
+/// # Errors
+/// Those of `fstat(2)`.
+pub fn stat_fd(fd: impl AsFd) -> io::Result<Stat> {
+    Ok(rustix::fs::fstat(fd)?)
+}
+
+/// The type bits of a mode.
+pub fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The text of a symlink.
+///
+/// # Errors
+/// Those of `readlinkat(2)`; `EINVAL` when it is no symlink.
+pub fn read_link(dir: impl AsFd, name: &OsStr) -> io::Result<OsString> {
+    let text = rustix::fs::readlinkat(dir, one(name)?, Vec::new())?;
+    Ok(OsString::from_vec(text.into_bytes()))
+}
+
+/// Removes anything but a directory.
+///
+/// # Errors
+/// Those of `unlinkat(2)`.
+pub fn unlink(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::unlinkat(dir, one(name)?, AtFlags::empty())?)
+}
+
+/// Removes an empty directory.
+///
+/// # Errors
+/// Those of `unlinkat(2)`.
+pub fn rmdir(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::unlinkat(dir, one(name)?, AtFlags::REMOVEDIR)?)
+}
+
+/// Renames, replacing what is at `new` (`replace`) or failing with `EEXIST`.
+///
+/// # Errors
+/// Those of `renameat2(2)`.
+pub fn rename(
+    old_dir: impl AsFd,
+    old: &OsStr,
+    new_dir: impl AsFd,
+    new: &OsStr,
+    replace: bool,
+) -> io::Result<()> {
+    let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    Ok(rustix::fs::renameat_with(old_dir, one(old)?, new_dir, one(new)?, flags)?)
+}
+
+/// Changes the owner of a name; clears the set-id bits, so change the mode afterwards.
+///
+/// # Errors
+/// Those of `fchownat(2)`.
+pub fn chown(dir: impl AsFd, name: &OsStr, uid: u32, gid: u32) -> io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    Ok(rustix::fs::chownat(dir, one(name)?, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Changes the owner of an open file (not `O_PATH`).
+///
+/// # Errors
+/// Those of `fchown(2)`.
+pub fn chown_fd(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
+    Ok(rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
+}
+
+/// Changes the permission bits of a name. `fchmodat(2)` follows symlinks (no
+/// `AT_SYMLINK_NOFOLLOW` before `fchmodat2` of 6.6), so the caller must know that it is none and
+/// that nobody else can write to the directory.
+///
+/// # Errors
+/// Those of `fchmodat(2)`.
+pub fn chmod(dir: impl AsFd, name: &OsStr, mode: RawMode) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(mode & 0o7777);
+    Ok(rustix::fs::chmodat(dir, one(name)?, mode, AtFlags::empty())?)
+}
+
+/// Changes the permission bits of an open file (not `O_PATH`).
+///
+/// # Errors
+/// Those of `fchmod(2)`.
+pub fn chmod_fd(fd: impl AsFd, mode: RawMode) -> io::Result<()> {
+    Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode & 0o7777))?)
+}
+
+/// A moment as the kernel takes it: seconds and nanoseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub struct FileTime {
+    /// Seconds since the epoch, negative before it.
+    pub seconds: i64,
+    /// Nanoseconds, 0 to 999 999 999.
+    pub nanoseconds: u32,
+}
+
+fn timestamps(accessed: FileTime, modified: FileTime) -> Timestamps {
+    let spec =
+        |time: FileTime| Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) };
+    Timestamps { last_access: spec(accessed), last_modification: spec(modified) }
+}
+
+/// Sets both times of a name.
+///
+/// # Errors
+/// Those of `utimensat(2)`.
+pub fn set_times(
+    dir: impl AsFd,
+    name: &OsStr,
+    accessed: FileTime,
+    modified: FileTime,
+) -> io::Result<()> {
+    let times = timestamps(accessed, modified);
+    Ok(rustix::fs::utimensat(dir, one(name)?, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Sets both times of an open file.
+///
+/// # Errors
+/// Those of `futimens(3)`.
+pub fn set_times_fd(fd: impl AsFd, accessed: FileTime, modified: FileTime) -> io::Result<()> {
+    Ok(rustix::fs::futimens(fd, &timestamps(accessed, modified))?)
+}
+
+/// Where the xattr calls find a name: they know no `dirfd` before `setxattrat` of 6.13.
+fn path_of(dir: impl AsFd, name: &OsStr) -> io::Result<PathBuf> {
+    Ok(proc_fd_path(dir).join(one(name)?))
+}
+
+/// Sets an extended attribute of a name.
+///
+/// # Errors
+/// Those of `lsetxattr(2)`: `EOPNOTSUPP`, `EPERM`, `ENOSPC`, `ERANGE`, …
+pub fn set_xattr(dir: impl AsFd, name: &OsStr, key: &OsStr, value: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::lsetxattr(path_of(dir, name)?, key, value, XattrFlags::empty())?)
+}
+
+/// Sets an extended attribute of an open file.
+///
+/// # Errors
+/// As [`set_xattr`].
+pub fn set_xattr_fd(fd: impl AsFd, key: &OsStr, value: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::fsetxattr(fd, key, value, XattrFlags::empty())?)
+}
+
+/// One extended attribute of a name, or `None` when it has none of this key or the file system
+/// knows no such attributes.
+///
+/// # Errors
+/// Those of `lgetxattr(2)`.
+pub fn xattr(dir: impl AsFd, name: &OsStr, key: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    let path = path_of(dir, name)?;
+    let mut value = vec![0u8; 256];
+    loop {
+        match rustix::fs::lgetxattr(&path, key, &mut value[..]) {
+            Ok(len) => {
+                value.truncate(len);
+                return Ok(Some(value));
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            Err(Errno::RANGE) if value.len() < 1 << 16 => value.resize(1 << 16, 0),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// The keys of all extended attributes of a name; none on file systems without them.
+///
+/// # Errors
+/// Those of `llistxattr(2)`.
+pub fn xattr_keys(dir: impl AsFd, name: &OsStr) -> io::Result<Vec<OsString>> {
+    let path = path_of(dir, name)?;
+    let mut keys = [0u8; 1024];
+    let mut big;
+    let found = match rustix::fs::llistxattr(&path, &mut keys[..]) {
+        Ok(len) => &keys[..len],
+        Err(Errno::OPNOTSUPP) => &[],
+        Err(Errno::RANGE) => {
+            // The kernel's own limit, XATTR_LIST_MAX.
+            big = vec![0u8; 1 << 16];
+            let len = rustix::fs::llistxattr(&path, &mut big[..])?;
+            &big[..len]
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let keys = found.split(|byte| *byte == 0).filter(|key| !key.is_empty());
+    Ok(keys.map(|key| OsStr::from_bytes(key).to_owned()).collect())
+}
+
+/// Sets the length of a file; what is beyond its old end reads as zeros and takes no space.
+///
+/// # Errors
+/// Those of `ftruncate(2)`.
+pub fn truncate(fd: impl AsFd, len: u64) -> io::Result<()> {
+    Ok(rustix::fs::ftruncate(fd, len)?)
+}
+
+/// Flushes the whole file system that `fd` lies on.
+///
+/// # Errors
+/// Those of `syncfs(2)`; since 5.8 also a write-back failure since the fd was opened.
+pub fn syncfs(fd: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(fd)?)
+}
+
+/// Flushes one file or directory.
+///
+/// # Errors
+/// Those of `fsync(2)`.
+pub fn fsync(fd: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::fsync(fd)?)
+}
+
+/// Starts writing a file's dirty pages to disk without waiting for them.
+///
+/// # Errors
+/// Those of `sync_file_range(2)`.
+pub fn start_writeback(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: no memory is passed; the fd is borrowed for the length of the call.
+    let ret = unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Copies between two files inside the kernel, at most `len` bytes from both current offsets;
+/// shares the blocks where the file system can.
+///
+/// # Errors
+/// Those of `copy_file_range(2)`; `EXDEV`, `EINVAL`, `EOPNOTSUPP` mean: copy by hand.
+pub fn copy_range(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
+    Ok(rustix::fs::copy_file_range(from, None, to, None, len)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn a_name_is_one_component() {
+        let dir = std::fs::File::open("/").expect("root");
+        for name in ["", "..", "a/b", "/etc"] {
+            let error = stat(&dir, OsStr::new(name)).expect_err(name);
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{name:?}");
+        }
+        assert!(stat(&dir, OsStr::new(".")).is_ok());
+    }
+}
