@@ -1,3 +1,31 @@
-//! TODO doc
+//! Makes a container out of an OCI runtime specification: namespaces, cgroups, root file system,
+//! limits, privileges, and one process.
+//!
+//! ```text
+//!  caller                         child (clone3: all namespaces, cgroup v2)
+//!  ------                         -----
+//!  plan the specification
+//!  open bind mounts, devices
+//!  clone3 ----------------------> join cgroup v1, namespaces given by path
+//!  write id maps  <-------------> (user namespace only)
+//!                                 attach root, mounts, devices, console; pivot; mask
+//!  run hooks      <-------------> (prestart, createRuntime)
+//!                                 limits, user, labels; find the program
+//!  Created        <-------------- ready
+//!  start() ---------------------> seccomp, capabilities, execve
+//!  Running        <-------------- end of file (close-on-exec), or what went wrong
+//! ```
+//!
+//! It never knows images, networks, volumes or the Engine API, keeps no state of its own (but for
+//! the `oci` command line, which has the state directory that runc has), and never waits for the
+//! process that it has made: the caller is its parent.
+
 pub mod cgroup;
+mod create;
+mod error;
+mod exec;
 pub mod seccomp;
+
+pub use create::{Asked, CreateOptions, Created, Root, Running, Stdio, create};
+pub use error::{Error, Result, Step};
+pub use exec::{Exec, ExecOptions, exec};

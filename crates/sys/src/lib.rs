@@ -16,3 +16,4 @@ pub mod process;
 pub mod pty;
 pub mod bpf;
 pub mod seccomp;
+pub mod errno;
