@@ -15,6 +15,7 @@ pub mod error;
 pub mod event;
 pub mod filter;
 pub mod health;
+pub mod host;
 pub mod id;
 pub mod mount;
 pub mod name;
