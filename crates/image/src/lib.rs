@@ -1,1 +1,45 @@
-//! TODO doc
+//! Images, their layers, and what containers write on top of them.
+//!
+//! The crate owns three directories of the data root:
+//!
+//! ```text
+//! content/               an OCI image layout: oci-layout, index.json, blobs/sha256/<hex>
+//!   images.json          which images there are, what they are called; replaced atomically
+//! layers/<diff-id hex>/  one unpacked layer
+//!   diff/                its files, with overlayfs' own whiteouts
+//!   split                the bytes of its tar that are not file content (zstd)
+//!   kept/                file content that a later entry of the same tar replaced (rare)
+//!   meta.json            sizes, digests
+//! layers/tmp-*           being unpacked or being removed; swept when the store is opened
+//! layers/empty/          an empty directory, for overlays that would have one layer only
+//! containers/<id>/       snapshot.json (image and layers), upper/, work/; the engine keeps its
+//!                        own files of the container beside them
+//! ```
+//!
+//! **Layers are keyed by their diff id**, not by the chain id of everything below them: what is
+//! unpacked depends on the tar alone, so a layer that two images have on different bases is there
+//! once, and an archive can be unpacked while it streams, before its manifest has been seen.
+//!
+//! **Names live in `content/images.json`**, not in the engine's database: an image becomes visible
+//! by one rename after its layers are on disk, and no transaction has to span two stores. The
+//! file has some hundred bytes an image and changes seldom.
+//!
+//! **What survives a crash.** Everything an image needs is flushed (`syncfs`) before the layers
+//! get their names and before `images.json` names the image. What nobody refers to is removed
+//! when the store is opened.
+//!
+//! The crate never knows what a container does with its files, what a registry is, or whether a
+//! container runs: the engine passes that in. It blocks; call it from a thread that may.
+
+pub mod archive;
+mod config;
+mod error;
+mod model;
+mod store;
+
+pub use config::{History, ImageConfig, RootFs, host_architecture};
+pub use error::{Error, Result};
+pub use model::*;
+pub use store::{
+    CommitOptions, ImportOptions, LoadOptions, MountOptions, Options, RemoveOptions, Store,
+};
