@@ -13,6 +13,7 @@
 mod json;
 
 pub mod archive;
+pub mod client;
 pub mod container;
 pub mod disk;
 pub mod event;
