@@ -17,3 +17,4 @@ pub mod pty;
 pub mod bpf;
 pub mod seccomp;
 pub mod errno;
+pub mod socket;

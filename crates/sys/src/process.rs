@@ -7,17 +7,21 @@
 mod caps;
 mod exec;
 mod fork;
+mod maps;
 mod sched;
 mod signal;
 
 pub use caps::{
     Caps, ambient_clear, ambient_raise, bounding_drop, bounding_has, get_caps, last_cap, set_caps,
 };
-pub use exec::{close_range_cloexec, execve, set_umask};
+pub use exec::{
+    close_range_cloexec, duplicate_above, execve, place_fds, reexec_read_only, set_umask,
+};
 pub use fork::{
     CloneOptions, Exit, Forked, clone3, exit_now, getpid, getppid, kill, pidfd_open, pidfd_signal,
     reap_any, setsid, wait_pid, wait_pidfd, wait_pidfd_nohang,
 };
+pub use maps::{IdMap, user_namespace, write_maps};
 pub use sched::{
     IoPriority, Sched, get_rlimit, set_affinity, set_ioprio, set_personality, set_rlimit, set_sched,
 };

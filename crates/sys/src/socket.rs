@@ -1,0 +1,118 @@
+//! Message sockets between relatives: whole messages, with file descriptors.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+
+/// Descriptors in one message: what is needed is 1 (a console); a few more do not hurt.
+const MAX_FDS: usize = 4;
+
+/// A connected pair of `SOCK_SEQPACKET` sockets, close-on-exec: each message arrives whole, and the
+/// end of the other side is an empty one.
+///
+/// # Errors
+/// `EMFILE`.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// A listening `SOCK_SEQPACKET` socket at a path, which must not exist and may have 107 bytes.
+///
+/// # Errors
+/// `EADDRINUSE`, `ENAMETOOLONG`, …
+pub fn listen(path: impl AsRef<std::path::Path>) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
+    rustix::net::listen(&socket, 8)?;
+    Ok(socket)
+}
+
+/// Takes the next connection of a listening socket.
+///
+/// # Errors
+/// Those of `accept4(2)`.
+pub fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
+    let listener = listener.as_fd();
+    Ok(rustix::io::retry_on_intr(|| rustix::net::accept_with(listener, SocketFlags::CLOEXEC))?)
+}
+
+/// Connects to a `SOCK_SEQPACKET` socket at a path.
+///
+/// # Errors
+/// `ENOENT`, `ECONNREFUSED` when nobody listens any more, …
+pub fn connect(path: impl AsRef<std::path::Path>) -> io::Result<OwnedFd> {
+    connect_as(path, SocketType::SEQPACKET)
+}
+
+/// Connects to a `SOCK_STREAM` socket at a path.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_stream(path: impl AsRef<std::path::Path>) -> io::Result<OwnedFd> {
+    connect_as(path, SocketType::STREAM)
+}
+
+fn connect_as(path: impl AsRef<std::path::Path>, kind: SocketType) -> io::Result<OwnedFd> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
+    Ok(socket)
+}
+
+/// Sends one message, with copies of up to 4 descriptors; never raises SIGPIPE.
+///
+/// # Errors
+/// `EPIPE` when the other side has gone, `EMSGSIZE`.
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let socket = socket.as_fd();
+    let iov = [IoSlice::new(bytes)];
+    rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(socket, &iov, &mut control, SendFlags::NOSIGNAL)
+    })?;
+    Ok(())
+}
+
+/// Receives one message; returns its length (0: the other side has gone) and its descriptors.
+/// What does not fit into `buf` is lost.
+///
+/// # Errors
+/// Those of `recvmsg(2)`; `ECONNRESET` when the other side went with messages unread.
+pub fn recv(socket: impl AsFd, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let socket = socket.as_fd();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let mut iov = [IoSliceMut::new(buf)];
+        match rustix::net::recvmsg(socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(list) = message {
+            fds.extend(list);
+        }
+    }
+    Ok((got.bytes, fds))
+}
