@@ -9,8 +9,12 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-/// Descriptors in one message: what is needed is 1 (a console); a few more do not hurt.
+/// Descriptors that are taken from one message of [`recv`]: what is needed is 1 (a console); a
+/// few more do not hurt.
 const MAX_FDS: usize = 4;
+
+/// Descriptors in one `sendmsg(2)`; the kernel's limit (`SCM_MAX_FD`) is 253 and more is `EINVAL`.
+const MAX_FDS_SENT: usize = 250;
 
 /// A connected pair of `SOCK_SEQPACKET` sockets, close-on-exec: each message arrives whole, and the
 /// end of the other side is an empty one.
@@ -74,22 +78,41 @@ fn connect_as(path: impl AsRef<std::path::Path>, kind: SocketType) -> io::Result
     Ok(socket)
 }
 
-/// Sends one message, with copies of up to 4 descriptors; never raises SIGPIPE.
+/// Sends bytes with copies of descriptors; never raises SIGPIPE. Returns how many bytes went: a
+/// packet socket takes all, a stream socket perhaps fewer (the descriptors are gone with the
+/// first byte). More than 250 descriptors need a blocking stream socket: each further batch rides
+/// on a byte of its own.
 ///
 /// # Errors
-/// `EPIPE` when the other side has gone, `EMSGSIZE`.
-pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+/// `EPIPE` when the other side has gone, `EMSGSIZE`, `EAGAIN`, `ETOOMANYREFS`; `EINVAL` when there
+/// are more batches of descriptors than bytes.
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let socket = socket.as_fd();
+    if fds.is_empty() {
+        return send_batch(socket, bytes, fds);
+    }
+    let batches = fds.len().div_ceil(MAX_FDS_SENT);
+    if bytes.len() < batches {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut sent = 0;
+    for (number, batch) in fds.chunks(MAX_FDS_SENT).enumerate() {
+        let bytes = if number + 1 < batches { &bytes[number..=number] } else { &bytes[number..] };
+        sent += send_batch(socket, bytes, batch)?;
+    }
+    Ok(sent)
+}
+
+fn send_batch(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS_SENT))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let socket = socket.as_fd();
     let iov = [IoSlice::new(bytes)];
-    rustix::io::retry_on_intr(|| {
+    Ok(rustix::io::retry_on_intr(|| {
         rustix::net::sendmsg(socket, &iov, &mut control, SendFlags::NOSIGNAL)
-    })?;
-    Ok(())
+    })?)
 }
 
 /// Receives one message; returns its length (0: the other side has gone) and its descriptors.
