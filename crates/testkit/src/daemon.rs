@@ -1,0 +1,352 @@
+//! Daemons that a test owns: ours and the rival's, each with directories and a network namespace
+//! of its own, killed and started again at will, and looked over for leftovers at the end.
+
+use crate::engine::{Engine, Kind, isopod_binary};
+use crate::netns::Netns;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running daemon and everything that belongs to it.
+#[derive(Debug)]
+pub struct Daemon {
+    kind: Kind,
+    program: PathBuf,
+    arguments: Vec<String>,
+    folder: PathBuf,
+    netns: Option<Netns>,
+    child: Option<Child>,
+}
+
+/// How a daemon is to be started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whose.
+    pub kind: Kind,
+    /// The program; by default the one on the path, or the one cargo built.
+    pub program: Option<PathBuf>,
+    /// More arguments.
+    pub arguments: Vec<String>,
+    /// Share the host's network instead of having an own one.
+    pub host_network: bool,
+}
+
+impl Daemon {
+    /// `isopod daemon` with directories and a network of its own.
+    #[must_use]
+    pub fn isopod() -> Self {
+        Self::isopod_with(&[])
+    }
+
+    /// The same with more arguments.
+    #[must_use]
+    pub fn isopod_with(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        Self::start(Options { kind: Kind::Isopod, program: None, arguments, host_network: false })
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Debian's dockerd with directories, a containerd and a network of its own.
+    #[must_use]
+    pub fn dockerd() -> Self {
+        let options = Options {
+            kind: Kind::Dockerd,
+            program: None,
+            arguments: Vec::new(),
+            host_network: false,
+        };
+        Self::start(options).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts a daemon and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// The daemon ended or did not answer within 60 s; the message has the end of its log.
+    pub fn start(options: Options) -> Result<Self, String> {
+        let program = options.program.unwrap_or_else(|| match options.kind {
+            Kind::Dockerd => PathBuf::from("dockerd"),
+            Kind::Isopod => isopod_binary(),
+        });
+        let folder = tempfile::Builder::new()
+            .prefix("isopod-t")
+            .tempdir_in("/tmp")
+            .map_err(|error| format!("a directory in /tmp: {error}"))?
+            .keep();
+        let netns = (!options.host_network).then(Netns::create);
+        let mut daemon = Self {
+            kind: options.kind,
+            program,
+            arguments: options.arguments,
+            folder,
+            netns,
+            child: None,
+        };
+        daemon.launch()?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon again over what the last one left.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.launch().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn launch(&mut self) -> Result<(), String> {
+        let log = self.folder.join("daemon.log");
+        let open = || {
+            File::options()
+                .append(true)
+                .create(true)
+                .open(&log)
+                .map_err(|error| format!("{}: {error}", log.display()))
+        };
+        let mut command = match &self.netns {
+            Some(netns) => {
+                let mut command = Command::new("nsenter");
+                command
+                    .arg(format!("--net={}", netns.path().display()))
+                    .arg("--")
+                    .arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        if self.kind == Kind::Isopod {
+            command.arg("daemon");
+        } else {
+            command.arg("-p").arg(self.folder.join("pid"));
+        }
+        command
+            .arg("--data-root")
+            .arg(self.folder.join("data"))
+            .arg("--exec-root")
+            .arg(self.folder.join("run"))
+            .arg("-H")
+            .arg(format!("unix://{}", self.socket().display()))
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(open()?)
+            .stderr(open()?);
+        let child =
+            command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
+        self.child = Some(child);
+        let began = Instant::now();
+        let client = self.engine().client();
+        while !client.answers() {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if ended.is_some() || began.elapsed() > Duration::from_secs(60) {
+                let how =
+                    ended.map_or(String::from("does not answer"), |status| status.to_string());
+                return Err(format!("{}: {how}\n{}", self.program.display(), self.log_end()));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("sock")
+    }
+
+    /// The directory everything of this daemon is in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The running engine.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        Engine {
+            kind: self.kind,
+            socket: self.socket(),
+            netns: self.netns.as_ref().map(Netns::path),
+            data_root: self.folder.join("data"),
+            exec_root: self.folder.join("run"),
+        }
+    }
+
+    /// The daemon's process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.as_ref().map_or(0, |child| child.id() as i32)
+    }
+
+    /// Its network namespace.
+    #[must_use]
+    pub fn netns(&self) -> Option<&Netns> {
+        self.netns.as_ref()
+    }
+
+    /// The last lines of the daemon's log.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        let text = std::fs::read(self.folder.join("daemon.log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    /// Kills the daemon, and only it, with SIGKILL; its containers are none of its business.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Removes every container, stops the daemon, and looks for leftovers.
+    ///
+    /// # Errors
+    ///
+    /// Everything that was left behind, one a line.
+    pub fn stop(mut self) -> Result<(), String> {
+        let left = self.tear_down();
+        if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
+    }
+
+    fn tear_down(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        let engine = self.engine();
+        if self.child.is_some() && engine.client().answers() {
+            left.extend(remove_all(&engine));
+        }
+        if let Some(mut child) = self.child.take() {
+            left.extend(terminate(&mut child, Duration::from_secs(30)));
+        }
+        left.extend(self.leftovers());
+        if self.kind == Kind::Dockerd {
+            // Its containerd and shims are its own affair; what it leaves is not our finding.
+            left.clear();
+        }
+        self.clean();
+        left
+    }
+
+    /// What is left of a stopped daemon: processes in its namespace, links, mounts below its folder.
+    fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        let began = Instant::now();
+        // A monitor may still be on its way out.
+        while began.elapsed() < Duration::from_secs(5) && !self.strangers().is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        for pid in self.strangers() {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            left.push(format!(
+                "process {pid}: {}",
+                String::from_utf8_lossy(&words).replace('\0', " ")
+            ));
+        }
+        if let Some(netns) = &self.netns {
+            let veths = netns.links().into_iter().filter(|link| link.starts_with("veth"));
+            left.extend(veths.map(|link| format!("link {link}")));
+        }
+        left.extend(self.mounts().iter().map(|mount| format!("mount {}", mount.display())));
+        for place in ["data/containers", "run/monitors"] {
+            let entries =
+                std::fs::read_dir(self.folder.join(place)).into_iter().flatten().flatten();
+            left.extend(entries.map(|entry| format!("directory {}", entry.path().display())));
+        }
+        left
+    }
+
+    fn strangers(&self) -> Vec<i32> {
+        let Some(netns) = &self.netns else { return Vec::new() };
+        let own = std::process::id() as i32;
+        netns.processes().into_iter().filter(|pid| *pid != own).collect()
+    }
+
+    fn mounts(&self) -> Vec<PathBuf> {
+        let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        text.lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .map(PathBuf::from)
+            .filter(|path| path.starts_with(&self.folder))
+            .collect()
+    }
+
+    /// Makes the machine clean whatever happened.
+    fn clean(&mut self) {
+        for pid in self.strangers() {
+            kill(pid, Signal::KILL);
+        }
+        if self.kind == Kind::Dockerd {
+            let mark = self.folder.display().to_string();
+            for pid in processes_naming(&mark) {
+                kill(pid, Signal::KILL);
+            }
+        }
+        for mount in self.mounts().iter().rev() {
+            let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
+        }
+        if std::env::var_os("ISOPOD_TEST_KEEP").is_none() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+        self.netns = None;
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.folder.exists() {
+            let left = self.tear_down();
+            if !left.is_empty() && !std::thread::panicking() {
+                panic!("left behind by {}:\n{}", self.program.display(), left.join("\n"));
+            }
+        }
+    }
+}
+
+/// Removes every container of an engine by force.
+#[must_use]
+pub fn remove_all(engine: &Engine) -> Vec<String> {
+    let answer = engine.get("/containers/json?all=1");
+    let containers = answer.json().as_array().cloned().unwrap_or_default();
+    let mut failed = Vec::new();
+    for container in containers {
+        let id = container["Id"].as_str().unwrap_or_default();
+        let answer = engine.delete(&format!("/containers/{id}?force=1&v=1"));
+        if answer.status != 204 {
+            failed.push(format!("container {id}: {} {}", answer.status, answer.text()));
+        }
+    }
+    failed
+}
+
+fn terminate(child: &mut Child, patience: Duration) -> Vec<String> {
+    kill(child.id() as i32, Signal::TERM);
+    let began = Instant::now();
+    while began.elapsed() < patience {
+        if child.try_wait().ok().flatten().is_some() {
+            return Vec::new();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    vec![format!("the daemon ignored SIGTERM for {patience:?}")]
+}
+
+fn kill(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Processes with `mark` in their command line.
+fn processes_naming(mark: &str) -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&words).contains(mark)
+        })
+        .collect()
+}
