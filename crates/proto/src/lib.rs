@@ -6,4 +6,5 @@
 pub mod control;
 pub mod frame;
 pub mod launch;
+pub mod log;
 pub mod seccomp;
