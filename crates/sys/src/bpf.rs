@@ -65,6 +65,7 @@ struct Query {
     attach_flags: u32,
     prog_ids: u64,
     prog_cnt: u32,
+    padding: u32,
 }
 
 #[repr(C)]
@@ -81,9 +82,8 @@ struct ById {
 fn call<T>(command: libc::c_ulong, attr: &mut T) -> io::Result<RawFd> {
     // SAFETY: `attr` is a C struct that starts as the kernel's `union bpf_attr` does for this
     // command, its size is given, and the functions below only put live buffers into it.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>())
-    };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as RawFd) }
 }
 

@@ -62,7 +62,12 @@ pub fn install(program: &[Instruction], flags: u32) -> io::Result<()> {
 pub fn action_available(action: u32) -> bool {
     // SAFETY: the kernel reads one u32 through the pointer.
     let answer = unsafe {
-        libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0 as libc::c_ulong, &raw const action)
+        libc::syscall(
+            libc::SYS_seccomp,
+            SECCOMP_GET_ACTION_AVAIL,
+            0 as libc::c_ulong,
+            &raw const action,
+        )
     };
     answer == 0
 }

@@ -158,76 +158,116 @@ impl Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum Missing {
     /// No memory controller.
-    #[error("Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.")]
+    #[error(
+        "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded."
+    )]
     MemoryLimit,
     /// No swap accounting.
-    #[error("Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.")]
+    #[error(
+        "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
+    )]
     SwapLimit,
     /// No soft limit.
-    #[error("Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded.")]
+    #[error(
+        "Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded."
+    )]
     MemoryReservation,
     /// No per-cgroup swappiness.
-    #[error("Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.")]
+    #[error(
+        "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded."
+    )]
     Swappiness,
     /// The OOM killer cannot be turned off.
     #[error("Your kernel does not support OomKillDisable. OomKillDisable discarded.")]
     OomKillDisable,
     /// No kernel memory limit (v1 up to 5.15 only).
-    #[error("Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded.")]
+    #[error(
+        "Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded."
+    )]
     KernelMemory,
     /// No TCP buffer limit.
-    #[error("Your kernel does not support kernel memory TCP limit capabilities or the cgroup is not mounted. Limitation discarded.")]
+    #[error(
+        "Your kernel does not support kernel memory TCP limit capabilities or the cgroup is not mounted. Limitation discarded."
+    )]
     KernelMemoryTcp,
     /// No pids controller.
-    #[error("Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.")]
+    #[error(
+        "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded."
+    )]
     PidsLimit,
     /// No shares.
-    #[error("Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.")]
+    #[error(
+        "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded."
+    )]
     CpuShares,
     /// No bandwidth control.
-    #[error("Your kernel does not support CPU CFS scheduler or the cgroup is not mounted. Limitation discarded.")]
+    #[error(
+        "Your kernel does not support CPU CFS scheduler or the cgroup is not mounted. Limitation discarded."
+    )]
     CpuCfs,
     /// No bandwidth burst (5.14).
-    #[error("Your kernel does not support CPU burst or the cgroup is not mounted. Burst discarded.")]
+    #[error(
+        "Your kernel does not support CPU burst or the cgroup is not mounted. Burst discarded."
+    )]
     CpuBurst,
     /// No SCHED_IDLE cgroups (5.15).
     #[error("Your kernel does not support CPU idle or the cgroup is not mounted. Idle discarded.")]
     CpuIdle,
     /// No realtime group scheduling.
-    #[error("Your kernel does not support CPU real-time scheduler or the cgroup is not mounted. Limitation discarded.")]
+    #[error(
+        "Your kernel does not support CPU real-time scheduler or the cgroup is not mounted. Limitation discarded."
+    )]
     CpuRealtime,
     /// No cpuset controller.
     #[error("Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.")]
     Cpuset,
     /// No proportional block I/O.
-    #[error("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.")]
+    #[error(
+        "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
+    )]
     BlkioWeight,
     /// No proportional block I/O for one device.
-    #[error("Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.")]
+    #[error(
+        "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded."
+    )]
     BlkioWeightDevice,
     /// No block I/O throttling.
-    #[error("Your kernel does not support Block I/O throttling or the cgroup is not mounted. Throttling discarded.")]
+    #[error(
+        "Your kernel does not support Block I/O throttling or the cgroup is not mounted. Throttling discarded."
+    )]
     BlkioThrottle,
     /// No device rules.
-    #[error("Your kernel does not support cgroup device rules or the cgroup is not mounted. Device rules discarded.")]
+    #[error(
+        "Your kernel does not support cgroup device rules or the cgroup is not mounted. Device rules discarded."
+    )]
     Devices,
     /// No freezer.
     #[error("Your kernel does not support the cgroup freezer or it is not mounted.")]
     Freezer,
     /// No huge page limits, or not this size.
-    #[error("Your kernel does not support huge page limits of this size or the cgroup is not mounted. Limitation discarded.")]
+    #[error(
+        "Your kernel does not support huge page limits of this size or the cgroup is not mounted. Limitation discarded."
+    )]
     Hugetlb,
     /// No network classes.
-    #[error("Your kernel does not support network class identifiers or the cgroup is not mounted. Class discarded.")]
+    #[error(
+        "Your kernel does not support network class identifiers or the cgroup is not mounted. Class discarded."
+    )]
     NetCls,
     /// No network priorities.
-    #[error("Your kernel does not support network priorities or the cgroup is not mounted. Priorities discarded.")]
+    #[error(
+        "Your kernel does not support network priorities or the cgroup is not mounted. Priorities discarded."
+    )]
     NetPrio,
     /// No RDMA limits.
-    #[error("Your kernel does not support RDMA limits or the cgroup is not mounted. Limitation discarded.")]
+    #[error(
+        "Your kernel does not support RDMA limits or the cgroup is not mounted. Limitation discarded."
+    )]
     Rdma,
     /// The `unified` map names a file that is not there.
-    #[error("Your kernel does not support a control file of the unified resources or the unified hierarchy is not mounted. Value discarded.")]
+    #[error(
+        "Your kernel does not support a control file of the unified resources or the unified hierarchy is not mounted. Value discarded."
+    )]
     Unified,
 }
 
