@@ -4,9 +4,19 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Capability, PosixRlimitType, Spec};
+use sys::namespace;
+use sys::process::{Exit, IdMap};
 
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Result};
+use crate::channel::{Channel, Order, Report};
+use crate::child::{self, ChildPlan};
+use crate::error::{Context, Error, Result, Step};
+use crate::hooks::{HookPlan, Stage};
+use crate::namespaces::{Namespaces, id_maps};
+use crate::process::{Given, ProcessPlan};
+use crate::rootfs::{CgroupView, DevicePlan, RootfsPlan, plan as mounts, prepare};
+use crate::spawn::{Child, Side, Spawn};
+use crate::sysctl::SysctlPlan;
 
 /// Where the container's root file system is.
 #[derive(Debug)]
@@ -103,6 +113,8 @@ impl<'a> CreateOptions<'a> {
 /// channel and end.
 #[derive(Debug)]
 pub struct Created {
+    channel: Channel,
+    hooks: HookPlan,
     /// The init process, in the caller's pid namespace.
     pub pid: i32,
     /// The same, unmistakably. The caller is its parent and reaps it.
@@ -129,7 +141,197 @@ pub struct Running {
 /// # Errors
 /// The first step that failed; nothing is left behind but the cgroup, which is the caller's.
 pub fn create(options: CreateOptions<'_>) -> Result<Created> {
-    Err(Error::Spec(format!("{}: create is not built yet", options.id).into()))
+    let linux = options.spec.linux().as_ref();
+    let mut namespaces = Namespaces::plan(linux)?;
+    if options.netns.is_some() {
+        namespaces.network_given();
+    }
+    if namespaces.new & namespace::MOUNT == 0 {
+        return Err(Error::Spec("a container needs a mount namespace of its own".into()));
+    }
+    let maps = IdMaps {
+        uids: id_maps(linux.and_then(|l| l.uid_mappings().as_ref())),
+        gids: id_maps(linux.and_then(|l| l.gid_mappings().as_ref())),
+    };
+    let new_user = namespaces.new & namespace::USER != 0;
+    if new_user && (maps.uids.is_empty() || maps.gids.is_empty()) {
+        return Err(Error::Spec("a user namespace needs uidMappings and gidMappings".into()));
+    }
+    let mut join = namespaces.open()?;
+    if let Some(netns) = options.netns {
+        join.insert(0, (netns, namespace::NET));
+    }
+    let joined_net = join.iter().any(|(_, kind)| *kind == namespace::NET);
+    let time_offsets = linux
+        .map(|l| crate::namespaces::time_offsets(l))
+        .transpose()
+        .context(Step::Namespace, || "invalid time offsets")?
+        .flatten();
+    let hooks = HookPlan::new(options.spec, options.id, options.bundle);
+    let spec_process = options.spec.process().as_ref();
+    let spec_process = spec_process.ok_or(Error::Spec("process property must be set".into()))?;
+    let process = ProcessPlan::new(spec_process, linux, options.id, &options.asked, true)?;
+    let (stdio, terminal) = match options.stdio {
+        Stdio::Fds(fds) => (Some(fds), None),
+        Stdio::Terminal { rows, cols } => (None, Some((rows, cols))),
+    };
+    let plan = ChildPlan {
+        rootfs: rootfs(
+            options.spec,
+            options.root,
+            options.bundle,
+            options.cgroup,
+            (&maps, namespaces.has(namespace::USER)),
+            terminal,
+            process.cwd().to_owned(),
+        )?,
+        process,
+        sysctls: SysctlPlan::new(linux, |kind| {
+            namespaces.has(kind) || kind == namespace::NET && joined_net
+        })?,
+        hostname: hostname(options.spec, &namespaces)?,
+        domainname: options.spec.domainname().clone(),
+        new_user,
+        in_user: namespaces.has(namespace::USER),
+        die_with_parent: options.die_with_parent,
+        init: options.init,
+        hooks: hooks.clone(),
+        gate: options.gate,
+        given: Given { stdio, extra: options.extra_fds },
+    };
+    let spawn = Spawn {
+        new: namespaces.new,
+        hidden: namespaces.join.iter().any(|(kind, _)| *kind == namespace::PID),
+        join,
+        cgroup: options.cgroup,
+        time_offsets,
+        before_join: &|_| Ok(()),
+    };
+    match spawn.run()? {
+        Side::Child(channel) => child::run(plan, channel),
+        Side::Parent(child) => {
+            // Closes everything that was opened for the child.
+            drop(plan);
+            follow(child, new_user.then_some(&maps), hooks)
+        }
+    }
+}
+
+/// The id maps of the container's user namespace.
+#[derive(Debug)]
+struct IdMaps {
+    uids: Vec<IdMap>,
+    gids: Vec<IdMap>,
+}
+
+/// The parent's side of the set-up.
+fn follow(child: Child, maps: Option<&IdMaps>, mut hooks: HookPlan) -> Result<Created> {
+    let outcome = wait_until_ready(&child, maps, &mut hooks);
+    match outcome {
+        Ok((console, warnings)) => {
+            let Child { pid, pidfd, channel } = child;
+            Ok(Created { channel, hooks, pid, pidfd, console, warnings })
+        }
+        Err(error) => {
+            child.destroy();
+            Err(error)
+        }
+    }
+}
+
+fn wait_until_ready(
+    child: &Child,
+    maps: Option<&IdMaps>,
+    hooks: &mut HookPlan,
+) -> Result<(Option<OwnedFd>, Vec<String>)> {
+    hooks.pid = child.pid;
+    if let Some(maps) = maps {
+        sys::process::write_maps(child.pid, &maps.uids, &maps.gids)
+            .context(Step::IdMap, || "cannot write the id maps of the user namespace")?;
+        // A child that has failed already has said so; that is read below.
+        let _ = child.channel.order(Order::Mapped);
+    }
+    let (mut console, mut warnings) = (None, Vec::new());
+    loop {
+        let report = child.channel.report();
+        match report.context(Step::Prepare, || "cannot hear from the container's process")? {
+            Report::Ready => return Ok((console, warnings)),
+            Report::Console(master) => console = Some(master),
+            Report::Warning(text) => warnings.push(text),
+            Report::Hooks => {
+                hooks.run(Stage::Prestart)?;
+                hooks.run(Stage::CreateRuntime)?;
+                let _ = child.channel.order(Order::HooksDone);
+            }
+            Report::Failed(error) => return Err(error),
+            Report::Pid(_) | Report::Closed => return Err(died(child)),
+        }
+    }
+}
+
+fn died(child: &Child) -> Error {
+    let _ = sys::process::pidfd_signal(&child.pidfd, 9);
+    match sys::process::wait_pidfd(&child.pidfd) {
+        Ok(Exit::Code(code)) => Error::Died(format!("exit status {code}")),
+        Ok(Exit::Signal { signal, .. }) => Error::Died(format!("signal {signal}")),
+        Err(e) => Error::Died(e.to_string()),
+    }
+}
+
+fn hostname(spec: &Spec, namespaces: &Namespaces) -> Result<Option<String>> {
+    let name = spec.hostname().clone().filter(|name| !name.is_empty());
+    if name.is_some() && !namespaces.has(namespace::UTS) {
+        return Err(Error::Spec("unable to set hostname without a private UTS namespace".into()));
+    }
+    Ok(name)
+}
+
+/// Opens on the host whatever the root file system is made of.
+fn rootfs(
+    spec: &Spec,
+    root: Root,
+    bundle: Option<&Path>,
+    cgroup: &Cgroup,
+    (maps, in_user): (&IdMaps, bool),
+    terminal: Option<(u16, u16)>,
+    cwd: PathBuf,
+) -> Result<RootfsPlan> {
+    let linux = spec.linux().as_ref();
+    let propagation = linux
+        .and_then(|l| l.rootfs_propagation().as_deref())
+        .filter(|text| !text.is_empty())
+        .map(mounts::root_propagation)
+        .transpose()?;
+    let mut plans = Vec::new();
+    for mount in spec.mounts().iter().flatten() {
+        plans.push(mounts::plan(mount, (&maps.uids, &maps.gids))?);
+    }
+    let dev_is_bind = plans.iter().any(|p| {
+        p.dest == Path::new("/dev") && matches!(p.kind, mounts::Kind::Bind { .. })
+    });
+    let devices = linux.and_then(|l| l.devices().as_deref()).unwrap_or_default();
+    let paths = |list: Option<&Vec<String>>| {
+        list.into_iter().flatten().map(PathBuf::from).collect::<Vec<_>>()
+    };
+    Ok(RootfsPlan {
+        root: prepare::root(root, bundle, propagation)?,
+        cgroups: match plans.iter().any(|p| p.kind == mounts::Kind::Cgroup) {
+            true => CgroupView::prepare(cgroup)?,
+            false => CgroupView::Absent,
+        },
+        mounts: prepare::mounts(plans, bundle)?,
+        devices: match dev_is_bind {
+            true => None,
+            false => Some(DevicePlan::prepare(devices, in_user)?),
+        },
+        masked: paths(linux.and_then(|l| l.masked_paths().as_ref())),
+        read_only_paths: paths(linux.and_then(|l| l.readonly_paths().as_ref())),
+        read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+        propagation,
+        terminal,
+        cwd,
+        label: linux.and_then(|l| l.mount_label().clone()).filter(|label| !label.is_empty()),
+    })
 }
 
 impl Created {
@@ -138,6 +340,28 @@ impl Created {
     /// # Errors
     /// [`Error::Exec`] and what else could only fail now; the process has been reaped then.
     pub fn start(self) -> Result<Running> {
-        Ok(Running { pid: self.pid, pidfd: self.pidfd })
+        let Created { channel, hooks, pid, pidfd, .. } = self;
+        let child = Child { pid, pidfd, channel };
+        if let Err(error) = await_exec(&child).and_then(|()| hooks.run(Stage::Poststart)) {
+            child.destroy();
+            return Err(error);
+        }
+        Ok(Running { pid, pidfd: child.pidfd })
+    }
+}
+
+/// Orders the `execve` and waits for the channel to close by it.
+fn await_exec(child: &Child) -> Result<()> {
+    child
+        .channel
+        .order(Order::Go)
+        .context(Step::Exec, || "the container's process has gone before its start")?;
+    loop {
+        let report = child.channel.report();
+        match report.context(Step::Exec, || "cannot hear from the container's process")? {
+            Report::Closed => return Ok(()),
+            Report::Failed(error) => return Err(error),
+            _ => {}
+        }
     }
 }

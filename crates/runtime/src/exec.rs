@@ -4,9 +4,16 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Process, Spec};
 
+use sys::namespace;
+
 use crate::cgroup::Cgroup;
+use crate::channel::Report;
+use crate::child;
 use crate::create::{Asked, Stdio};
-use crate::error::{Error, Result};
+use crate::error::{Context, Result, Step};
+use crate::namespaces::Namespaces;
+use crate::process::{Given, ProcessPlan};
+use crate::spawn::{Child, Side, Spawn};
 
 /// Everything about a process that is to join a container.
 #[derive(Debug)]
@@ -51,5 +58,55 @@ pub struct Exec {
 /// # Errors
 /// The first step that failed, in the child or here.
 pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
-    Err(Error::Spec(format!("{}: exec is not built yet", options.container_pid).into()))
+    let linux = options.spec.linux().as_ref();
+    let kinds = Namespaces::plan(linux)?.all();
+    let keyring = format!("{}.exec", options.container_pid);
+    let with_seccomp = !options.privileged;
+    let process =
+        ProcessPlan::new(options.process, linux, &keyring, &options.asked, with_seccomp)?;
+    let (stdio, terminal) = match options.stdio {
+        Stdio::Fds(fds) => (Some(fds), None),
+        Stdio::Terminal { rows, cols } => (None, Some((rows, cols))),
+    };
+    let given = Given { stdio, extra: options.extra_fds };
+    let pidfd = options.pidfd.try_clone_to_owned();
+    let pidfd = pidfd.context(Step::Prepare, || "cannot keep the pidfd")?;
+    let spawn = Spawn {
+        new: 0,
+        join: if kinds == 0 { Vec::new() } else { vec![(pidfd, kinds)] },
+        cgroup: options.cgroup,
+        time_offsets: None,
+        hidden: true,
+        before_join: &|channel| process.limit(channel),
+    };
+    match spawn.run()? {
+        Side::Child(channel) => {
+            child::run_exec(process, given, terminal, kinds & namespace::USER != 0, channel)
+        }
+        Side::Parent(child) => {
+            drop(given);
+            follow(child)
+        }
+    }
+}
+
+fn follow(child: Child) -> Result<Exec> {
+    let (mut console, mut warnings) = (None, Vec::new());
+    let outcome = loop {
+        let report = child.channel.report();
+        match report.context(Step::Prepare, || "cannot hear from the new process") {
+            Ok(Report::Closed) => break Ok(()),
+            Ok(Report::Console(master)) => console = Some(master),
+            Ok(Report::Warning(text)) => warnings.push(text),
+            Ok(Report::Failed(error)) | Err(error) => break Err(error),
+            Ok(_) => {}
+        }
+    };
+    match outcome {
+        Ok(()) => Ok(Exec { pid: child.pid, pidfd: child.pidfd, console, warnings }),
+        Err(error) => {
+            child.destroy();
+            Err(error)
+        }
+    }
 }

@@ -21,11 +21,21 @@
 //! process that it has made: the caller is its parent.
 
 pub mod cgroup;
+mod channel;
+mod child;
 mod create;
 mod error;
 mod exec;
+mod hooks;
+mod init;
+mod namespaces;
+mod process;
+mod rootfs;
 pub mod seccomp;
+mod spawn;
+mod sysctl;
 
 pub use create::{Asked, CreateOptions, Created, Root, Running, Stdio, create};
 pub use error::{Error, Result, Step};
+pub use hooks::{HookPlan, Stage};
 pub use exec::{Exec, ExecOptions, exec};

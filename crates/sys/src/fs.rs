@@ -23,7 +23,7 @@ use std::path::{Component, Path, PathBuf};
 pub use dirent::{DirEntry, WalkEntry};
 pub use mutate::Node;
 pub use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Stat, Uid};
-pub use rustix::fs::{major, makedev, minor};
+pub use rustix::fs::{CWD, major, makedev, minor};
 use rustix::io::Errno;
 
 /// Longest chain of symlinks that is followed by hand; the kernel's own limit (`MAXSYMLINKS`).
@@ -292,6 +292,67 @@ pub fn proc_fd_path(fd: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }
 
+/// Opens a *trusted* host path, close-on-exec, symlinks followed.
+///
+/// # Errors
+/// Those of `open(2)`.
+pub fn open_host(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path.as_ref(), flags | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Changes the owner of an open file; `None` leaves that id.
+///
+/// # Errors
+/// Those of `fchown(2)`.
+pub fn chown_fd(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    Ok(rustix::fs::fchown(fd, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?)
+}
+
+pub use crate::entry::stat_fd;
+
+/// The magic number of the file system that a file lies on (`PROC_SUPER_MAGIC`, …).
+///
+/// # Errors
+/// Those of `fstatfs(2)`.
+pub fn fs_magic(fd: impl AsFd) -> io::Result<i64> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as i64)
+}
+
+/// `chdir` to an open directory.
+///
+/// # Errors
+/// `EACCES`, `ENOTDIR`.
+pub fn chdir_fd(dir: impl AsFd) -> io::Result<()> {
+    Ok(rustix::process::fchdir(dir)?)
+}
+
+/// Makes a directory the root of the calling process, and its working directory.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_CHROOT`.
+pub fn chroot_fd(dir: impl AsFd) -> io::Result<()> {
+    rustix::process::fchdir(dir)?;
+    rustix::process::chroot(".")?;
+    Ok(())
+}
+
+/// `chdir("/")`.
+///
+/// # Errors
+/// None in practice.
+pub fn chdir_root() -> io::Result<()> {
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// Whether the *effective* ids may use the file in the given way (`X_OK`, …).
+///
+/// # Errors
+/// `EACCES`, `ENOENT`, …
+pub fn may_execute(path: impl AsRef<Path>) -> io::Result<()> {
+    let (access, flags) = (rustix::fs::Access::EXEC_OK, AtFlags::EACCESS);
+    Ok(rustix::fs::accessat(CWD, path.as_ref(), access, flags)?)
+}
+
 /// Writes `data` in one `write(2)` to an existing file below a trusted directory fd or, when `dir`
 /// is the current directory, to a host path. For `/proc` and cgroup files, where one write is one
 /// command.
@@ -308,10 +369,22 @@ pub fn write_at(dir: impl AsFd, path: impl AsRef<Path>, data: impl AsRef<[u8]>) 
     }
 }
 
+/// Writes `data` in one `write(2)` to an open file.
+///
+/// # Errors
+/// The errno of `write(2)`; `EIO` when the kernel took only a part.
+pub fn write_fd(fd: impl AsFd, data: impl AsRef<[u8]>) -> io::Result<()> {
+    let (fd, data) = (fd.as_fd(), data.as_ref());
+    match rustix::io::retry_on_intr(|| rustix::io::write(fd, data))? {
+        n if n == data.len() => Ok(()),
+        _ => Err(Errno::IO.into()),
+    }
+}
+
 /// [`write_at`] for a trusted host path.
 ///
 /// # Errors
 /// As [`write_at`].
 pub fn write_file(path: impl AsRef<Path>, data: impl AsRef<[u8]>) -> io::Result<()> {
-    write_at(rustix::fs::CWD, path, data)
+    write_at(CWD, path, data)
 }

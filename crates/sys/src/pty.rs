@@ -53,3 +53,26 @@ pub fn size(terminal: impl AsFd) -> io::Result<(u16, u16)> {
 pub fn make_controlling(slave: impl AsFd) -> io::Result<()> {
     Ok(rustix::process::ioctl_tiocsctty(slave)?)
 }
+
+/// The number of a terminal: its slave is called so in its devpts.
+///
+/// # Errors
+/// `ENOTTY` when it is no master.
+pub fn number(master: impl AsFd) -> io::Result<u32> {
+    let name = rustix::pty::ptsname(master, Vec::new())?;
+    let digits = name.to_bytes().rsplit(|b| *b == b'/').next().unwrap_or_default();
+    std::str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Makes the caller the leader of a process group of its own and, where `terminal` is the
+/// controlling one, brings that to the foreground. SIGTTOU must be blocked or ignored.
+///
+/// # Errors
+/// `ENOTTY` when it is no terminal, `EPERM`.
+pub fn lead_foreground(terminal: impl AsFd) -> io::Result<()> {
+    rustix::process::setpgid(None, None)?;
+    Ok(rustix::termios::tcsetpgrp(terminal, rustix::process::getpid())?)
+}

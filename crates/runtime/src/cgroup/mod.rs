@@ -34,6 +34,7 @@ pub mod systemd;
 mod tree;
 mod v1;
 mod v2;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ use types::stats::Stats;
 
 pub use capabilities::Capabilities;
 pub use error::{Error, Missing, OnMissing, Warning};
+pub(crate) use view::View;
 pub use layout::{Controller, Layout, Version};
 pub use processes::Joiner;
 

@@ -32,6 +32,13 @@ pub fn close_range_cloexec(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every fd from `first` on, whoever owns it: for a forked process that goes on without
+/// anything it had.
+pub fn close_from(first: u32) {
+    // SAFETY: integers; the caller gives up whatever owned these descriptors.
+    unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, libc::c_uint::MAX, 0) };
+}
+
 /// Sets the umask and returns the old one.
 pub fn set_umask(mask: u32) -> u32 {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask)).as_raw_mode()

@@ -1,0 +1,79 @@
+//! Paths that the container must not see or not write.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use sys::fs::{FileType, Root};
+use sys::mount::{FsContext, SetAttr};
+
+use crate::error::{Context, Result, Step};
+
+/// Opens the path if it is there; what the kernel does not have needs no mask.
+fn open(root: &Root, path: &Path) -> io::Result<Option<OwnedFd>> {
+    match root.open_path(path) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(e)
+            if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Covers a path with a read-only view of itself.
+pub(super) fn read_only(root: &Root, path: &Path) -> Result<()> {
+    let cover = || {
+        let Some(target) = open(root, path)? else { return Ok(()) };
+        let tree = sys::mount::clone_tree(&target, true)?;
+        let change = SetAttr { set: sys::mount::RDONLY, ..SetAttr::default() };
+        sys::mount::set_attr(&tree, false, change)?;
+        sys::mount::attach(tree, target)
+    };
+    cover().context(Step::Mask, || format!("cannot make {} read-only", path.display()))
+}
+
+/// Covers directories with one empty read-only tmpfs and files with `/dev/null`.
+pub(super) fn mask_all(root: &Root, paths: &[PathBuf]) -> Result<()> {
+    let mut empty: Option<OwnedFd> = None;
+    let mut null: Option<OwnedFd> = None;
+    for path in paths {
+        mask(root, path, &mut empty, &mut null)
+            .context(Step::Mask, || format!("cannot mask {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn mask(
+    root: &Root,
+    path: &Path,
+    empty: &mut Option<OwnedFd>,
+    null: &mut Option<OwnedFd>,
+) -> io::Result<()> {
+    let Some(target) = open(root, path)? else { return Ok(()) };
+    let stat = sys::fs::stat_fd(&target)?;
+    let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        match empty.take() {
+            Some(fd) => fd,
+            None => empty_dir()?,
+        }
+    } else {
+        match null.take() {
+            Some(fd) => fd,
+            None => sys::mount::clone_tree(root.open_path("/dev/null")?, false)?,
+        }
+    };
+    sys::mount::attach(&cover, &target)?;
+    // The next one is a copy of this: a mount of the same superblock costs less than another.
+    let slot = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { empty } else { null };
+    *slot = sys::mount::clone_tree(&cover, false).ok();
+    Ok(())
+}
+
+fn empty_dir() -> io::Result<OwnedFd> {
+    let fs = FsContext::open("tmpfs")?;
+    fs.string("source", "tmpfs")?;
+    fs.string("size", "0k").or_else(|_| fs.string("size", "4k"))?;
+    fs.mount(sys::mount::RDONLY)
+}
