@@ -29,8 +29,6 @@ pub struct Config {
     pub fixed_cidr: Option<Cidr>,
     /// IPv6 subnet of the default bridge (`--fixed-cidr-v6`); `None`: no IPv6 there.
     pub fixed_cidr_v6: Option<Cidr>,
-    /// Gateway that containers on the default bridge use instead of the bridge's own address.
-    pub default_gateway: Option<Ipv4Addr>,
     /// MTU of the default bridge and of networks that do not say (`--mtu`).
     pub mtu: u32,
     /// Turn on forwarding in the kernel (`--ip-forward`).
@@ -61,7 +59,6 @@ impl Default for Config {
             bip: None,
             fixed_cidr: None,
             fixed_cidr_v6: None,
-            default_gateway: None,
             mtu: 1500,
             ip_forward: true,
             ip_masq: true,

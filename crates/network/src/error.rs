@@ -1,7 +1,7 @@
 //! What can go wrong, a variant a step.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::cidr::Cidr;
 use crate::model::Protocol;
@@ -38,7 +38,9 @@ pub enum Error {
     #[error("network with name {0} already exists")]
     NameTaken(String),
     /// The name is empty or not one.
-    #[error("invalid network name {0:?}: it begins with a letter or digit and goes on with those, '_', '.' and '-'")]
+    #[error(
+        "invalid network name {0:?}: it begins with a letter or digit and goes on with those, '_', '.' and '-'"
+    )]
     InvalidName(String),
     /// One of the three that always exist.
     #[error("{0} is a pre-defined network and cannot be removed")]
@@ -52,6 +54,14 @@ pub enum Error {
     /// Containers cannot be plugged into `host` or `null`.
     #[error("network {0} is not a bridge: a container gets no endpoint there")]
     NotPluggable(String),
+    /// Another network has the bridge.
+    #[error("network {other} has the bridge {bridge} already")]
+    BridgeTaken {
+        /// Link name.
+        bridge: String,
+        /// Name of the network that has it.
+        other: String,
+    },
     /// Still in use.
     #[error("error while removing network: network {name} id {id} has active endpoints")]
     HasEndpoints {
@@ -61,7 +71,9 @@ pub enum Error {
         id: String,
     },
     /// No such driver.
-    #[error("could not find plugin {0} in v1 plugin registry: this engine has the network drivers bridge, host and null")]
+    #[error(
+        "could not find plugin {0} in v1 plugin registry: this engine has the network drivers bridge, host and null"
+    )]
     UnknownDriver(String),
     /// An option's value makes no sense.
     #[error("invalid value {value:?} of network option {option}: {why}")]
@@ -74,7 +86,9 @@ pub enum Error {
         why: &'static str,
     },
     /// The subnet is in use by another network.
-    #[error("invalid pool request: Pool overlaps with other one on this address space: {subnet} is taken by network {other}")]
+    #[error(
+        "invalid pool request: Pool overlaps with other one on this address space: {subnet} is taken by network {other}"
+    )]
     Overlap {
         /// The subnet that was asked for.
         subnet: Cidr,
@@ -90,11 +104,10 @@ pub enum Error {
         why: String,
     },
     /// Every block of every pool is taken by a network or a route.
-    #[error("all predefined address pools have been fully subnetted: give the network a --subnet, or the daemon more default-address-pools")]
+    #[error(
+        "all predefined address pools have been fully subnetted: give the network a --subnet, or the daemon more default-address-pools"
+    )]
     PoolsExhausted,
-    /// IPv6 without a subnet.
-    #[error("IPv6 needs a subnet: add --subnet with an IPv6 network, such as fd00:1::/64")]
-    NoPoolV6,
     /// No address is left.
     #[error("no available {family} addresses on this network's address pools: {name}")]
     AddressesExhausted {
@@ -127,20 +140,13 @@ pub enum Error {
     #[error("endpoint {0} not found")]
     EndpointNotFound(String),
     /// Another container has the port.
-    #[error("Bind for {ip}:{port} failed: port is already allocated")]
-    PortAllocated {
-        /// Host address.
-        ip: IpAddr,
-        /// Host port.
-        port: u16,
-    },
+    #[error("Bind for {0} failed: port is already allocated")]
+    PortAllocated(SocketAddr),
     /// Somebody else on the host has the port, or the address is not the host's.
-    #[error("failed to bind host port {ip}:{port}/{protocol}: {}", plain(.source))]
+    #[error("failed to bind host port {address}/{protocol}: {}", plain(.source))]
     PortBind {
-        /// Host address.
-        ip: IpAddr,
-        /// Host port.
-        port: u16,
+        /// Host address and port.
+        address: SocketAddr,
         /// Protocol.
         protocol: Protocol,
         /// What bind said.
@@ -176,7 +182,9 @@ pub enum Error {
     #[error("cannot publish ports: {0}")]
     CannotPublish(&'static str),
     /// There is no `nft`.
-    #[error("publishing ports and reaching out of bridge networks needs the nft command, which is not in $PATH: install it (on Debian: apt-get install nftables)")]
+    #[error(
+        "publishing ports and reaching out of bridge networks needs the nft command, which is not in $PATH: install it (on Debian: apt-get install nftables)"
+    )]
     NftMissing,
     /// `nft` could not be run.
     #[error("running nft: {0}")]
@@ -244,12 +252,12 @@ impl Error {
             | E::OnlyOne(_)
             | E::EndpointExists { .. }
             | E::Overlap { .. }
+            | E::BridgeTaken { .. }
             | E::AddressTaken(_) => Kind::Forbidden,
             E::NetworkAmbiguous(_)
             | E::InvalidName(_)
             | E::InvalidOption { .. }
             | E::InvalidSubnet { .. }
-            | E::NoPoolV6
             | E::AddressOutside(_)
             | E::AddressOnDefaultBridge
             | E::InvalidInterface(_)

@@ -11,28 +11,51 @@
 //! ```text
 //! reserve(Attach)      addresses, host ports (bound: a conflict is found here)      in memory
 //! sandbox()            a network namespace with its veth, ready made                in memory
-//! plug(endpoint, sandbox)   bridge port, MAC, address, route                       ~0.2 ms
-//! publish(endpoint)    only with ports: one nft transaction                         ~3 ms
+//! plug(endpoint, sandbox)   bridge port, MAC, address, route                       ~0.5 ms
+//! publish(endpoint)    only with ports: one nft transaction                          ~5 ms
 //! sandbox.into_fd()    goes to the monitor, with the sockets of `reserve`
 //!    …
 //! release(endpoint)    ports, addresses, and later the link if it is still there
 //! ```
 //!
-//! All functions block and may be called from any thread. `reserve`, `sandbox` (while some are
-//! ready) and `plug` take well under a millisecond; `publish`, `release` of ports, and everything
-//! about whole networks wait for `nft` or the kernel.
+//! All functions block and may be called from any thread of the host's namespace. `reserve`,
+//! `sandbox` (while some are ready) and `plug` take well under a millisecond; `publish`, `release`
+//! of ports, and everything about whole networks wait for `nft` or the kernel.
+//!
+//! What it does not do:
+//! - A container without IPv6 is not published on `[::]`: that takes a process between the two.
+//! - A container with IPv6 is not reached by `[::1]` of the host: the kernel has no
+//!   `route_localnet` for IPv6.
+//! - Other firewalls on the host are left alone. One that drops forwarded packets by default
+//!   (dockerd's, ufw's, firewalld's) has to be told to let the bridges through.
 
+mod addresses;
+mod bridge;
 mod cidr;
 mod config;
+mod departed;
 mod error;
+mod firewall;
+mod hosts;
 mod model;
 mod networks;
+mod options;
+mod plan;
+mod pools;
+mod ports;
+mod random;
+mod resolv;
+mod sysctl;
+mod warm;
 
 pub use cidr::{Cidr, CidrError};
 pub use config::{Config, Pool, default_pools};
 pub use error::{Error, Kind, Result};
+pub use hosts::{HostEntry, HostsError, extra_host, hosts_file, own_entry};
 pub use model::{
     Attach, BoundPort, DEFAULT_NETWORK, Driver, Endpoint, HostPort, Mac, MacError, Network,
     NetworkSpec, PortRequest, Protocol, Reserved, Subnet, SubnetSpec, UnknownProtocol,
 };
-pub use networks::{Networks, Sandbox, Saved};
+pub use networks::{Networks, Sandbox, Saved, next_interface};
+pub use ports::HELD_PORTS;
+pub use resolv::{ResolvOptions, host_resolv_conf, name_servers, resolv_conf};

@@ -1,104 +1,179 @@
-//! placeholder of the API
-#![allow(missing_docs, clippy::unimplemented)]
-use crate::*;
+//! All networks of a daemon, and what they hold together: who has which address and port.
+//!
+//! ```text
+//!              create_network                         remove_network
+//! (nothing) ───────────────────► network ◄─────────────────────────────► (nothing)
+//!                                   │ reserve
+//!                                   ▼
+//!            release            reserved ──plug──► plugged ──publish──► reachable
+//! (nothing) ◄──────────────────────┴──────────────────┴────────────────────┘
+//! ```
+//!
+//! Three locks, always taken in this order and never the other way: `topology` (whole networks
+//! come and go one at a time), `state` (in memory, never held while waiting for the kernel or a
+//! process, except for binding ports), and `kernel` (the host's rtnetlink socket).
+
+mod endpoints;
+mod lifecycle;
+mod open;
+mod sandbox;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What the engine kept of the networks.
+use sys::netlink::Socket;
+
+use crate::addresses::Addresses;
+use crate::config::Config;
+use crate::departed::Departed;
+use crate::error::{Error, Result};
+use crate::firewall::Firewall;
+use crate::model::{DEFAULT_NETWORK, Driver, Endpoint, Network};
+use crate::ports::Ports;
+use crate::warm::Warm;
+pub use endpoints::next_interface;
+pub use open::Saved;
+pub use sandbox::Sandbox;
+
+/// The networks of a daemon.
+#[derive(Debug)]
+pub struct Networks {
+    config: Config,
+    topology: Mutex<()>,
+    state: Mutex<State>,
+    kernel: Mutex<Socket>,
+    /// `None`: the daemon was told to leave the firewall alone.
+    firewall: Option<Firewall>,
+    warm: Warm,
+    departed: Departed,
+    ephemeral: (u16, u16),
+    warnings: Vec<String>,
+}
+
 #[derive(Debug, Default)]
-pub struct Saved {
-    /// All networks, predefined ones included.
-    pub networks: Vec<Network>,
-    /// Endpoints of containers that are alive.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// A network namespace.
-#[derive(Debug)]
-pub struct Sandbox {
-    netns: OwnedFd,
-}
-impl Sandbox {
-    /// Someone else's namespace: `/proc/PID/ns/net` opened.
-    pub fn adopt(netns: OwnedFd) -> Sandbox {
-        Sandbox { netns }
-    }
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.netns.as_fd()
-    }
-    pub fn into_fd(self) -> OwnedFd {
-        self.netns
-    }
+struct State {
+    /// By id.
+    networks: BTreeMap<String, Entry>,
+    ports: Ports,
 }
 
 #[derive(Debug)]
-pub struct Networks {}
+struct Entry {
+    network: Network,
+    /// Of each of the network's subnets, in the same order.
+    addresses: Vec<Addresses>,
+    /// By id.
+    endpoints: BTreeMap<String, Endpoint>,
+    /// Index of the bridge; it changes if somebody removes the bridge and it is made again.
+    index: Option<u32>,
+}
+
+impl Entry {
+    fn new(network: Network, index: Option<u32>) -> Entry {
+        let addresses = network.subnets.iter().map(Addresses::new).collect();
+        Entry { network, addresses, endpoints: BTreeMap::new(), index }
+    }
+
+    /// The addresses of the subnet that `addr` is of.
+    fn space_of(&mut self, addr: IpAddr) -> Option<&mut Addresses> {
+        let at = self.network.subnets.iter().position(|s| s.subnet.contains(addr))?;
+        self.addresses.get_mut(at)
+    }
+}
+
+impl State {
+    /// The id for an id, a name or the unique beginning of an id, in this order.
+    fn resolve(&self, asked: &str) -> Result<&str> {
+        if let Some((id, _)) = self.networks.get_key_value(asked) {
+            return Ok(id);
+        }
+        if let Some(e) = self.networks.values().find(|e| e.network.name == asked) {
+            return Ok(&e.network.id);
+        }
+        let mut begins = self.networks.keys().filter(|id| id.starts_with(asked));
+        match (begins.next(), begins.next()) {
+            (Some(id), None) if !asked.is_empty() => Ok(id),
+            (Some(_), Some(_)) if !asked.is_empty() => {
+                Err(Error::NetworkAmbiguous(asked.to_owned()))
+            }
+            _ if asked == DEFAULT_NETWORK => Err(Error::NoDefaultBridge),
+            _ => Err(Error::NetworkNotFound(asked.to_owned())),
+        }
+    }
+
+    fn entry(&mut self, id: &str) -> Result<&mut Entry> {
+        self.networks.get_mut(id).ok_or_else(|| Error::NetworkNotFound(id.to_owned()))
+    }
+}
 
 impl Networks {
-    /// Sets up the default bridge and the firewall, restores what was saved and starts the warm pool.
-    pub fn open(_config: Config, _saved: Saved) -> Result<Arc<Networks>> {
-        unimplemented!()
+    /// What is not as it should be although the daemon can work: there is no `nft`, a saved
+    /// network's bridge could not be made.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
-    /// What is not as it should be but did not stop `open`: e.g. no nft.
-    pub fn warnings(&self) -> Vec<String> {
-        unimplemented!()
-    }
+
+    /// All networks, `host` and `none` included, by name.
     pub fn list(&self) -> Vec<Network> {
-        unimplemented!()
+        let state = self.state();
+        let mut all: Vec<Network> = state.networks.values().map(|e| e.network.clone()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
-    /// By id, name or unique beginning of an id.
-    pub fn find(&self, _id_or_name: &str) -> Result<Network> {
-        unimplemented!()
+
+    /// A network by id, name or the unique beginning of an id.
+    ///
+    /// # Errors
+    /// [`Error::NetworkNotFound`], [`Error::NetworkAmbiguous`], [`Error::NoDefaultBridge`].
+    pub fn find(&self, id_or_name: &str) -> Result<Network> {
+        let mut state = self.state();
+        let id = state.resolve(id_or_name)?.to_owned();
+        Ok(state.entry(&id)?.network.clone())
     }
+
+    /// The network that containers join when they ask for none.
+    ///
+    /// # Errors
+    /// [`Error::NoDefaultBridge`].
     pub fn default_bridge(&self) -> Result<Network> {
-        unimplemented!()
+        self.find(DEFAULT_NETWORK)
     }
-    pub fn create_network(&self, _spec: NetworkSpec) -> Result<Network> {
-        unimplemented!()
+
+    /// The endpoints on a network, given by id.
+    pub fn endpoints(&self, network: &str) -> Vec<Endpoint> {
+        let state = self.state();
+        let entry = state.networks.get(network);
+        entry.map(|e| e.endpoints.values().cloned().collect()).unwrap_or_default()
     }
-    pub fn remove_network(&self, _id_or_name: &str) -> Result<()> {
-        unimplemented!()
-    }
-    /// Endpoints of a network.
-    pub fn endpoints(&self, _network: &str) -> Vec<Endpoint> {
-        unimplemented!()
-    }
-    /// What `host-gateway` in --add-host stands for.
+
+    /// What `host-gateway` in `--add-host` stands for.
     pub fn host_gateway(&self) -> Option<IpAddr> {
-        unimplemented!()
+        self.config
+            .host_gateway
+            .or_else(|| self.default_bridge().ok()?.subnet(true).map(|s| s.gateway))
     }
-    pub fn reserve(&self, _attach: &Attach) -> Result<Reserved> {
-        unimplemented!()
+
+    /// How many namespaces are ready for the next starts.
+    pub fn warm(&self) -> usize {
+        self.warm.len()
     }
-    /// A warm namespace (link inside, lo up).
-    pub fn sandbox(&self) -> Result<Sandbox> {
-        unimplemented!()
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
-    /// A namespace with nothing but lo up (network `none`).
-    pub fn bare_sandbox(&self) -> Result<Sandbox> {
-        unimplemented!()
+
+    fn bridges<'a>(state: &'a State) -> impl Iterator<Item = &'a Entry> {
+        state.networks.values().filter(|e| e.network.driver == Driver::Bridge)
     }
-    /// Fills in `endpoint.host_link`.
-    pub fn plug(&self, _endpoint: &mut Endpoint, _sandbox: &mut Sandbox) -> Result<()> {
-        unimplemented!()
-    }
-    /// Removes the link at once (disconnect of a running container), then releases.
-    pub fn unplug(&self, _endpoint: &Endpoint) -> Result<()> {
-        unimplemented!()
-    }
-    pub fn publish(&self, _endpoint: &Endpoint) -> Result<()> {
-        unimplemented!()
-    }
-    pub fn release(&self, _endpoint: &Endpoint) -> Result<()> {
-        unimplemented!()
-    }
-    /// Puts back bridges and rules that somebody removed.
-    pub fn repair(&self) -> Result<()> {
-        unimplemented!()
-    }
-    /// Removes bridges and the table (tests, uninstallation).
-    pub fn dismantle(&self) -> Result<()> {
-        unimplemented!()
-    }
+}
+
+/// The guarded values are valid after every statement, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -22,10 +22,10 @@ use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use address::{Address, add_address, remove_address};
 pub use link::{
-    Change, Link, Target, Veth, add_bridge, add_veth, link_named, links, remove_link,
+    Change, Link, Target, Veth, add_bridge, add_veth, isolate_port, link_named, links, remove_link,
 };
 pub use nftables::{Notice, Watch};
-pub use route::{Route, replace_default_route, remove_default_route};
+pub use route::{Route, remove_default_route, replace_default_route};
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -157,11 +157,7 @@ impl Socket {
     }
 
     /// Sends one request and hands each message of the answer's body (type, payload) to `each`.
-    fn query(
-        &mut self,
-        request: &Request,
-        mut each: impl FnMut(u16, &[u8]),
-    ) -> Result<(), Error> {
+    fn query(&mut self, request: &Request, mut each: impl FnMut(u16, &[u8])) -> Result<(), Error> {
         self.sequence = self.sequence.wrapping_add(1);
         let dump = request.flags & NLM_F_DUMP == NLM_F_DUMP;
         let mut bytes = Vec::new();
@@ -212,8 +208,7 @@ fn encode(bytes: &mut Vec<u8>, request: &Request, sequence: u32, flags: u16) {
     let mut header = NetlinkHeader::default();
     header.flags = request.flags | flags;
     header.sequence_number = sequence;
-    let mut message =
-        NetlinkMessage::new(header, NetlinkPayload::from(request.message.clone()));
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request.message.clone()));
     message.finalize();
     let start = bytes.len();
     bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
@@ -266,14 +261,11 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
 /// The value of the first attribute of a kind. Only what is asked for is decoded, so that a
 /// newer kernel's attributes cannot make an answer unreadable.
 fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    NlasIterator::new(bytes)
-        .map_while(Result::ok)
-        .find(|a| a.kind() == kind)
-        .map(|a| {
-            let length = a.value_length();
-            let offset = a.value().as_ptr() as usize - bytes.as_ptr() as usize;
-            &bytes[offset..offset + length]
-        })
+    NlasIterator::new(bytes).map_while(Result::ok).find(|a| a.kind() == kind).map(|a| {
+        let length = a.value_length();
+        let offset = a.value().as_ptr() as usize - bytes.as_ptr() as usize;
+        &bytes[offset..offset + length]
+    })
 }
 
 /// A NUL-terminated string.

@@ -31,10 +31,7 @@ pub fn create<T: Send>(
 ///
 /// # Errors
 /// `EPERM`, `EINVAL` when `netns` is no network namespace; what starting a thread says.
-pub fn within<T: Send>(
-    netns: BorrowedFd<'_>,
-    inside: impl FnOnce() -> T + Send,
-) -> io::Result<T> {
+pub fn within<T: Send>(netns: BorrowedFd<'_>, inside: impl FnOnce() -> T + Send) -> io::Result<T> {
     in_own_thread(|| {
         namespace::join(netns, namespace::NET)?;
         Ok(inside())
@@ -48,6 +45,18 @@ pub fn within<T: Send>(
 pub fn current() -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty())?)
+}
+
+/// Keeps out every other process that asks for the lock of the same namespace, until the result
+/// is dropped. It is a lock on the namespace's own inode, so it needs no file and cannot be left
+/// behind.
+///
+/// # Errors
+/// As [`current`]; `ENOLCK`.
+pub fn lock() -> io::Result<OwnedFd> {
+    let netns = current()?;
+    rustix::fs::flock(&netns, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(netns)
 }
 
 fn in_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {

@@ -79,9 +79,5 @@ fn parse(kind: u16, payload: &[u8]) -> Option<Address> {
     }
     let attributes = payload.get(8..)?;
     let value = attribute(attributes, IFA_LOCAL).or_else(|| attribute(attributes, IFA_ADDRESS))?;
-    Some(Address {
-        link: word(payload, 4)?,
-        addr: address_of(value)?,
-        prefix: *payload.get(1)?,
-    })
+    Some(Address { link: word(payload, 4)?, addr: address_of(value)?, prefix: *payload.get(1)? })
 }

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind,
+    InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::{Error, Request, Socket, attribute, text_of, word};
@@ -106,6 +106,18 @@ pub fn add_veth(veth: &Veth<'_>) -> Request {
 /// Removes a link (`RTM_DELLINK`): waits for RCU, some 10 ms.
 pub fn remove_link(target: Target<'_>) -> Request {
     Request::new(RouteNetlinkMessage::DelLink(message(target)), 0)
+}
+
+/// Keeps the port of a bridge from talking to others that are isolated too: they only reach the
+/// bridge itself (4.18).
+pub fn isolate_port(target: Target<'_>) -> Request {
+    let mut link = message(target);
+    link.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(true)])),
+    ]));
+    // A port's data is taken by RTM_NEWLINK only, RTM_SETLINK passes over it.
+    Request::new(RouteNetlinkMessage::NewLink(link), 0)
 }
 
 /// Changes of one link, made with one message.

@@ -5,31 +5,41 @@ use std::io;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
-use super::{HEADER, attribute, split};
+use super::{attribute, split, text_of};
 
 /// `NFNLGRP_NFTABLES`
 const GROUP: u32 = 7;
-/// `NFNL_SUBSYS_NFTABLES` in the type's upper byte, `NFT_MSG_NEWGEN` in the lower.
-const NEW_GENERATION: u16 = (10 << 8) | 15;
+/// `NFNL_SUBSYS_NFTABLES`, in the upper byte of a message's type.
+const NFTABLES: u16 = 10;
+/// `NFT_MSG_NEWGEN`, in the lower byte: the end of a transaction.
+const NEW_GENERATION: u16 = 15;
 const NFTA_GEN_PROC_PID: u16 = 2;
+/// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE`, …: 1 in all of them.
+const NFTA_TABLE: u16 = 1;
 /// `struct nfgenmsg`
 const FAMILY_HEADER: usize = 4;
 
-/// Somebody changed rules.
+/// Somebody changed a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// A transaction of this process was committed.
+    /// A transaction of this process touched it.
     By(u32),
-    /// There were more than the socket could keep: anything may have changed.
+    /// There were more notices than the socket could keep: anything may have changed.
     Lost,
 }
 
-/// A socket that hears of every committed nftables transaction of its network namespace.
-pub struct Watch(Socket);
+/// A socket that hears of every committed nftables transaction of its network namespace and
+/// tells which ones touched a table of a name, of whatever family.
+pub struct Watch {
+    socket: Socket,
+    table: String,
+    /// The transaction whose messages are coming in touches the table.
+    touched: bool,
+}
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("nftables::Watch")
+        f.debug_struct("nftables::Watch").field("table", &self.table).finish_non_exhaustive()
     }
 }
 
@@ -38,21 +48,21 @@ impl Watch {
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_ADMIN`, `EPROTONOSUPPORT` without nftables in the kernel.
-    pub fn open() -> io::Result<Watch> {
+    pub fn open(table: &str) -> io::Result<Watch> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.add_membership(GROUP)?;
-        Ok(Watch(socket))
+        Ok(Watch { socket, table: table.to_owned(), touched: false })
     }
 
-    /// Waits for the next notices: those of one datagram, possibly none.
+    /// Waits for news, of whatever table: the notices may be none.
     ///
     /// # Errors
     /// What the socket says.
-    pub fn wait(&self) -> io::Result<Vec<Notice>> {
-        let mut buffer = vec![0; HEADER << 12];
+    pub fn wait(&mut self) -> io::Result<Vec<Notice>> {
+        let mut buffer = vec![0; 64 << 10];
         let received = loop {
-            match self.0.recv(&mut &mut buffer[..], 0) {
+            match self.socket.recv(&mut &mut buffer[..], 0) {
                 Ok(n) => break n,
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => return Ok(vec![Notice::Lost]),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -63,14 +73,21 @@ impl Watch {
         let mut notices = Vec::new();
         while let Ok(Some((reply, next))) = split(rest) {
             rest = next;
-            if reply.kind != NEW_GENERATION {
+            if reply.kind >> 8 != NFTABLES {
                 continue;
             }
             let attributes = reply.payload.get(FAMILY_HEADER..).unwrap_or_default();
+            if reply.kind & 0xff != NEW_GENERATION {
+                self.touched |=
+                    attribute(attributes, NFTA_TABLE).is_some_and(|t| text_of(t) == self.table);
+                continue;
+            }
             let pid = attribute(attributes, NFTA_GEN_PROC_PID)
                 .and_then(|v| <[u8; 4]>::try_from(v).ok())
                 .map_or(0, u32::from_be_bytes);
-            notices.push(Notice::By(pid));
+            if std::mem::take(&mut self.touched) {
+                notices.push(Notice::By(pid));
+            }
         }
         Ok(notices)
     }

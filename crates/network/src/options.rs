@@ -1,0 +1,127 @@
+//! Options of the bridge driver, under dockerd's names.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::error::{Error, Result};
+
+pub(crate) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+pub(crate) const ICC: &str = "com.docker.network.bridge.enable_icc";
+pub(crate) const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+pub(crate) const HOST_IP: &str = "com.docker.network.bridge.host_binding_ipv4";
+pub(crate) const MTU: &str = "com.docker.network.driver.mtu";
+pub(crate) const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
+const GATEWAY_MODES: [&str; 2] =
+    ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
+
+pub(crate) type Options = BTreeMap<String, String>;
+
+/// Refuses values that make no sense. Unknown options are kept and shown, as dockerd does.
+pub(crate) fn check(options: &Options) -> Result<()> {
+    for option in [ICC, MASQUERADE, DEFAULT_BRIDGE] {
+        if let Some(value) = options.get(option) {
+            truth(value).ok_or_else(|| invalid(option, value, "it is true or false"))?;
+        }
+    }
+    if let Some(value) = options.get(HOST_IP) {
+        value
+            .parse::<IpAddr>()
+            .map_err(|_| invalid(HOST_IP, value, "it is an address of the host"))?;
+    }
+    if let Some(value) = options.get(BRIDGE_NAME)
+        && !is_link_name(value)
+    {
+        return Err(Error::InvalidInterface(value.clone()));
+    }
+    for option in GATEWAY_MODES {
+        if let Some(value) = options.get(option)
+            && value != "nat"
+        {
+            return Err(invalid(option, value, "this engine has nat only"));
+        }
+    }
+    mtu(options).map(drop)
+}
+
+/// `None`: not given.
+pub(crate) fn mtu(options: &Options) -> Result<Option<u32>> {
+    let Some(value) = options.get(MTU) else { return Ok(None) };
+    match value.parse() {
+        // 68 is the least that IPv4 works with; the kernel refuses a bridge beyond 65535.
+        Ok(mtu @ (0 | 68..=65535)) => Ok((mtu > 0).then_some(mtu)),
+        _ => Err(invalid(MTU, value, "it is a number of bytes from 68 to 65535")),
+    }
+}
+
+/// Containers may talk to each other.
+pub(crate) fn icc(options: &Options) -> bool {
+    flag(options, ICC)
+}
+
+/// Addresses are hidden behind the host's.
+pub(crate) fn masquerade(options: &Options) -> bool {
+    flag(options, MASQUERADE)
+}
+
+/// Where ports are published that name no address of the host.
+pub(crate) fn host_ip(options: &Options) -> Option<IpAddr> {
+    options.get(HOST_IP)?.parse().ok()
+}
+
+fn flag(options: &Options, name: &str) -> bool {
+    options.get(name).and_then(|v| truth(v)).unwrap_or(true)
+}
+
+/// What Go's `strconv.ParseBool` takes.
+fn truth(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn invalid(option: &str, value: &str, why: &'static str) -> Error {
+    Error::InvalidOption { option: option.to_owned(), value: value.to_owned(), why }
+}
+
+/// Whether the kernel would take it as a link's name (`dev_valid_name`), and nft and we can write
+/// it without quoting tricks.
+pub(crate) fn is_link_name(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'"' | b'\\' | b'*' | b'%'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn values_are_checked() {
+        check(&options(&[(ICC, "false"), (MTU, "1400"), (BRIDGE_NAME, "br-x"), ("my", "own")]))
+            .unwrap();
+        for (k, v) in [
+            (ICC, "maybe"),
+            (MTU, "12"),
+            (MTU, "x"),
+            (BRIDGE_NAME, "a/b"),
+            (BRIDGE_NAME, "a-name-that-is-too-long"),
+            (BRIDGE_NAME, "a\"b"),
+            (HOST_IP, "here"),
+            (GATEWAY_MODES[0], "routed"),
+        ] {
+            assert!(check(&options(&[(k, v)])).is_err(), "{k}={v}");
+        }
+        assert_eq!(mtu(&options(&[(MTU, "0")])).unwrap(), None);
+        assert!(!icc(&options(&[(ICC, "0")])));
+        assert!(masquerade(&options(&[])));
+    }
+}

@@ -1,0 +1,34 @@
+//! Kernel settings of the calling thread's network namespace.
+
+use std::fs;
+use std::io;
+
+use crate::error::{Error, Result};
+
+/// Writes a setting, given as in `net/ipv4/ip_forward`, unless it has the value already: then a
+/// read-only `/proc/sys` is no obstacle.
+pub(crate) fn set(name: &str, value: &'static str) -> Result<()> {
+    let path = format!("/proc/sys/{name}");
+    if fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
+        return Ok(());
+    }
+    fs::write(&path, value).map_err(|source| Error::Sysctl { path, value, source })
+}
+
+/// As [`set`], but a kernel that lacks the setting (IPv6 left out) is fine.
+pub(crate) fn set_if_there(name: &str, value: &'static str) -> Result<()> {
+    match set(name, value) {
+        Err(Error::Sysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The ports that the kernel hands out by itself.
+pub(crate) fn ephemeral_ports() -> Option<(u16, u16)> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+    match (numbers.next()?, numbers.next()?) {
+        (Ok(first), Ok(last)) if first > 0 && first <= last => Some((first, last)),
+        _ => None,
+    }
+}
