@@ -1,1 +1,20 @@
-//! TODO doc
+//! The daemon: flags and configuration, listeners, the Docker Engine API over HTTP.
+//!
+//! Everything a client can ask for is a call of [`engine::Engine`]; this crate reads requests,
+//! writes answers in Docker's JSON and copies streams. It never looks into a container, an image
+//! or the database, and does not know how a container is run.
+
+pub mod config;
+mod connection;
+mod gate;
+pub mod host;
+pub mod http;
+mod listen;
+mod lock;
+mod logging;
+mod metrics;
+mod server;
+mod socket;
+pub mod stream;
+mod takeover;
+mod tls;
