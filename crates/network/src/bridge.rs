@@ -122,13 +122,10 @@ pub(crate) fn routed(kernel: &mut Socket, own: &[&str]) -> Result<Vec<Cidr>> {
 
 /// What the firewall has to know of a network.
 pub(crate) fn rules(network: &Network, masquerade: bool) -> BridgeRules {
-    let hide = masquerade && !network.internal && options::masquerade(&network.options);
     BridgeRules {
         internal: network.internal,
         icc: options::icc(&network.options),
-        masquerade: match hide {
-            true => network.subnets.iter().map(|s| s.subnet).collect(),
-            false => Vec::new(),
-        },
+        subnets: network.subnets.iter().map(|s| s.subnet).collect(),
+        masquerade: masquerade && !network.internal && options::masquerade(&network.options),
     }
 }

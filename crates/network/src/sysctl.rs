@@ -23,6 +23,14 @@ pub(crate) fn set_if_there(name: &str, value: &'static str) -> Result<()> {
     }
 }
 
+/// Whether packets that only cross a bridge pass through the firewall, too (br_netfilter).
+pub(crate) fn bridges_are_filtered() -> bool {
+    ["iptables", "ip6tables"].iter().all(|family| {
+        let path = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+        fs::read_to_string(path).is_ok_and(|value| value.trim() == "1")
+    })
+}
+
 /// The ports that the kernel hands out by itself.
 pub(crate) fn ephemeral_ports() -> Option<(u16, u16)> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;

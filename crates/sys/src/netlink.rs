@@ -22,7 +22,8 @@ use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use address::{Address, add_address, remove_address};
 pub use link::{
-    Change, Link, Target, Veth, add_bridge, add_veth, isolate_port, link_named, links, remove_link,
+    Change, Link, Target, Veth, add_bridge, add_veth, hairpin_port, isolate_port, link_named,
+    links, remove_link,
 };
 pub use nftables::{Notice, Watch};
 pub use route::{Route, remove_default_route, replace_default_route};

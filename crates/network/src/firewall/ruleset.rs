@@ -14,8 +14,10 @@ pub(crate) struct BridgeRules {
     pub(crate) internal: bool,
     /// Containers may talk to each other.
     pub(crate) icc: bool,
-    /// Subnets whose addresses are hidden behind the host's.
-    pub(crate) masquerade: Vec<Cidr>,
+    /// Its subnets.
+    pub(crate) subnets: Vec<Cidr>,
+    /// Addresses are hidden behind the host's.
+    pub(crate) masquerade: bool,
 }
 
 /// A published port.
@@ -52,17 +54,19 @@ impl Verb {
 
 /// Sets, chains and rules, which are always the same.
 ///
-/// - `iifname` in postrouting needs Linux 5.7.
 /// - The output chain's priority is a number: nft 1.0.6 knows `dstnat` in prerouting only.
 /// - Prerouting leaves 127.0.0.0/8 alone: only packets from the wire come by here, and one that
 ///   claims such a destination must not reach a port that is published on 127.0.0.1.
 /// - Answers to connections from the host's loopback, and from a container to its own network by
-///   way of the host, would go astray without a source address of the bridge.
+///   way of the host, would go astray without a source address of the bridge. The latter are known
+///   by their address: where br_netfilter is on, they never leave the bridge and postrouting has no
+///   `iifname`. Sets of address ranges with a name need Linux 5.6.
 const CHAINS: &str = "\
 	set bridges { type ifname; }
 	set internal { type ifname; }
-	set same { type ifname . ifname; }
 	set talking { type ifname . ifname; }
+	set near4 { type ipv4_addr . ifname; flags interval; }
+	set near6 { type ipv6_addr . ifname; flags interval; }
 	set inside4 { type ipv4_addr; flags interval; }
 	set inside6 { type ipv6_addr; flags interval; }
 	map any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -98,7 +102,8 @@ const CHAINS: &str = "\
 	chain postrouting {
 		type nat hook postrouting priority srcnat; policy accept;
 		ip saddr 127.0.0.0/8 oifname @bridges masquerade
-		iifname . oifname @same ct status dnat masquerade
+		ip saddr . oifname @near4 ct status dnat masquerade
+		ip6 saddr . oifname @near6 ct status dnat masquerade
 		ip saddr @inside4 oifname != @bridges masquerade
 		ip6 saddr @inside6 oifname != @bridges masquerade
 	}
@@ -135,19 +140,20 @@ impl Ruleset {
 
     /// A bridge's elements.
     pub(crate) fn bridge(&self, verb: Verb, link: &str, rules: &BridgeRules) -> String {
-        let mut lines = vec![
-            self.elements(verb, "bridges", &format!("\"{link}\"")),
-            self.elements(verb, "same", &format!("\"{link}\" . \"{link}\"")),
-        ];
+        let mut lines = vec![self.elements(verb, "bridges", &format!("\"{link}\""))];
         if rules.internal {
             lines.push(self.elements(verb, "internal", &format!("\"{link}\"")));
         }
         if rules.icc {
             lines.push(self.elements(verb, "talking", &format!("\"{link}\" . \"{link}\"")));
         }
-        for subnet in &rules.masquerade {
-            let set = if subnet.is_v4() { "inside4" } else { "inside6" };
-            lines.push(self.elements(verb, set, &subnet.network().to_string()));
+        for subnet in rules.subnets.iter().map(Cidr::network) {
+            let (near, inside) =
+                if subnet.is_v4() { ("near4", "inside4") } else { ("near6", "inside6") };
+            lines.push(self.elements(verb, near, &format!("{subnet} . \"{link}\"")));
+            if rules.masquerade {
+                lines.push(self.elements(verb, inside, &subnet.to_string()));
+            }
         }
         lines.concat()
     }
@@ -229,21 +235,22 @@ mod tests {
         let open = BridgeRules {
             internal: false,
             icc: true,
-            masquerade: vec!["172.17.0.1/16".parse().unwrap(), "fd00::/64".parse().unwrap()],
+            subnets: vec!["172.17.0.1/16".parse().unwrap(), "fd00::/64".parse().unwrap()],
+            masquerade: true,
         };
         assert_eq!(
             rules().bridge(Verb::Add, "b", &open),
             "add element inet t bridges { \"b\" }\n\
-             add element inet t same { \"b\" . \"b\" }\n\
              add element inet t talking { \"b\" . \"b\" }\n\
+             add element inet t near4 { 172.17.0.0/16 . \"b\" }\n\
              add element inet t inside4 { 172.17.0.0/16 }\n\
+             add element inet t near6 { fd00::/64 . \"b\" }\n\
              add element inet t inside6 { fd00::/64 }\n"
         );
-        let closed = BridgeRules { internal: true, icc: false, masquerade: vec![] };
+        let closed = BridgeRules { internal: true, icc: false, subnets: vec![], masquerade: false };
         assert_eq!(
             rules().bridge(Verb::Delete, "b", &closed),
             "delete element inet t bridges { \"b\" }\n\
-             delete element inet t same { \"b\" . \"b\" }\n\
              delete element inet t internal { \"b\" }\n"
         );
     }

@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use sys::hold::{Transport, hold_port};
 use sys::netlink::{
-    Address, Change, Request, Socket, Target, add_address, isolate_port, remove_link,
+    Address, Change, Request, Socket, Target, add_address, hairpin_port, isolate_port, remove_link,
     replace_default_route,
 };
 
@@ -137,7 +137,9 @@ impl Networks {
                 change = change.mtu(network.mtu);
             }
             let mut requests = vec![change.request()];
-            if !options::icc(&network.options) {
+            // Where the firewall sees what crosses a bridge it keeps containers apart. A port that
+            // is isolated as well could not even be published to its neighbours.
+            if !options::icc(&network.options) && !sysctl::bridges_are_filtered() {
                 requests.push(isolate_port(Target::Name(&wire.host_link)));
             }
             requests
@@ -181,10 +183,16 @@ impl Networks {
     /// # Errors
     /// [`Error::NftMissing`], [`Error::NftRefused`].
     pub fn publish(&self, endpoint: &Endpoint) -> Result<()> {
-        match &self.firewall {
-            Some(firewall) => firewall.publish(endpoint),
-            None => Ok(()),
+        let Some(firewall) = self.firewall.as_ref().filter(|_| !endpoint.ports.is_empty()) else {
+            return Ok(());
+        };
+        if sysctl::bridges_are_filtered() {
+            // Then a packet to a published port of the same network is translated on the bridge
+            // and not routed; a container's own come back by the port that they came from.
+            let request = hairpin_port(Target::Name(&endpoint.host_link));
+            lock(&self.kernel).run(&[request]).map_err(at("connecting", &endpoint.host_link))?;
         }
+        firewall.publish(endpoint)
     }
 
     /// Gives back everything of an endpoint whose container has ended. Its link goes away with

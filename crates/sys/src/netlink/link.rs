@@ -111,10 +111,19 @@ pub fn remove_link(target: Target<'_>) -> Request {
 /// Keeps the port of a bridge from talking to others that are isolated too: they only reach the
 /// bridge itself (4.18).
 pub fn isolate_port(target: Target<'_>) -> Request {
+    set_port(target, InfoBridgePort::Isolated(true))
+}
+
+/// Lets the port of a bridge get back what came in by it.
+pub fn hairpin_port(target: Target<'_>) -> Request {
+    set_port(target, InfoBridgePort::HairpinMode(true))
+}
+
+fn set_port(target: Target<'_>, setting: InfoBridgePort) -> Request {
     let mut link = message(target);
     link.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(true)])),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![setting])),
     ]));
     // A port's data is taken by RTM_NEWLINK only, RTM_SETLINK passes over it.
     Request::new(RouteNetlinkMessage::NewLink(link), 0)
