@@ -1,0 +1,90 @@
+//! One control connection: requests come in, replies and notices go out, neither waits.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use proto::control::{Envelope, FromMonitor};
+use proto::frame;
+use sys::stream::FrameReader;
+
+/// Descriptors that one request may bring: a stream.
+const MAX_FDS: usize = 4;
+
+/// An engine that leaves so many bytes of replies and notices unread is cut off.
+const MAX_BACKLOG: usize = 8 << 20;
+
+/// A control connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// By which its events find it.
+    pub(crate) number: u32,
+    socket: OwnedFd,
+    reader: FrameReader,
+    backlog: Vec<u8>,
+    sent: usize,
+    broken: bool,
+}
+
+impl Connection {
+    /// Takes a stream socket.
+    pub(crate) fn new(number: u32, socket: OwnedFd) -> io::Result<Self> {
+        sys::stream::set_nonblocking(&socket)?;
+        let reader = FrameReader::new(frame::MAX_LEN, MAX_FDS);
+        Ok(Self { number, socket, reader, backlog: Vec::new(), sent: 0, broken: false })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether something still waits to be sent.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.broken && self.sent < self.backlog.len()
+    }
+
+    /// Whether the other side has gone, or talks nonsense.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Takes the next request, if a whole one has come, with the descriptor it brought.
+    pub(crate) fn request(&mut self) -> Option<(Envelope, Option<OwnedFd>)> {
+        if self.broken {
+            return None;
+        }
+        match self.reader.read(&self.socket) {
+            Ok(Some(frame)) => match serde_json::from_slice(&frame.body) {
+                Ok(envelope) => return Some((envelope, frame.fds.into_iter().next())),
+                Err(_) => self.broken = true,
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(None) | Err(_) => self.broken = true,
+        }
+        None
+    }
+
+    /// Sends a reply or a notice, now or later.
+    pub(crate) fn tell(&mut self, message: &FromMonitor) {
+        // Nothing that we send comes near the limit of a frame.
+        let Ok(bytes) = frame::encode(message) else { return };
+        self.backlog.extend_from_slice(&bytes);
+        self.flush();
+        if self.backlog.len() - self.sent > MAX_BACKLOG {
+            self.broken = true;
+        }
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub(crate) fn flush(&mut self) {
+        while self.is_waiting() {
+            let rest = self.backlog.get(self.sent..).unwrap_or_default();
+            match sys::stream::send_now(&self.socket, &[], rest) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.broken = true,
+            }
+        }
+        self.backlog = Vec::new();
+        self.sent = 0;
+    }
+}

@@ -1,0 +1,213 @@
+//! How it ends: of execs, of the container, of the monitor.
+
+use std::time::{Duration, Instant};
+
+use proto::control::{ExecState, ExitRecord, Notice};
+use sys::process::Exit;
+use types::{Error, Timestamp};
+
+use crate::drain::Drain;
+use crate::exec::CLIENT_LIMIT;
+use crate::monitor::{Monitor, State};
+use crate::output::Client;
+use crate::{failure, record, setup};
+
+/// How long the monitor stays for clients and connections that do not take the rest.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
+impl Monitor {
+    /// Bytes of output that were lost, of all processes.
+    pub(crate) fn dropped_in_all(&self) -> u64 {
+        let execs: u64 = self.execs.iter().map(|exec| exec.streams.dropped()).sum();
+        self.dropped + self.streams.dropped() + execs
+    }
+
+    /// Tells of execs whose process has ended and whose output has been read and passed on.
+    pub(crate) fn end_execs(&mut self, now: Instant) {
+        let mut at = 0;
+        while let Some(exec) = self.execs.get(at) {
+            match exec.drain(now) {
+                Ok(_) => at += 1,
+                Err(exit) => {
+                    let mut exec = self.execs.remove(at);
+                    // Clients that do not read get time, but the end is told meanwhile.
+                    self.linger(exec.streams.close());
+                    self.dropped += exec.streams.dropped();
+                    self.tell_exec_end(exec.id, exec.pid, exit);
+                    self.trim_soon(now);
+                }
+            }
+        }
+    }
+
+    fn tell_exec_end(&mut self, id: String, pid: i32, exit: Exit) {
+        let exit_code = exit.status();
+        if !self.tell(Notice::ExecExited { exec: id.clone(), exit_code }) {
+            self.untold.push(ExecState { id, pid, exit_code: Some(exit_code) });
+        }
+    }
+
+    /// Keeps clients that have a backlog; the others are closed.
+    fn linger(&mut self, clients: Vec<Client>) {
+        self.lingering.extend(clients.into_iter().filter(|client| !client.is_clear()));
+    }
+
+    /// The container's first process has ended.
+    pub(crate) fn container_ended(&mut self, exit: Exit, now: Instant) {
+        if !matches!(self.state, State::Running | State::Paused) {
+            return;
+        }
+        self.state = State::Draining { exit_code: exit.status(), at: Timestamp::now(), since: now };
+        self.streams.process_ended();
+        self.look_for_oom();
+        // With a process namespace of its own everything has gone with its first process. Without
+        // one the others are still there, and they are the container's.
+        if let Some(cgroup) = &self.cgroup
+            && cgroup.pids().is_ok_and(|pids| !pids.is_empty())
+        {
+            let _ = cgroup.thaw();
+            let _ = cgroup.kill();
+        }
+    }
+
+    /// When something about the end is due.
+    pub(crate) fn end_deadline(&self, now: Instant) -> Option<Instant> {
+        match &self.state {
+            State::Draining { since, .. } => {
+                let execs = (!self.execs.is_empty()).then(|| *since + CLIENT_LIMIT);
+                let drain = self.drain(*since).until(now);
+                execs.filter(|at| *at > now).into_iter().chain(drain).min()
+            }
+            State::Closing { since, .. } => Some(*since + CLIENT_LIMIT),
+            State::Told { since } => Some(*since + LAST_WORDS),
+            _ => None,
+        }
+    }
+
+    fn drain(&self, ended: Instant) -> Drain {
+        Drain {
+            ended,
+            active: self.streams.active(),
+            drained: self.streams.is_drained(),
+            stalled: self.streams.is_stalled(),
+        }
+    }
+
+    /// Goes on to the next states of the end, as far as nothing is to be waited for.
+    pub(crate) fn proceed_to_end(&mut self, now: Instant) {
+        if let State::Draining { exit_code, at, since } = self.state
+            && self.execs_have_ended(since, now)
+            && self.drain(since).until(now).is_none()
+        {
+            self.write_record(exit_code, at, now);
+        }
+        if let State::Closing { since, .. } = self.state
+            && (self.lingering.is_empty() || now >= since + CLIENT_LIMIT)
+        {
+            self.take_leave(now);
+        }
+        if let State::Told { since } = self.state {
+            let waiting = self.connections.iter().any(|connection| connection.is_waiting());
+            let done = self.lingering.is_empty() && !waiting;
+            if done || now >= since + LAST_WORDS {
+                self.state = State::End;
+            }
+        }
+    }
+
+    /// Whether every exec has ended and been told; they are given a moment.
+    fn execs_have_ended(&self, since: Instant, now: Instant) -> bool {
+        self.execs.is_empty() || now >= since + CLIENT_LIMIT
+    }
+
+    /// Closes the log and writes the exit record: from here on the container's end is official.
+    fn write_record(&mut self, exit_code: i32, finished_at: Timestamp, now: Instant) {
+        for mut exec in std::mem::take(&mut self.execs) {
+            self.linger(exec.streams.close());
+            self.dropped += exec.streams.dropped();
+            let exit = exec.ended.map_or(Exit::Code(137), |(exit, _)| exit);
+            self.tell_exec_end(exec.id, exec.pid, exit);
+        }
+        let clients = self.streams.close();
+        self.linger(clients);
+        let record = ExitRecord {
+            id: self.id.clone(),
+            exit_code,
+            oom_killed: self.oom_kills > 0,
+            started_at: self.started_at,
+            finished_at,
+            dropped: self.dropped_in_all(),
+            failures: Vec::new(),
+        };
+        let record = self.keep(record);
+        self.state = State::Closing { record: Box::new(record), since: now };
+    }
+
+    /// Writes the record; that it cannot be written is itself told.
+    fn keep(&self, mut record: ExitRecord) -> ExitRecord {
+        if let Err(error) = record::write(&self.dir, &record) {
+            record.failures.push(format!("cannot write the exit record: {error}"));
+        }
+        record
+    }
+
+    /// Gives back everything that the container had, and tells its end. After that the same
+    /// container may be started again at once: nothing of this monitor's is in its way.
+    fn take_leave(&mut self, now: Instant) {
+        let State::Closing { record, .. } =
+            std::mem::replace(&mut self.state, State::Told { since: now })
+        else {
+            return;
+        };
+        let failures = self.undo();
+        let mut record = *record;
+        if !failures.is_empty() {
+            record.failures.extend(failures);
+            record = self.keep(record);
+        }
+        self.tell(Notice::Exited(record));
+    }
+
+    /// Frees ports, cgroups and the names in the directory; every step, whatever becomes of the
+    /// others.
+    fn undo(&mut self) -> Vec<String> {
+        self.held.clear();
+        self.oom = None;
+        self.listener = None;
+        setup::retract(&self.dir);
+        let Some(cgroup) = self.cgroup.take() else { return Vec::new() };
+        match cgroup.remove() {
+            Ok(()) => Vec::new(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// The program could not be executed: there is a record, with Docker's status.
+    pub(crate) fn start_failed(&mut self, error: &Error) {
+        self.look_for_oom();
+        drop(self.streams.close());
+        let failures = self.undo();
+        let record = ExitRecord {
+            id: self.id.clone(),
+            exit_code: failure::status(error),
+            oom_killed: self.oom_kills > 0,
+            started_at: self.started_at,
+            finished_at: Timestamp::now(),
+            dropped: self.dropped_in_all(),
+            failures,
+        };
+        self.keep(record);
+        self.state = State::Told { since: Instant::now() };
+    }
+
+    /// Gives up a container that was never started. There is no record: it has not been.
+    pub(crate) fn abandon(&mut self) {
+        let state = std::mem::replace(&mut self.state, State::Told { since: Instant::now() });
+        if let State::Created(created) = state {
+            setup::discard(*created);
+        }
+        drop(self.streams.close());
+        // Nobody is there to be told of failures; the next start of the same container meets them.
+        let _ = self.undo();
+    }
+}

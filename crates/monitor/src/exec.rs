@@ -1,0 +1,93 @@
+//! One more process in the container.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use proto::control::{Attach, Exec, ExecState};
+use proto::launch::{Stdin, WindowSize};
+use sys::process::Exit;
+
+use crate::drain::Drain;
+use crate::streams::Streams;
+use crate::streams::Wanted;
+
+/// How many ended execs are remembered for a daemon that comes back.
+const MAX_UNTOLD: usize = 256;
+
+/// The end of an exec is told when its client has got all output, or has not read for so long.
+pub(crate) const CLIENT_LIMIT: Duration = Duration::from_secs(2);
+
+/// A process that was executed in the container.
+#[derive(Debug)]
+pub(crate) struct ExecProcess {
+    /// By which its events find it.
+    pub(crate) number: u32,
+    pub(crate) id: String,
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) streams: Streams,
+    /// How it ended, and when.
+    pub(crate) ended: Option<(Exit, Instant)>,
+}
+
+/// Which streams it gets: those that a client is there for.
+pub(crate) fn wanted(exec: &Exec, with_client: bool) -> Wanted {
+    let attach = if with_client { exec.attach } else { Attach::default() };
+    let terminal = exec.process.terminal().unwrap_or_default().then(|| {
+        let size = exec.process.console_size().unwrap_or_default();
+        let number = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
+        WindowSize { rows: number(size.height()), cols: number(size.width()) }
+    });
+    let stdin = if attach.stdin { Stdin::Once } else { Stdin::Null };
+    Wanted { terminal, stdin, stdout: attach.stdout, stderr: attach.stderr }
+}
+
+impl ExecProcess {
+    pub(crate) fn state(&self) -> ExecState {
+        ExecState {
+            id: self.id.clone(),
+            pid: self.pid,
+            exit_code: self.ended.map(|(exit, _)| exit.status()),
+        }
+    }
+
+    /// It has ended.
+    pub(crate) fn end(&mut self, exit: Exit, now: Instant) {
+        self.ended = Some((exit, now));
+        self.streams.process_ended();
+    }
+
+    /// Until when its output is to be read on; `None` with the status when that is over.
+    pub(crate) fn drain(&self, now: Instant) -> Result<Option<Instant>, Exit> {
+        let Some((exit, ended)) = self.ended else { return Ok(None) };
+        let drain = Drain {
+            ended,
+            active: self.streams.active(),
+            drained: self.streams.is_drained(),
+            stalled: self.streams.is_stalled(),
+        };
+        drain.until(now).map(Some).ok_or(exit)
+    }
+}
+
+/// Ends of execs that nobody was there to be told of.
+#[derive(Debug, Default)]
+pub(crate) struct Untold {
+    ends: VecDeque<ExecState>,
+}
+
+impl Untold {
+    /// Remembers one more; the oldest are forgotten.
+    pub(crate) fn push(&mut self, end: ExecState) {
+        if self.ends.len() == MAX_UNTOLD {
+            self.ends.pop_front();
+        }
+        self.ends.push_back(end);
+    }
+
+    /// Tells all, once.
+    pub(crate) fn take(&mut self) -> Vec<ExecState> {
+        std::mem::take(&mut self.ends).into()
+    }
+}

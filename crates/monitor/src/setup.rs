@@ -1,0 +1,243 @@
+//! From an order to a container that waits for its start: a list of steps. What fails undoes
+//! those before it, and is told as one sentence.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use oci_spec::runtime::Spec;
+use proto::launch::{Launch, RootSource};
+use runtime::cgroup::{self, Cgroup, Driver, Layout, OnMissing};
+use runtime::{Asked, CreateOptions, Created, Root};
+use serde::de::DeserializeOwned;
+use sys::signal::{self, SignalFd};
+use types::Error;
+
+use crate::failure;
+use crate::launcher::Prepared;
+use crate::log::Log;
+use crate::output::PATIENCE;
+use crate::streams::{Streams, Wanted};
+
+/// The names in the monitor's directory.
+pub(crate) const SOCKET: &str = "sock";
+const PID: &str = "pid";
+
+/// Everything that a monitor holds when its container stands.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) listener: OwnedFd,
+    pub(crate) signals: SignalFd,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) created: Created,
+    pub(crate) streams: Streams,
+    /// Descriptors that are only kept open.
+    pub(crate) held: Vec<OwnedFd>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What cannot be set up.
+#[derive(Debug, thiserror::Error)]
+enum SetupError {
+    #[error("the container's monitor cannot detach itself: {0}")]
+    Detach(io::Error),
+    #[error("the order to start the container lacks a descriptor ({0})")]
+    Descriptor(&'static str),
+    #[error("the monitor cannot write in {}: {}", .0.display(), .1)]
+    Directory(std::path::PathBuf, io::Error),
+    #[error("the container's streams cannot be made: {0}")]
+    Streams(io::Error),
+    #[error("this container's specification is of version {0}, which this monitor does not know")]
+    Version(u32),
+}
+
+impl From<SetupError> for Error {
+    fn from(error: SetupError) -> Self {
+        Self::system(error.to_string())
+    }
+}
+
+/// Which driver makes the cgroups.
+pub(crate) fn driver(systemd: bool) -> Driver {
+    if systemd { Driver::Systemd } else { Driver::Cgroupfs }
+}
+
+/// Does every step.
+pub(crate) fn stage(
+    launch: &mut Launch,
+    mut fds: impl Iterator<Item = OwnedFd>,
+    prepared: &Prepared,
+) -> Result<Stage, Error> {
+    if launch.version != proto::launch::VERSION {
+        return Err(SetupError::Version(launch.version).into());
+    }
+    let mut take = |what| fds.next().ok_or(SetupError::Descriptor(what));
+    let root = match &launch.root {
+        RootSource::Descriptor => Root::Detached(take("root file system")?),
+        RootSource::Directory(path) => Root::Path(path.clone()),
+    };
+    let netns = if launch.netns { Some(take("network namespace")?) } else { None };
+    let held: Vec<_> = fds.collect();
+    if held.len() < launch.held {
+        return Err(SetupError::Descriptor("held socket").into());
+    }
+    keep_panics(&launch.dir);
+    let signals = detach().map_err(SetupError::Detach)?;
+    let listener = announce(&launch.dir)?;
+    let made = contain(launch, root, netns, prepared);
+    match made {
+        Ok((cgroup, created, streams, warnings)) => {
+            Ok(Stage { listener, signals, cgroup, created, streams, held, warnings })
+        }
+        Err(error) => {
+            retract(&launch.dir);
+            Err(error)
+        }
+    }
+}
+
+/// A panic ends the monitor and its container; what it said is found in the monitor's directory,
+/// since there is no standard error to write it to.
+fn keep_panics(dir: &Path) {
+    let file = dir.join("panic");
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = std::fs::write(&file, panic.to_string());
+    }));
+}
+
+/// Leaves the launcher's session and its ways with signals.
+fn detach() -> io::Result<SignalFd> {
+    sys::process::setsid()?;
+    sys::process::set_name(c"isopod-monitor")?;
+    // Processes of a container without a process namespace of its own become our children when
+    // their parents end, not those of the host's init, and are reaped here.
+    sys::process::become_subreaper()?;
+    signal::default(signal::SIGCHLD)?;
+    SignalFd::new(&[signal::SIGCHLD])
+}
+
+/// Makes `sock` and `pid`.
+fn announce(dir: &Path) -> Result<OwnedFd, SetupError> {
+    let failed = |error| SetupError::Directory(dir.to_owned(), error);
+    let listener = sys::stream::listen_private(dir, SOCKET).map_err(failed)?;
+    let pid = std::process::id().to_string();
+    std::fs::write(dir.join(PID), pid).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Removes `sock` and `pid`; what is not there need not go.
+pub(crate) fn retract(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(SOCKET));
+    let _ = std::fs::remove_file(dir.join(PID));
+}
+
+type Contained = (Cgroup, Created, Streams, Vec<String>);
+
+/// Opens the log, makes the cgroup and the container.
+fn contain(
+    launch: &mut Launch,
+    root: Root,
+    netns: Option<OwnedFd>,
+    prepared: &Prepared,
+) -> Result<Contained, Error> {
+    let log = Log::open(&launch.log)
+        .map_err(|error| Error::system(format!("failed to initialize logging driver: {error}")))?;
+    let (mut cgroup, mut warnings) = make_cgroup(launch, prepared)?;
+    match create(launch, root, netns, &cgroup, log) {
+        Ok((created, streams)) => {
+            cgroup.settled();
+            warnings.extend(created.warnings.iter().cloned());
+            Ok((cgroup, created, streams, warnings))
+        }
+        Err(error) => {
+            // The failure that led here is the one to tell.
+            let _ = cgroup.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Makes the cgroup with its limits; returns what was left out.
+fn make_cgroup(launch: &Launch, prepared: &Prepared) -> Result<(Cgroup, Vec<String>), Error> {
+    let system = |error: cgroup::Error| failure::of_cgroup(&error);
+    let layout = match &prepared.layout {
+        Some(layout) => layout.clone(),
+        None => Layout::probe().map_err(system)?,
+    };
+    let path = cgroups_path(&launch.spec, &launch.id);
+    let driver = driver(launch.systemd_cgroup);
+    let (cgroup, warnings) = Cgroup::create(&layout, &path, driver).map_err(system)?;
+    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let resources = launch.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    if let Some(resources) = resources {
+        match cgroup.apply(resources, OnMissing::Warn) {
+            Ok(more) => warnings.extend(more.iter().map(ToString::to_string)),
+            Err(error) => {
+                let _ = cgroup.remove();
+                return Err(system(error));
+            }
+        }
+    }
+    Ok((cgroup, warnings))
+}
+
+/// Where the container's cgroup is.
+pub(crate) fn cgroups_path(spec: &Spec, id: &str) -> String {
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    match path {
+        Some(path) => path.to_string_lossy().into_owned(),
+        None => format!("isopod/{id}"),
+    }
+}
+
+fn create(
+    launch: &Launch,
+    root: Root,
+    netns: Option<OwnedFd>,
+    cgroup: &Cgroup,
+    log: Log,
+) -> Result<(Created, Streams), Error> {
+    let wanted =
+        Wanted { terminal: launch.terminal, stdin: launch.stdin, stdout: true, stderr: true };
+    let (stdio, ends) = wanted.make().map_err(SetupError::Streams)?;
+    let options = CreateOptions {
+        netns,
+        die_with_parent: true,
+        init: launch.init,
+        asked: asked(&launch.asked),
+        ..CreateOptions::new(&launch.id, &launch.spec, root, stdio, cgroup)
+    };
+    let mut created = runtime::create(options).map_err(|error| failure::of_runtime(&error))?;
+    let console = created.console.take();
+    let streams = Streams::new(ends, console, launch.stdin, log, Some(PATIENCE));
+    match streams {
+        Ok(streams) => Ok((created, streams)),
+        Err(error) => {
+            discard(created);
+            Err(SetupError::Streams(error).into())
+        }
+    }
+}
+
+/// Ends a container that was not started.
+pub(crate) fn discard(created: Created) {
+    let Created { pidfd, .. } = created;
+    let _ = sys::process::pidfd_signal(&pidfd, signal::SIGKILL);
+    let _ = sys::process::wait_pidfd(&pidfd);
+}
+
+/// The same in the runtime's words. What it has no word for cannot be in a specification either.
+pub(crate) fn asked(asked: &proto::launch::Asked) -> Asked {
+    Asked {
+        rlimits: words(&asked.rlimits),
+        oom_score_adj: asked.oom_score_adj,
+        capabilities: words(&asked.capabilities),
+    }
+}
+
+fn words<T: DeserializeOwned>(words: &[String]) -> Vec<T> {
+    words
+        .iter()
+        .filter_map(|word| serde_json::from_value(serde_json::Value::String(word.clone())).ok())
+        .collect()
+}
