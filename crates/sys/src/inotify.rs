@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-pub use rustix::fs::inotify::{ReadFlags, WatchFlags};
 use rustix::fs::inotify::{self, CreateFlags, Reader};
+pub use rustix::fs::inotify::{ReadFlags, WatchFlags};
 
 /// Watches on files and directories, non-blocking.
 #[derive(Debug)]

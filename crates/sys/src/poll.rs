@@ -84,9 +84,7 @@ impl<T: Copy> Poll<T> {
         let count = self.fds.len() as libc::nfds_t;
         // SAFETY: `fds` is `count` valid pollfd records which outlive the call, `limit` is null or
         // points to a timespec that does. A descriptor that was closed meanwhile gives POLLNVAL.
-        let found = unsafe {
-            libc::ppoll(self.fds.as_mut_ptr(), count, limit, std::ptr::null())
-        };
+        let found = unsafe { libc::ppoll(self.fds.as_mut_ptr(), count, limit, std::ptr::null()) };
         if found == -1 {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };

@@ -27,7 +27,11 @@ pub(super) fn attributes(attributes: &BTreeMap<String, String>) -> Vec<u8> {
 pub(super) fn encode(record: &Record<'_>, attributes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"log\":\"");
     escape(record.text, out);
-    out.extend_from_slice(if record.partial { b"\",\"stream\":\"" } else { b"\\n\",\"stream\":\"" });
+    out.extend_from_slice(if record.partial {
+        b"\",\"stream\":\""
+    } else {
+        b"\\n\",\"stream\":\""
+    });
     out.extend_from_slice(match record.stream {
         Stream::Stdout => b"stdout\"",
         Stream::Stderr => b"stderr\"",
@@ -131,7 +135,11 @@ struct Line<'a> {
 pub(super) fn decode(bytes: &[u8]) -> Found {
     let window = bytes.get(..MAX_RECORD).unwrap_or(bytes);
     let Some(end) = window.iter().position(|byte| *byte == b'\n') else {
-        return if bytes.len() < MAX_RECORD { Found::Incomplete } else { Found::Nothing(MAX_RECORD) };
+        return if bytes.len() < MAX_RECORD {
+            Found::Incomplete
+        } else {
+            Found::Nothing(MAX_RECORD)
+        };
     };
     match entry(&bytes[..end]) {
         Some(entry) => Found::Entry(entry, end + 1),

@@ -39,7 +39,11 @@ enum State {
     Back(u64),
     /// The end is damaged, so compact records can only be counted from the beginning: the next
     /// offset to read, a decoder for what has been read, and where the last records began.
-    Forth { next: u64, decoder: Decoder, starts: VecDeque<u64> },
+    Forth {
+        next: u64,
+        decoder: Decoder,
+        starts: VecDeque<u64>,
+    },
     Done,
 }
 

@@ -117,8 +117,7 @@ fn a_record_longer_than_a_block_is_stepped_over() {
     let long = "v".repeat(60_000);
     let attributes = [("a", long.as_str()), ("b", long.as_str())];
     let text = [b'x'; 100];
-    let file =
-        encoded(Format::Local, &[record(&text, Stream::Stdout, false); 5], &attributes);
+    let file = encoded(Format::Local, &[record(&text, Stream::Stdout, false); 5], &attributes);
     let found = tail(Format::Local, &file, 3);
     assert_eq!((found.start(), found.found()), (file.len() as u64 / 5 * 2, 3));
 }
