@@ -40,6 +40,12 @@ pub(crate) fn ensure(kernel: &mut Socket, network: &Network) -> Result<u32> {
     //    bridge so that ports published there can be reached from the host; a rule of the
     //    firewall keeps containers from using it.
     sysctl::set(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
+    if network.ipv6 {
+        // The bridge's link-local address is what it asks for neighbours with. Duplicate detection
+        // would keep it back for a second or two after a bridge's first port came up, and all
+        // that is to be forwarded with it.
+        sysctl::set(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
+    }
     let v6_off = if network.ipv6 { "0" } else { "1" };
     sysctl::set_if_there(&format!("net/ipv6/conf/{name}/disable_ipv6"), v6_off)?;
     if network.ipv6 {

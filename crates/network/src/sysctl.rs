@@ -23,6 +23,12 @@ pub(crate) fn set_if_there(name: &str, value: &'static str) -> Result<()> {
     }
 }
 
+/// Turns on IPv6 for a link, without duplicate detection: what addresses it gets are its alone.
+pub(crate) fn turn_on_ipv6(link: &str) -> Result<()> {
+    set(&format!("net/ipv6/conf/{link}/accept_dad"), "0")?;
+    set(&format!("net/ipv6/conf/{link}/disable_ipv6"), "0")
+}
+
 /// Whether packets that only cross a bridge pass through the firewall, too (br_netfilter).
 pub(crate) fn bridges_are_filtered() -> bool {
     ["iptables", "ip6tables"].iter().all(|family| {

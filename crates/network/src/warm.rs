@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use sys::netlink::{Change, Socket, Target, Veth, add_veth, link_named};
 
-use crate::bridge::at;
+use crate::bridge::{ENODEV, at};
 use crate::error::{Error, Result};
 use crate::random;
 use crate::sysctl;
@@ -252,14 +252,35 @@ pub(crate) fn wire(
     let host_link = pair(host, netns, name, mtu)?;
     let up = Change::of(Target::Name(&host_link)).no_link_local().up(true).request();
     host.run(&[up]).map_err(at("starting", &host_link))?;
-    let off = if ipv6 { "0" } else { "1" };
-    sysctl::set_if_there(&format!("net/ipv6/conf/{name}/disable_ipv6"), off)?;
+    match ipv6 {
+        true => sysctl::turn_on_ipv6(name)?,
+        false => sysctl::set_if_there(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?,
+    }
     inside
         .run(&[Change::of(Target::Name(name)).up(true).request()])
         .map_err(at("starting", name))?;
-    let link = link_named(&mut inside, name).map_err(at("looking for", name))?;
-    let inside_index = link.map_or(0, |l| l.index);
+    let inside_index = running(&mut inside, name)?;
+    running(host, &host_link)?;
     Ok(Wire { inside, inside_index, name: name.to_owned(), ipv6, host_link, mtu })
+}
+
+/// Waits until a link that is up passes packets, and returns its index. A work queue of the kernel
+/// turns it on after its other end came up (linkwatch); until then it drops what it is given, and
+/// a container's first connection would take a second longer.
+fn running(socket: &mut Socket, name: &str) -> Result<u32> {
+    const STEP: Duration = Duration::from_micros(500);
+    let deadline = Instant::now() + Duration::from_millis(200);
+    loop {
+        let link = link_named(socket, name).map_err(at("looking for", name))?;
+        match link {
+            Some(link) if link.running || Instant::now() > deadline => return Ok(link.index),
+            Some(_) => thread::sleep(STEP),
+            None => {
+                let source = io::Error::from_raw_os_error(ENODEV);
+                return Err(Error::Namespace { step: "looking for the new link", source });
+            }
+        }
+    }
 }
 
 /// A veth pair whose host end has a name that nobody has. Names of links that are going away stay

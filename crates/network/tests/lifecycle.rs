@@ -168,7 +168,7 @@ fn privileged_network_a_bridge_that_somebody_deleted_is_made_again() {
         let a = lab.start("bridge", "a", &[tcp(8080, 80)]);
         serve(Some(a.fd()), "0.0.0.0:80", "a");
         run("ip link del isopod0");
-        assert!(ask(None, "127.0.0.1:8080").is_err());
+        assert!(silent(None, "127.0.0.1:8080"));
         // The next start finds out.
         let b = lab.start("bridge", "b", &[]);
         assert!(ask(None, "127.0.0.1:8080").is_ok());
@@ -227,7 +227,7 @@ fn privileged_network_two_daemons_do_not_get_in_each_others_way() {
         let other = Lab { networks: second, outside: lab.outside.try_clone().unwrap() };
         let b = other.start("bridge", "b", &[tcp(8080, 80)]);
         serve(Some(b.fd()), "0.0.0.0:80", "b");
-        assert!(ask(Some(a.fd()), &format!("{}:80", b.ip())).is_err());
+        assert!(silent(Some(a.fd()), &format!("{}:80", b.ip())));
         assert!(ask(Some(a.fd()), &format!("{HOST}:8080")).is_ok());
         let e = lab.try_start("bridge", "c", &[tcp(8080, 80)]).map(|_| ()).unwrap_err();
         assert!(e.to_string().ends_with("address already in use"), "{e}");

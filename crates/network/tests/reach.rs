@@ -4,6 +4,7 @@ mod lab;
 
 use std::io::ErrorKind;
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use lab::*;
@@ -24,8 +25,8 @@ fn privileged_network_containers_of_a_network_talk_and_those_of_two_do_not() {
         assert_eq!(ask(Some(a.fd()), &to_b).unwrap(), format!("b {}", a.ip()));
         let udp = format!("{}:53", b.ip());
         assert_eq!(ask_udp(Some(a.fd()), &udp).unwrap(), format!("b {}", a.ip()));
-        assert!(ask(Some(a.fd()), &format!("{}:80", c.ip())).is_err());
-        assert!(ask_udp(Some(a.fd()), &format!("{}:53", c.ip())).is_err());
+        assert!(silent(Some(a.fd()), &format!("{}:80", c.ip())));
+        assert!(silent_udp(Some(a.fd()), &format!("{}:53", c.ip())));
         // The host reaches all of them, and they the host.
         assert_eq!(ask(None, &format!("{}:80", c.ip())).unwrap(), "c 172.18.0.1");
         serve(None, "172.17.0.1:99", "host");
@@ -58,7 +59,7 @@ fn privileged_network_published_ports_are_reached_from_everywhere() {
         assert_eq!(ask(outside, &format!("{HOST}:8080")).unwrap(), format!("web {OUTSIDE}"));
         assert_eq!(ask_udp(outside, &format!("{HOST}:5300")).unwrap(), format!("web {OUTSIDE}"));
         // But not past the published port, although the neighbour knows the way.
-        assert!(ask(outside, &format!("{}:80", web.ip())).is_err());
+        assert!(silent(outside, &format!("{}:80", web.ip())));
         // From the same network, from another, and from itself, by the host's address.
         for container in [&other, &web] {
             let answer = ask(Some(container.fd()), &format!("{HOST}:8080")).unwrap();
@@ -71,7 +72,7 @@ fn privileged_network_published_ports_are_reached_from_everywhere() {
         lab.networks.release(&web.endpoint).unwrap();
         drop(web.sockets);
         assert_eq!(ask(None, "127.0.0.1:8080").unwrap_err().kind(), ErrorKind::ConnectionRefused);
-        assert!(ask(outside, &format!("{HOST}:8080")).is_err());
+        assert!(silent(outside, &format!("{HOST}:8080")));
     });
 }
 
@@ -86,17 +87,17 @@ fn privileged_network_a_port_on_one_address_is_reached_there_only() {
         serve(Some(web.fd()), "0.0.0.0:80", "web");
         let outside = Some(lab.outside.as_fd());
         assert!(ask(None, "127.0.0.1:8080").is_ok());
-        assert!(ask(None, &format!("{HOST}:8080")).is_err());
-        assert!(ask(outside, &format!("{HOST}:8080")).is_err());
+        assert!(silent(None, &format!("{HOST}:8080")));
+        assert!(silent(outside, &format!("{HOST}:8080")));
         assert!(ask(outside, &format!("{HOST}:8081")).is_ok());
-        assert!(ask(None, "127.0.0.1:8081").is_err());
+        assert!(silent(None, "127.0.0.1:8081"));
         // The neighbour claims the host's loopback is behind it.
         within(lab.outside.as_fd(), || {
             run("ip addr del 127.0.0.1/8 dev lo");
             std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
             run(&format!("ip route add 127.0.0.0/8 via {HOST} dev eth0"));
         });
-        assert!(ask(outside, "127.0.0.1:8080").is_err());
+        assert!(silent(outside, "127.0.0.1:8080"));
     });
 }
 
@@ -128,8 +129,8 @@ fn privileged_network_an_internal_network_has_no_way_out_or_in() {
         let e = ask(Some(a.fd()), &format!("{OUTSIDE}:80")).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::NetworkUnreachable);
         within(a.fd(), || run("ip route add default via 172.18.0.1"));
-        assert!(ask(Some(a.fd()), &format!("{OUTSIDE}:80")).is_err());
-        assert!(ask(Some(lab.outside.as_fd()), &format!("{}:80", b.ip())).is_err());
+        assert!(silent(Some(a.fd()), &format!("{OUTSIDE}:80")));
+        assert!(silent(Some(lab.outside.as_fd()), &format!("{}:80", b.ip())));
         let e = lab.try_start("inside", "c", &[tcp(80, 80)]).map(|_| ()).unwrap_err();
         assert_eq!(e.to_string(), "cannot publish ports: the network is internal");
     });
@@ -140,9 +141,9 @@ fn privileged_network_without_icc_containers_only_meet_at_published_ports() {
     on_a_host_with(Config { icc: false, ..config() }, |lab| {
         let (a, b) = (lab.start("bridge", "a", &[]), lab.start("bridge", "b", &[tcp(8080, 80)]));
         serve(Some(b.fd()), "0.0.0.0:80", "b");
-        assert!(ask(Some(a.fd()), &format!("{}:80", b.ip())).is_err());
+        assert!(silent(Some(a.fd()), &format!("{}:80", b.ip())));
         within(a.fd(), || run(&format!("ip route add {} via 172.17.0.1", b.ip())));
-        assert!(ask(Some(a.fd()), &format!("{}:80", b.ip())).is_err(), "by way of the host");
+        assert!(silent(Some(a.fd()), &format!("{}:80", b.ip())), "by way of the host");
         assert!(ask(Some(a.fd()), &format!("{HOST}:8080")).is_ok());
         assert!(ask(None, "127.0.0.1:8080").is_ok());
     });
@@ -158,8 +159,7 @@ fn privileged_network_containers_can_neither_reach_nor_claim_the_hosts_loopback(
             std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
             run("ip route add 127.0.0.1 via 172.17.0.1 dev eth0");
         });
-        let e = ask(Some(a.fd()), "127.0.0.1:99").unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::TimedOut, "{e}");
+        assert!(silent(Some(a.fd()), "127.0.0.1:99"));
     });
 }
 
@@ -195,7 +195,7 @@ fn privileged_network_ipv6_works_as_ipv4_does() {
         assert_eq!(ask(outside, &published).unwrap(), format!("b {OUTSIDE_V6}"));
         assert_eq!(ask(None, &published).unwrap(), format!("b {HOST_V6}"));
         assert_eq!(ask(Some(a.fd()), &published).unwrap(), "b fd00:6::1");
-        assert!(ask(outside, &to_b).is_err());
+        assert!(silent(outside, &to_b));
         serve(outside, "[::]:81", "outside");
         let answer = ask(Some(a.fd()), &format!("[{OUTSIDE_V6}]:81")).unwrap();
         assert_eq!(answer, format!("outside {HOST_V6}"));
@@ -243,7 +243,7 @@ fn privileged_network_a_container_can_be_on_several_networks_and_leave_them() {
         assert!(links.contains("02:00:00:00:00:99"), "{links}");
 
         lab.networks.unplug(&endpoints[0]).unwrap();
-        assert!(ask(fd, &format!("{OUTSIDE}:80")).is_err());
+        assert!(silent(fd, &format!("{OUTSIDE}:80")));
         lab.networks.route_through(&endpoints[1], netns.as_fd()).unwrap();
         assert!(ask(fd, &format!("{OUTSIDE}:80")).is_ok());
         let links = within(netns.as_fd(), || output("ip -o link"));
@@ -276,5 +276,3 @@ fn privileged_network_a_link_can_have_any_name_and_size() {
         assert!(ask(Some(netns.as_fd()), "172.18.0.1:80").is_ok());
     });
 }
-
-use std::os::fd::AsFd;

@@ -355,8 +355,8 @@ fn configure(
     let index = wire.inside_index;
     if endpoint.ipv6.is_some() && !wire.ipv6 {
         // Off in namespaces of the pool, and it can only be turned on from within.
-        let setting = format!("net/ipv6/conf/{}/disable_ipv6", wire.name);
-        sys::netns::within(netns, || sysctl::set_if_there(&setting, "0")).map_err(|source| {
+        let name = wire.name.as_str();
+        sys::netns::within(netns, || sysctl::turn_on_ipv6(name)).map_err(|source| {
             Error::Namespace { step: "entering the network namespace", source }
         })??;
     }

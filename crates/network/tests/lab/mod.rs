@@ -70,6 +70,9 @@ pub fn on_a_host_with(config: Config, test: impl FnOnce(&mut Lab) + Send) {
             run(&format!("ip route add default via {HOST}"));
             run(&format!("ip -6 route add default via {HOST_V6}"));
         });
+        let up = || output("ip -o link show eth0").contains("state UP");
+        eventually("the wire works", Duration::from_secs(5), up);
+        within(outside.as_fd(), || eventually("the wire works", Duration::from_secs(5), up));
         let networks = Networks::open(config, Saved::default()).expect("networks");
         assert_eq!(networks.warnings(), &[] as &[String]);
         let mut lab = Lab { networks, outside };
@@ -189,10 +192,24 @@ pub fn serve_udp(netns: BorrowedFd<'_>, at: &str, name: &str) {
 
 /// What a TCP server says.
 pub fn ask(netns: Option<BorrowedFd<'_>>, to: &str) -> io::Result<String> {
+    ask_for(netns, to, PATIENCE)
+}
+
+/// Whether a TCP server does not answer in good time.
+pub fn silent(netns: Option<BorrowedFd<'_>>, to: &str) -> bool {
+    ask_for(netns, to, HASTE).is_err()
+}
+
+/// Long enough for a packet that is sent again on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Long enough for one that comes at all.
+const HASTE: Duration = Duration::from_millis(600);
+
+fn ask_for(netns: Option<BorrowedFd<'_>>, to: &str, limit: Duration) -> io::Result<String> {
     let to: SocketAddr = to.parse().unwrap();
     let connect = move || {
-        let mut stream = TcpStream::connect_timeout(&to, Duration::from_millis(600))?;
-        stream.set_read_timeout(Some(Duration::from_millis(600)))?;
+        let mut stream = TcpStream::connect_timeout(&to, limit)?;
+        stream.set_read_timeout(Some(limit))?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -205,11 +222,20 @@ pub fn ask(netns: Option<BorrowedFd<'_>>, to: &str) -> io::Result<String> {
 
 /// What a UDP server says.
 pub fn ask_udp(netns: Option<BorrowedFd<'_>>, to: &str) -> io::Result<String> {
+    ask_udp_for(netns, to, PATIENCE)
+}
+
+/// Whether a UDP server does not answer in good time.
+pub fn silent_udp(netns: Option<BorrowedFd<'_>>, to: &str) -> bool {
+    ask_udp_for(netns, to, HASTE).is_err()
+}
+
+fn ask_udp_for(netns: Option<BorrowedFd<'_>>, to: &str, limit: Duration) -> io::Result<String> {
     let to: SocketAddr = to.parse().unwrap();
     let send = move || {
         let from = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(from)?;
-        socket.set_read_timeout(Some(Duration::from_millis(600)))?;
+        socket.set_read_timeout(Some(limit))?;
         socket.send_to(b"?", to)?;
         let mut buffer = [0; 64];
         let (n, from) = socket.recv_from(&mut buffer)?;

@@ -19,6 +19,7 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFF_UP: u32 = 1;
+const IFF_RUNNING: u32 = 0x40;
 const IFF_LOOPBACK: u32 = 8;
 
 /// A link as the kernel lists it.
@@ -34,6 +35,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether it passes packets: it is up, has a carrier, and the kernel has acted on that.
+    pub running: bool,
     /// Whether it is the loopback link.
     pub loopback: bool,
     /// Index of the bridge it is a port of.
@@ -240,6 +243,7 @@ fn parse(kind: u16, payload: &[u8]) -> Option<Link> {
             .unwrap_or_default(),
         mtu: attribute(attributes, IFLA_MTU).and_then(|v| word(v, 0)).unwrap_or(0),
         up: flags & IFF_UP != 0,
+        running: flags & IFF_RUNNING != 0,
         loopback: flags & IFF_LOOPBACK != 0,
         master: attribute(attributes, IFLA_MASTER).and_then(|v| word(v, 0)),
         mac: attribute(attributes, IFLA_ADDRESS).and_then(|v| v.try_into().ok()),
