@@ -88,6 +88,7 @@ fn exec(
             spec: &sleeper,
             stdio: stdio()?,
             cgroup: &cgroup,
+            seccomp: None,
             privileged: false,
             extra_fds: Vec::new(),
             asked: runtime::Asked::default(),

@@ -13,8 +13,9 @@ use crate::child::{self, ChildPlan};
 use crate::error::{Context, Error, Result, Step};
 use crate::hooks::{HookPlan, Stage};
 use crate::namespaces::{Namespaces, id_maps};
-use crate::process::{Given, ProcessPlan};
+use crate::process::{Given, ProcessPlan, SeccompSource};
 use crate::rootfs::{CgroupView, DevicePlan, RootfsPlan, plan as mounts, prepare};
+use crate::seccomp::Filter;
 use crate::spawn::{Child, Side, Spawn};
 use crate::sysctl::SysctlPlan;
 
@@ -78,6 +79,8 @@ pub struct CreateOptions<'a> {
     pub bundle: Option<&'a Path>,
     /// What to insist on.
     pub asked: Asked,
+    /// A compiled seccomp filter, in place of the specification's profile.
+    pub seccomp: Option<&'a Filter>,
     /// A listening `SOCK_SEQPACKET` socket on which the process waits for its start, in place of
     /// [`Created::start`]: for a caller that ends before that (`isopod oci create`).
     pub gate: Option<OwnedFd>,
@@ -104,6 +107,7 @@ impl<'a> CreateOptions<'a> {
             init: false,
             bundle: None,
             asked: Asked::default(),
+            seccomp: None,
             gate: None,
         }
     }
@@ -170,7 +174,13 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
     let hooks = HookPlan::new(options.spec, options.id, options.bundle);
     let spec_process = options.spec.process().as_ref();
     let spec_process = spec_process.ok_or(Error::Spec("process property must be set".into()))?;
-    let process = ProcessPlan::new(spec_process, linux, options.id, &options.asked, true)?;
+    let process = ProcessPlan::new(
+        spec_process,
+        linux,
+        options.id,
+        &options.asked,
+        SeccompSource::new(true, options.seccomp),
+    )?;
     let (stdio, terminal) = match options.stdio {
         Stdio::Fds(fds) => (Some(fds), None),
         Stdio::Terminal { rows, cols } => (None, Some((rows, cols))),

@@ -12,7 +12,8 @@ use crate::child;
 use crate::create::{Asked, Stdio};
 use crate::error::{Context, Result, Step};
 use crate::namespaces::Namespaces;
-use crate::process::{Given, ProcessPlan};
+use crate::process::{Given, ProcessPlan, SeccompSource};
+use crate::seccomp::Filter;
 use crate::spawn::{Child, Side, Spawn};
 
 /// Everything about a process that is to join a container.
@@ -30,6 +31,8 @@ pub struct ExecOptions<'a> {
     pub stdio: Stdio,
     /// The container's cgroup.
     pub cgroup: &'a Cgroup,
+    /// A compiled seccomp filter, in place of the specification's profile.
+    pub seccomp: Option<&'a Filter>,
     /// No seccomp filter (`docker exec --privileged`); capabilities are those of `process`.
     pub privileged: bool,
     /// Further descriptors, which become 3, 4, … in the process.
@@ -61,9 +64,9 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
     let linux = options.spec.linux().as_ref();
     let kinds = Namespaces::plan(linux)?.all();
     let keyring = format!("{}.exec", options.container_pid);
-    let with_seccomp = !options.privileged;
+    let seccomp = SeccompSource::new(!options.privileged, options.seccomp);
     let process =
-        ProcessPlan::new(options.process, linux, &keyring, &options.asked, with_seccomp)?;
+        ProcessPlan::new(options.process, linux, &keyring, &options.asked, seccomp)?;
     let (stdio, terminal) = match options.stdio {
         Stdio::Fds(fds) => (Some(fds), None),
         Stdio::Terminal { rows, cols } => (None, Some((rows, cols))),

@@ -29,6 +29,7 @@ mod exec;
 mod hooks;
 mod init;
 mod namespaces;
+pub mod oci;
 mod process;
 mod rootfs;
 pub mod seccomp;

@@ -76,3 +76,32 @@ pub fn lead_foreground(terminal: impl AsFd) -> io::Result<()> {
     rustix::process::setpgid(None, None)?;
     Ok(rustix::termios::tcsetpgrp(terminal, rustix::process::getpid())?)
 }
+
+/// A terminal in raw mode (every byte as it is typed, no echo, no signals), until this is dropped.
+#[derive(Debug)]
+pub struct Raw<F: AsFd> {
+    terminal: F,
+    before: rustix::termios::Termios,
+}
+
+impl<F: AsFd> Raw<F> {
+    /// Makes the terminal raw.
+    ///
+    /// # Errors
+    /// `ENOTTY` when it is none.
+    pub fn new(terminal: F) -> io::Result<Raw<F>> {
+        let before = rustix::termios::tcgetattr(&terminal)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        let when = rustix::termios::OptionalActions::Now;
+        rustix::termios::tcsetattr(&terminal, when, &raw)?;
+        Ok(Raw { terminal, before })
+    }
+}
+
+impl<F: AsFd> Drop for Raw<F> {
+    fn drop(&mut self) {
+        let when = rustix::termios::OptionalActions::Now;
+        let _ = rustix::termios::tcsetattr(&self.terminal, when, &self.before);
+    }
+}

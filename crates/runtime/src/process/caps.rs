@@ -124,6 +124,11 @@ const ORDER: [Capability; 41] = {
     ]
 };
 
+/// All names, in the kernel's order.
+pub(crate) fn capability_names() -> Vec<String> {
+    ORDER.iter().map(|cap| format!("CAP_{cap}")).collect()
+}
+
 fn number(cap: Capability) -> u32 {
     ORDER.iter().position(|c| *c == cap).unwrap_or(63) as u32
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Process};
 
-pub(crate) use caps::CapPlan;
+pub(crate) use caps::{CapPlan, capability_names};
 pub(crate) use limits::LimitPlan;
 pub(crate) use stdio::Streams;
 
@@ -57,6 +57,27 @@ struct Label {
     name: &'static str,
 }
 
+/// Where a process's seccomp filter comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SeccompSource<'a> {
+    /// It gets none.
+    None,
+    /// The specification's profile, if there is one.
+    Spec,
+    /// It was compiled before.
+    Given(&'a Filter),
+}
+
+impl<'a> SeccompSource<'a> {
+    pub(crate) fn new(wanted: bool, given: Option<&'a Filter>) -> SeccompSource<'a> {
+        match given {
+            _ if !wanted => SeccompSource::None,
+            Some(filter) => SeccompSource::Given(filter),
+            None => SeccompSource::Spec,
+        }
+    }
+}
+
 impl ProcessPlan {
     /// Reads the specification. `id` names the keyring.
     pub(crate) fn new(
@@ -64,7 +85,7 @@ impl ProcessPlan {
         linux: Option<&Linux>,
         id: &str,
         asked: &Asked,
-        with_seccomp: bool,
+        seccomp: SeccompSource<'_>,
     ) -> Result<ProcessPlan> {
         let args = process.args().as_deref().unwrap_or_default();
         let Some(program) = args.first().cloned() else {
@@ -80,9 +101,11 @@ impl ProcessPlan {
             return Err(Error::Spec("Cwd must be an absolute path".into()));
         }
         let user = process.user();
-        let seccomp = match linux.and_then(|l| l.seccomp().as_ref()) {
-            Some(profile) if with_seccomp => Some(crate::seccomp::compile(profile)?),
-            _ => None,
+        let profile = linux.and_then(|l| l.seccomp().as_ref());
+        let seccomp = match (seccomp, profile) {
+            (SeccompSource::Given(filter), _) => Some(filter.clone()),
+            (SeccompSource::Spec, Some(profile)) => Some(crate::seccomp::compile(profile)?),
+            (SeccompSource::Spec, None) | (SeccompSource::None, _) => None,
         };
         Ok(ProcessPlan {
             args: c_strings(args)?,

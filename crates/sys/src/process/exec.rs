@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::check;
 
@@ -50,6 +50,18 @@ pub fn set_umask(mask: u32) -> u32 {
 /// `EMFILE`, `EINVAL` when `min` is beyond the limit.
 pub fn duplicate_above(fd: impl AsFd, min: RawFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, min)?)
+}
+
+/// A copy of a descriptor that was inherited by number, close-on-exec.
+///
+/// # Errors
+/// `EBADF` when there is none of that number.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the number is only copied; the new descriptor is owned by nobody else.
+    unsafe {
+        let fd = check(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3).into())?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
 }
 
 /// Makes copies of `fds` the descriptors `first`, `first + 1`, … of the process, kept over
