@@ -15,7 +15,7 @@ use crate::{failure, record, setup};
 /// How long the monitor stays for clients and connections that do not take the rest.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
-impl Monitor {
+impl Monitor<'_> {
     /// Bytes of output that were lost, of all processes.
     pub(crate) fn dropped_in_all(&self) -> u64 {
         let execs: u64 = self.execs.iter().map(|exec| exec.streams.dropped()).sum();

@@ -12,7 +12,7 @@ use runtime::cgroup::Layout;
 use sys::signal;
 use sys::stream::{Frame, FrameReader};
 
-use crate::{monitor, reap};
+use crate::{filter, monitor, reap};
 
 /// Descriptors that one order may bring: a network namespace, a root and thousands of sockets
 /// that hold published ports.
@@ -38,11 +38,13 @@ pub(crate) struct Prepared {
     /// Where the controllers are; `None` when that could not be found out (each monitor tries
     /// again then, and has an error to tell).
     pub(crate) layout: Option<Layout>,
+    /// The usual seccomp filter; `None` as above.
+    pub(crate) filter: Option<filter::Shared>,
 }
 
 impl Prepared {
     fn new() -> Self {
-        Self { layout: Layout::probe().ok() }
+        Self { layout: Layout::probe().ok(), filter: filter::Shared::new().ok() }
     }
 }
 

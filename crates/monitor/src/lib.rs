@@ -21,6 +21,7 @@ mod drain;
 mod end;
 mod exec;
 mod failure;
+mod filter;
 pub mod launcher;
 mod log;
 mod monitor;

@@ -14,6 +14,7 @@
 //!    End ◄────────────────────┘
 //! ```
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use proto::frame;
 use proto::launch::Launch;
 use runtime::Created;
 use runtime::cgroup::{Cgroup, OomEvent};
+use runtime::seccomp::Filter;
 use sys::poll::{Interest, Poll, Ready};
 use sys::signal::SignalFd;
 use types::{Error, Timestamp};
@@ -67,11 +69,12 @@ enum Token {
 
 /// One container's parent.
 #[derive(Debug)]
-pub(crate) struct Monitor {
+pub(crate) struct Monitor<'p> {
     pub(crate) id: String,
     pub(crate) dir: PathBuf,
     /// What execs need to know of the container.
     pub(crate) spec: Box<Spec>,
+    pub(crate) filter: Option<Cow<'p, Filter>>,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) state: State,
     pub(crate) pid: i32,
@@ -135,9 +138,9 @@ fn fail(control: &OwnedFd, error: Error) -> i32 {
     }
 }
 
-impl Monitor {
-    fn new(launch: Launch, stage: Stage, control: OwnedFd) -> Option<Self> {
-        let Stage { listener, signals, cgroup, created, streams, held, warnings } = stage;
+impl<'p> Monitor<'p> {
+    fn new(launch: Launch, stage: Stage<'p>, control: OwnedFd) -> Option<Self> {
+        let Stage { listener, signals, filter, cgroup, created, streams, held, warnings } = stage;
         let Launch { id, dir, spec, .. } = launch;
         let pid = created.pid;
         let pidfd = created.pidfd.try_clone();
@@ -155,6 +158,7 @@ impl Monitor {
             id,
             dir,
             spec: Box::new(spec),
+            filter,
             oom_kills: cgroup.oom_kills(),
             cgroup: Some(cgroup),
             state: State::Created(Box::new(created)),

@@ -17,7 +17,7 @@ use crate::{counters, failure, setup};
 
 const ESRCH: i32 = 3;
 
-impl Monitor {
+impl Monitor<'_> {
     /// Does what is asked.
     pub(crate) fn answer(
         &mut self,
@@ -211,6 +211,7 @@ impl Monitor {
             spec: &self.spec,
             stdio,
             cgroup,
+            seccomp: self.filter.as_deref(),
             privileged: exec.privileged,
             extra_fds: Vec::new(),
             asked: setup::asked(&exec.asked),

@@ -1,6 +1,7 @@
 //! From an order to a container that waits for its start: a list of steps. What fails undoes
 //! those before it, and is told as one sentence.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -8,16 +9,17 @@ use std::path::Path;
 use oci_spec::runtime::Spec;
 use proto::launch::{Launch, RootSource};
 use runtime::cgroup::{self, Cgroup, Driver, Layout, OnMissing};
+use runtime::seccomp::Filter;
 use runtime::{Asked, CreateOptions, Created, Root};
 use serde::de::DeserializeOwned;
 use sys::signal::{self, SignalFd};
 use types::Error;
 
-use crate::failure;
 use crate::launcher::Prepared;
 use crate::log::Log;
 use crate::output::PATIENCE;
 use crate::streams::{Streams, Wanted};
+use crate::{failure, filter};
 
 /// The names in the monitor's directory.
 pub(crate) const SOCKET: &str = "sock";
@@ -25,9 +27,10 @@ const PID: &str = "pid";
 
 /// Everything that a monitor holds when its container stands.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct Stage<'p> {
     pub(crate) listener: OwnedFd,
     pub(crate) signals: SignalFd,
+    pub(crate) filter: Option<Cow<'p, Filter>>,
     pub(crate) cgroup: Cgroup,
     pub(crate) created: Created,
     pub(crate) streams: Streams,
@@ -63,11 +66,11 @@ pub(crate) fn driver(systemd: bool) -> Driver {
 }
 
 /// Does every step.
-pub(crate) fn stage(
+pub(crate) fn stage<'p>(
     launch: &mut Launch,
     mut fds: impl Iterator<Item = OwnedFd>,
-    prepared: &Prepared,
-) -> Result<Stage, Error> {
+    prepared: &'p Prepared,
+) -> Result<Stage<'p>, Error> {
     if launch.version != proto::launch::VERSION {
         return Err(SetupError::Version(launch.version).into());
     }
@@ -86,8 +89,8 @@ pub(crate) fn stage(
     let listener = announce(&launch.dir)?;
     let made = contain(launch, root, netns, prepared);
     match made {
-        Ok((cgroup, created, streams, warnings)) => {
-            Ok(Stage { listener, signals, cgroup, created, streams, held, warnings })
+        Ok((filter, cgroup, created, streams, warnings)) => {
+            Ok(Stage { listener, signals, filter, cgroup, created, streams, held, warnings })
         }
         Err(error) => {
             retract(&launch.dir);
@@ -131,23 +134,30 @@ pub(crate) fn retract(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(PID));
 }
 
-type Contained = (Cgroup, Created, Streams, Vec<String>);
+type Contained<'p> = (Option<Cow<'p, Filter>>, Cgroup, Created, Streams, Vec<String>);
 
 /// Opens the log, makes the cgroup and the container.
-fn contain(
+fn contain<'p>(
     launch: &mut Launch,
     root: Root,
     netns: Option<OwnedFd>,
-    prepared: &Prepared,
-) -> Result<Contained, Error> {
+    prepared: &'p Prepared,
+) -> Result<Contained<'p>, Error> {
+    let shared = prepared.filter.as_ref();
+    let filter = filter::of_container(&launch.spec, launch.default_seccomp, shared)
+        .map_err(|error| failure::of_runtime(&error.into()))?;
+    // It has been compiled, and is not needed in its long form any more.
+    if let Some(linux) = launch.spec.linux_mut() {
+        linux.set_seccomp(None);
+    }
     let log = Log::open(&launch.log)
         .map_err(|error| Error::system(format!("failed to initialize logging driver: {error}")))?;
     let (mut cgroup, mut warnings) = make_cgroup(launch, prepared)?;
-    match create(launch, root, netns, &cgroup, log) {
+    match create(launch, root, netns, &cgroup, filter.as_deref(), log) {
         Ok((created, streams)) => {
             cgroup.settled();
             warnings.extend(created.warnings.iter().cloned());
-            Ok((cgroup, created, streams, warnings))
+            Ok((filter, cgroup, created, streams, warnings))
         }
         Err(error) => {
             // The failure that led here is the one to tell.
@@ -195,6 +205,7 @@ fn create(
     root: Root,
     netns: Option<OwnedFd>,
     cgroup: &Cgroup,
+    filter: Option<&Filter>,
     log: Log,
 ) -> Result<(Created, Streams), Error> {
     let wanted =
@@ -205,6 +216,7 @@ fn create(
         die_with_parent: true,
         init: launch.init,
         asked: asked(&launch.asked),
+        seccomp: filter,
         ..CreateOptions::new(&launch.id, &launch.spec, root, stdio, cgroup)
     };
     let mut created = runtime::create(options).map_err(|error| failure::of_runtime(&error))?;

@@ -46,6 +46,25 @@ fn privileged_monitor_execs_inside_of_the_container() {
 }
 
 #[test]
+fn privileged_monitor_confines_container_and_exec_with_the_same_filter() {
+    let world = World::new();
+    for (default_seccomp, mode) in [(true, "2"), (false, "0")] {
+        let script = "cat /proc/self/status; mkdir -p /tmp/x; sleep 1000";
+        let mut plan = world.sh(script).log();
+        plan.launch.default_seccomp = default_seccomp;
+        let mut container = plan.start();
+        let status = format!("\nSeccomp:\t{mode}\n");
+        eventually("it has its filter", || container.log_text().contains(&status));
+        let args = ["cat", "/proc/self/status"];
+        let stream = container.control.exec("e", &args, OUTPUT, false);
+        let (text, _) = demultiplex(&rest(stream));
+        assert!(text.contains(&status), "{text}");
+        assert_eq!(container.control.exec_exited("e"), 0);
+        container.kill();
+    }
+}
+
+#[test]
 fn privileged_monitor_execs_on_a_terminal() {
     let world = World::new();
     let mut container = world.sh("sleep 1000").start();
