@@ -192,6 +192,9 @@ pub enum Error {
     /// `nft` refused.
     #[error("nft refused the rules: {0}")]
     NftRefused(String),
+    /// Flows of earlier owners of a port could not be forgotten.
+    #[error("forgetting tracked connections to published ports: {0}")]
+    Conntrack(#[source] io::Error),
     /// A kernel setting could not be written.
     #[error("writing {value} to {path}: {source}")]
     Sysctl {

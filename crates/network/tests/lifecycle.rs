@@ -66,6 +66,35 @@ fn privileged_network_held_ports_ignore_connections_that_are_over() {
 }
 
 #[test]
+fn privileged_network_datagrams_find_the_next_container() {
+    on_a_host(|lab| {
+        let udp = port(Protocol::Udp, None, 5300, 53);
+        // A client that goes on and on, from one port.
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect("127.0.0.1:5300").unwrap();
+        client.set_read_timeout(Some(SECOND)).unwrap();
+        let ask = || {
+            let mut buffer = [0; 64];
+            // The first may report that the one before was refused.
+            let _ = client.send(b"?");
+            client.send(b"?")?;
+            client.recv(&mut buffer).map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned())
+        };
+        assert!(ask().is_err());
+        for name in ["first", "second"] {
+            let c = lab.start("bridge", name, &[udp]);
+            serve_udp(c.fd(), "0.0.0.0:53", name);
+            let mut answer = String::new();
+            eventually(name, 3 * SECOND, || {
+                answer = ask().unwrap_or_default();
+                answer.starts_with(name)
+            });
+            lab.networks.release(&c.endpoint).unwrap();
+        }
+    });
+}
+
+#[test]
 fn privileged_network_nothing_is_left_of_a_container() {
     on_a_host_with(Config { warm: 0, ..config() }, |lab| {
         let a = lab.start("bridge", "a", &[tcp(8080, 80)]);

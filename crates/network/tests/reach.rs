@@ -77,6 +77,24 @@ fn privileged_network_published_ports_are_reached_from_everywhere() {
 }
 
 #[test]
+fn privileged_network_a_range_of_ports_is_reached_port_by_port() {
+    on_a_host(|lab| {
+        let range: Vec<_> = (20000..20100).map(|p| tcp(p, p)).collect();
+        let a = lab.start("bridge", "a", &range);
+        for p in [20000, 20050, 20099] {
+            serve(Some(a.fd()), &format!("0.0.0.0:{p}"), &format!("a{p}"));
+        }
+        for p in [20000, 20050, 20099] {
+            let answer = ask(None, &format!("127.0.0.1:{p}")).unwrap();
+            assert_eq!(answer, format!("a{p} 172.17.0.1"));
+        }
+        assert!(output("nft list map inet isopod run4").contains("20000-20099"));
+        lab.networks.release(&a.endpoint).unwrap();
+        assert!(!output("nft list map inet isopod run4").contains("elements"));
+    });
+}
+
+#[test]
 fn privileged_network_a_port_on_one_address_is_reached_there_only() {
     on_a_host(|lab| {
         let ports = [

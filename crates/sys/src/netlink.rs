@@ -6,6 +6,7 @@
 //! thread without ever entering it again.
 
 mod address;
+mod conntrack;
 mod link;
 mod nftables;
 mod route;
@@ -21,6 +22,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use address::{Address, add_address, remove_address};
+pub use conntrack::forget_flows;
 pub use link::{
     Change, Link, Target, Veth, add_bridge, add_veth, hairpin_port, isolate_port, link_named,
     links, remove_link,

@@ -73,6 +73,8 @@ const CHAINS: &str = "\
 	map one4 { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }
 	map any6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
 	map one6 { type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; }
+	map run4 { type inet_proto . inet_service : ipv4_addr; flags interval; }
+	map run6 { type inet_proto . inet_service : ipv6_addr; flags interval; }
 	chain raw {
 		type filter hook prerouting priority raw; policy accept;
 		iifname @bridges ip daddr 127.0.0.0/8 drop
@@ -85,8 +87,10 @@ const CHAINS: &str = "\
 	chain published {
 		dnat ip to meta l4proto . ip daddr . th dport map @one4
 		dnat ip to meta l4proto . th dport map @any4
+		dnat ip to meta l4proto . th dport map @run4
 		dnat ip6 to meta l4proto . ip6 daddr . th dport map @one6
 		dnat ip6 to meta l4proto . th dport map @any6
+		dnat ip6 to meta l4proto . th dport map @run6
 	}
 	chain prerouting {
 		type nat hook prerouting priority dstnat; policy accept;
@@ -158,12 +162,21 @@ impl Ruleset {
         lines.concat()
     }
 
-    /// The elements of ports, a line for each map.
+    /// The elements of ports, a line for each map. Long runs of ports that keep their numbers are
+    /// one element each.
     pub(crate) fn ports(&self, verb: Verb, ports: &[Published]) -> String {
         let mut maps: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for p in ports {
-            let (map, element) = p.element(verb);
-            maps.entry(map).or_default().push(element);
+        let mut sorted = ports.to_vec();
+        sorted.sort_unstable();
+        for run in sorted.chunk_by(|a, b| a.is_followed_by(b)) {
+            if let Some((map, element)) = run_element(verb, run) {
+                maps.entry(map).or_default().push(element);
+                continue;
+            }
+            for p in run {
+                let (map, element) = p.element(verb);
+                maps.entry(map).or_default().push(element);
+            }
         }
         maps.iter().map(|(map, all)| self.elements(verb, map, &all.join(", "))).collect()
     }
@@ -173,7 +186,35 @@ impl Ruleset {
     }
 }
 
+/// From so many consecutive ports on they become one element.
+const RUN: usize = 16;
+
+/// One element for all of a run, if it is long enough and on every address.
+fn run_element(verb: Verb, run: &[Published]) -> Option<(&'static str, String)> {
+    let (first, last) = (run.first()?, run.last()?);
+    if run.len() < RUN || !first.host.ip().is_unspecified() {
+        return None;
+    }
+    let map = if first.host.is_ipv4() { "run4" } else { "run6" };
+    let mut element = format!("{} . {}-{}", first.protocol, first.host.port(), last.host.port());
+    if verb == Verb::Add {
+        let _ = write!(element, " : {}", first.inside.ip());
+    }
+    Some((map, element))
+}
+
 impl Published {
+    /// Whether the other is the same to the same container with the next port, and both keep
+    /// their number.
+    fn is_followed_by(&self, next: &Published) -> bool {
+        self.protocol == next.protocol
+            && self.host.ip() == next.host.ip()
+            && self.inside.ip() == next.inside.ip()
+            && self.host.port() == self.inside.port()
+            && next.host.port() == next.inside.port()
+            && self.host.port().checked_add(1) == Some(next.host.port())
+    }
+
     /// The map and the element; a key alone is enough to delete one.
     fn element(&self, verb: Verb) -> (&'static str, String) {
         let (ip, port) = (self.host.ip(), self.host.port());
@@ -228,6 +269,26 @@ mod tests {
             "delete element inet t any4 { tcp . 8080, udp . 53 }\n"
         );
         assert_eq!(rules().ports(Verb::Add, &[]), "");
+    }
+
+    #[test]
+    fn a_long_run_of_ports_is_one_element() {
+        let at = |host: u16, inside: u16| {
+            port(Protocol::Tcp, &format!("0.0.0.0:{host}"), &format!("172.17.0.2:{inside}"))
+        };
+        let mut ports: Vec<Published> = (8000..9000).map(|p| at(p, p)).collect();
+        ports.push(at(80, 8080));
+        assert_eq!(
+            rules().ports(Verb::Add, &ports),
+            "add element inet t any4 { tcp . 80 : 172.17.0.2 . 8080 }\n\
+             add element inet t run4 { tcp . 8000-8999 : 172.17.0.2 }\n"
+        );
+        assert_eq!(
+            rules().ports(Verb::Delete, &ports[..20]),
+            "delete element inet t run4 { tcp . 8000-8019 }\n"
+        );
+        let shifted: Vec<Published> = (8000..8020).map(|p| at(p, p + 1)).collect();
+        assert!(rules().ports(Verb::Add, &shifted).contains("tcp . 8019 : 172.17.0.2 . 8020"));
     }
 
     #[test]

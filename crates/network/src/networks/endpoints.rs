@@ -7,8 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use sys::hold::{Transport, hold_port};
 use sys::netlink::{
-    Address, Change, Request, Socket, Target, add_address, hairpin_port, isolate_port, remove_link,
-    replace_default_route,
+    Address, Change, Request, Socket, Target, add_address, forget_flows, hairpin_port,
+    isolate_port, remove_link, replace_default_route,
 };
 
 use super::{Entry, Networks, Sandbox, State, lock};
@@ -192,7 +192,8 @@ impl Networks {
             let request = hairpin_port(Target::Name(&endpoint.host_link));
             lock(&self.kernel).run(&[request]).map_err(at("connecting", &endpoint.host_link))?;
         }
-        firewall.publish(endpoint)
+        firewall.publish(endpoint)?;
+        forget_datagrams(endpoint)
     }
 
     /// Gives back everything of an endpoint whose container has ended. Its link goes away with
@@ -384,6 +385,24 @@ fn configure(
 fn routes(endpoint: &Endpoint, link: u32) -> Vec<Request> {
     let gateways = [endpoint.gateway4, endpoint.gateway6].into_iter().flatten();
     gateways.map(|g| replace_default_route(g, link)).collect()
+}
+
+/// Clients that kept sending datagrams to a published port, to its last container or to none, get
+/// to this one.
+fn forget_datagrams(endpoint: &Endpoint) -> Result<()> {
+    const UDP: u8 = 17;
+    for inside in [endpoint.ipv4, endpoint.ipv6].into_iter().flatten() {
+        let ports: Vec<u16> = endpoint
+            .ports
+            .iter()
+            .filter(|p| p.protocol == Protocol::Udp && p.host_ip.is_ipv4() == inside.is_v4())
+            .map(|p| p.host_port)
+            .collect();
+        if !ports.is_empty() {
+            forget_flows(UDP, &ports, inside.addr()).map_err(Error::Conntrack)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a port of the host. Protocols that the kernel lacks have no users either.
