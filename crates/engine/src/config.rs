@@ -1,0 +1,90 @@
+//! What an engine is told when it starts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use types::container::LogConfig;
+use types::resources::Ulimit;
+
+/// The default size of /dev/shm, in bytes.
+pub(crate) const SHM_SIZE: i64 = 64 << 20;
+
+/// The engine's settings. Where a container says nothing, these hold.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything that must survive a reboot is kept.
+    pub data_root: PathBuf,
+    /// Where everything that ends with the machine's run is kept; a tmpfs.
+    pub exec_root: PathBuf,
+    /// The default bridge, address pools and firewall.
+    pub network: network::Config,
+    /// The log driver and its options.
+    pub log: LogConfig,
+    /// Resource limits of every container.
+    pub ulimits: Vec<Ulimit>,
+    /// Bytes of /dev/shm.
+    pub shm_size: i64,
+    /// `private` or `shareable`.
+    pub ipc_mode: String,
+    /// `private` or `host`; empty: `host` on cgroup v1, `private` on v2, as dockerd has it.
+    pub cgroupns_mode: String,
+    /// The cgroup that containers stand under; empty: `/isopod`, or `system.slice`.
+    pub cgroup_parent: String,
+    /// Let systemd make the cgroups.
+    pub systemd_cgroup: bool,
+    /// Run an init as PID 1 in every container.
+    pub init: bool,
+    /// Remap user ids: `default`, `user` or `user:group` of /etc/subuid and /etc/subgid.
+    pub userns_remap: Option<String>,
+    /// The text of a seccomp profile that replaces the built-in one, or `unconfined`.
+    pub seccomp_profile: Option<String>,
+    /// Forbid new privileges in every container.
+    pub no_new_privileges: bool,
+    /// Name servers of every container.
+    pub dns: Vec<String>,
+    /// Search domains of every container.
+    pub dns_search: Vec<String>,
+    /// Resolver options of every container.
+    pub dns_options: Vec<String>,
+    /// What the host's cgroups can limit.
+    pub support: types::host::Capabilities,
+    /// The daemon's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Settings as dockerd has them, for the given directories.
+    pub fn new(data_root: PathBuf, exec_root: PathBuf) -> Self {
+        Self {
+            data_root,
+            exec_root,
+            network: network::Config::default(),
+            log: LogConfig { kind: "json-file".to_owned(), config: BTreeMap::new() },
+            ulimits: Vec::new(),
+            shm_size: SHM_SIZE,
+            ipc_mode: "private".to_owned(),
+            cgroupns_mode: String::new(),
+            cgroup_parent: String::new(),
+            systemd_cgroup: false,
+            init: false,
+            userns_remap: None,
+            seccomp_profile: None,
+            no_new_privileges: false,
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            support: types::host::Capabilities::default(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// The directory of one container's upper layer, hosts file and logs.
+    pub fn container_dir(&self, id: &str) -> PathBuf {
+        self.data_root.join("containers").join(id)
+    }
+
+    /// The directory of one container's monitor.
+    pub fn monitor_dir(&self, id: &str) -> PathBuf {
+        self.exec_root.join("monitors").join(id)
+    }
+}

@@ -1,0 +1,120 @@
+//! One container in the engine's memory.
+
+pub(crate) mod archive;
+pub(crate) mod attach;
+pub(crate) mod create;
+pub(crate) mod exec;
+pub(crate) mod exit;
+pub(crate) mod health;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod names;
+pub(crate) mod remove;
+pub(crate) mod restart;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod table;
+pub(crate) mod top;
+pub(crate) mod update;
+pub(crate) mod validate;
+pub(crate) mod volumes;
+pub(crate) mod wait;
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use proto::control::Attach;
+use tokio::sync::watch;
+use types::health::Health;
+use types::{ContainerId, Error};
+
+use crate::link::Link;
+use crate::record::{Record, Run};
+
+/// A container: what is remembered of it, and what runs.
+///
+/// Locks are taken in this order: `operation`, then any one of the others, each for moments
+/// only. `operation` is held by whoever creates, starts, ends, renames, updates or removes;
+/// `stop` and `kill` do without it, because they must work while a start hangs.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) id: ContainerId,
+    pub(crate) operation: tokio::sync::Mutex<()>,
+    record: Mutex<Record>,
+    live: Mutex<Option<Live>>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) attaches: Mutex<Vec<(Attach, OwnedFd)>>,
+    pub(crate) health: Mutex<Option<Health>>,
+    pub(crate) restarts: Mutex<restart::Restarts>,
+    pub(crate) execs: Mutex<Vec<String>>,
+}
+
+/// What a running container has.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) link: Arc<Link>,
+    pub(crate) run: Arc<Run>,
+}
+
+/// How far a container has come, for those who wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// It has a process, or is about to have one again by its restart policy.
+    pub(crate) active: bool,
+    /// How often it has ended since the engine knows it.
+    pub(crate) ends: u64,
+    /// Exit status of the last end.
+    pub(crate) code: i64,
+    /// Why the last start failed; empty when it did not.
+    pub(crate) error: String,
+    /// It has been removed.
+    pub(crate) removed: bool,
+}
+
+impl Container {
+    pub(crate) fn new(record: Record) -> Self {
+        let progress = Progress {
+            active: record.state.status.is_active(),
+            code: i64::from(record.state.exit_code),
+            ..Progress::default()
+        };
+        Self {
+            id: record.id.clone(),
+            operation: tokio::sync::Mutex::new(()),
+            record: Mutex::new(record),
+            live: Mutex::new(None),
+            progress: watch::Sender::new(progress),
+            attaches: Mutex::new(Vec::new()),
+            health: Mutex::new(None),
+            restarts: Mutex::new(restart::Restarts::default()),
+            execs: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// What is remembered; never held across an await.
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
+        crate::lock(&self.record)
+    }
+
+    /// The connection to the monitor, while there is one.
+    pub(crate) fn live(&self) -> Option<Live> {
+        crate::lock(&self.live).clone()
+    }
+
+    pub(crate) fn set_live(&self, live: Option<Live>) {
+        *crate::lock(&self.live) = live;
+    }
+
+    /// The connection to the monitor of a container that must be running.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Conflict`] in Docker's words when it is not.
+    pub(crate) fn running(&self) -> Result<Live, Error> {
+        let active = self.record().state.pid != 0;
+        match self.live() {
+            Some(live) if active => Ok(live),
+            _ => Err(Error::conflict(format!("container {} is not running", self.id))),
+        }
+    }
+}

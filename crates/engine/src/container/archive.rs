@@ -1,0 +1,334 @@
+//! Files in and out of containers: cp, diff, export, commit.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use image::archive::{IdMap, PathStat, PutOptions};
+use proto::control::Request;
+use tokio::sync::mpsc;
+use types::Error;
+use types::container::ContainerConfig;
+use types::mount::MountKind;
+use types::reference::Reference;
+use types::state::Status;
+
+use super::{Container, volumes};
+use crate::spec::users;
+use crate::{ByteStream, Engine, blocking, from_image};
+
+/// Pieces of an outgoing archive that wait for a slow reader.
+const QUEUE: usize = 8;
+/// Bytes of such a piece.
+const PIECE: usize = 64 << 10;
+
+/// How files are put into a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArchiveOptions {
+    /// Fail where a directory would replace a file, or a file a directory.
+    pub no_overwrite_dir_non_dir: bool,
+    /// Give them to the container's user instead of the archive's.
+    pub copy_uid_gid: bool,
+}
+
+/// What is made of a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitRequest {
+    /// The image's name, without a tag.
+    pub repository: String,
+    /// Its tag.
+    pub tag: String,
+    /// A remark.
+    pub comment: String,
+    /// Who makes it.
+    pub author: String,
+    /// Freeze the container meanwhile.
+    pub pause: bool,
+    /// Dockerfile instructions.
+    pub changes: Vec<String>,
+    /// Over the container's configuration.
+    pub config: Option<ContainerConfig>,
+}
+
+/// Where a path of a container is found.
+struct Place {
+    root: OwnedFd,
+    path: String,
+    ids: IdMap,
+}
+
+impl Engine {
+    /// The directory that is the container's root, and the path in it.
+    ///
+    /// In a running container, its root as its processes see it. Otherwise the root file system,
+    /// or the volume or bind that the path lies in.
+    fn place(&self, container: &Container, path: &str) -> Result<Place, Error> {
+        let record = container.record().clone();
+        let failed = |what: &Path, error: io::Error| {
+            Error::system(format!("cannot open {}: {error}", what.display()))
+        };
+        let (uids, gids) = crate::spec::mappings(record.remapped);
+        let triples = |mappings: Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
+            let one =
+                |m: &oci_spec::runtime::LinuxIdMapping| (m.container_id(), m.host_id(), m.size());
+            mappings.iter().flatten().map(one).collect()
+        };
+        if record.state.pid != 0 {
+            let root = Path::new("/proc").join(record.state.pid.to_string()).join("root");
+            let root = sys::fs::Root::open_host(&root).map_err(|error| failed(&root, error))?;
+            let ids = IdMap { uids: triples(uids), gids: triples(gids) };
+            return Ok(Place { root: root.into_fd(), path: path.to_owned(), ids });
+        }
+        let clean = volumes::clean(path).unwrap_or_else(|_| "/".to_owned());
+        let mounted = record
+            .mounts
+            .iter()
+            .filter(|mount| matches!(mount.kind, MountKind::Bind | MountKind::Volume))
+            .filter(|mount| Path::new(&clean).starts_with(&mount.destination))
+            .max_by_key(|mount| mount.destination.len());
+        if let Some(mount) = mounted {
+            let source = Path::new(&mount.source);
+            if source.is_dir() {
+                let root = sys::fs::Root::open_host(source).map_err(|e| failed(source, e))?;
+                let rest = path.get(mount.destination.len()..).unwrap_or_default();
+                let path = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
+                return Ok(Place { root: root.into_fd(), path, ids: IdMap::default() });
+            }
+        }
+        let root = if record.host.rootfs.is_empty() {
+            self.images.mount(&record.id, image::MountOptions::default()).map_err(from_image)?
+        } else {
+            let root = Path::new(&record.host.rootfs);
+            sys::fs::Root::open_host(root).map_err(|error| failed(root, error))?.into_fd()
+        };
+        Ok(Place { root, path: path.to_owned(), ids: IdMap::default() })
+    }
+
+    /// What is at a path of a container.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn archive_stat(&self, reference: &str, path: &str) -> Result<PathStat, Error> {
+        let container = self.containers.find(reference)?;
+        let (engine, path) = (self.clone(), path.to_owned());
+        blocking(move || {
+            let place = engine.place(&container, &path)?;
+            image::archive::stat(place.root.as_fd(), &place.path).map_err(from_image)
+        })
+        .await
+    }
+
+    /// A tar of what is at a path of a container.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn archive_get(
+        &self,
+        reference: &str,
+        path: &str,
+    ) -> Result<(PathStat, ByteStream), Error> {
+        let container = self.containers.find(reference)?;
+        let (engine, path) = (self.clone(), path.to_owned());
+        let subject = Arc::clone(&container);
+        let (stat, place) = blocking(move || {
+            let place = engine.place(&subject, &path)?;
+            let stat = image::archive::stat(place.root.as_fd(), &place.path).map_err(from_image)?;
+            Ok((stat, place))
+        })
+        .await?;
+        self.tell_container(&container, "archive-path", &[]);
+        let stream = produce(move |output| {
+            image::archive::get(place.root.as_fd(), &place.path, &place.ids, output)
+                .map_err(from_image)
+        });
+        Ok((stat, stream))
+    }
+
+    /// Unpacks a tar into a directory of a container.
+    ///
+    /// # Errors
+    /// Not found; [`types::ErrorKind::Invalid`] for what cannot be unpacked there.
+    pub async fn archive_put(
+        &self,
+        reference: &str,
+        path: &str,
+        options: ArchiveOptions,
+        mut input: Box<dyn Read + Send>,
+    ) -> Result<(), Error> {
+        let container = self.containers.find(reference)?;
+        let read_only = {
+            let record = container.record();
+            let clean = volumes::clean(path).unwrap_or_else(|_| "/".to_owned());
+            let mount = record
+                .mounts
+                .iter()
+                .filter(|mount| Path::new(&clean).starts_with(&mount.destination))
+                .max_by_key(|mount| mount.destination.len());
+            match mount {
+                Some(mount) if !mount.rw => Some("mounted volume is marked read-only"),
+                None if record.host.readonly_rootfs => Some("container rootfs is marked read-only"),
+                _ => None,
+            }
+        };
+        if let Some(why) = read_only {
+            return Err(Error::forbidden(why));
+        }
+        let (engine, path) = (self.clone(), path.to_owned());
+        let subject = Arc::clone(&container);
+        blocking(move || {
+            let place = engine.place(&subject, &path)?;
+            let owner = if options.copy_uid_gid {
+                let record = subject.record().clone();
+                let root = place.root.as_fd();
+                let user = users::resolve(root, &record.config.user, &[])?;
+                Some((user.uid, user.gid))
+            } else {
+                None
+            };
+            let put =
+                PutOptions { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
+            image::archive::put(place.root.as_fd(), &place.path, &mut *input, &put, &place.ids)
+                .map_err(from_image)
+        })
+        .await?;
+        self.tell_container(&container, "extract-to-dir", &[]);
+        Ok(())
+    }
+
+    /// How a container's files differ from its image.
+    ///
+    /// # Errors
+    /// Not found; those of reading the files.
+    pub async fn changes(&self, reference: &str) -> Result<Vec<image::Change>, Error> {
+        let container = self.containers.find(reference)?;
+        if !container.record().host.rootfs.is_empty() {
+            return Err(Error::invalid(
+                "a container whose root is a plain directory has no image to differ from",
+            ));
+        }
+        let engine = self.clone();
+        blocking(move || engine.images.changes(&container.id).map_err(from_image)).await
+    }
+
+    /// A tar of a container's whole file system, volumes left out.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn export(&self, reference: &str) -> Result<ByteStream, Error> {
+        let container = self.containers.find(reference)?;
+        if container.record().state.status == Status::Removing {
+            return Err(Error::conflict(format!(
+                "You cannot export container {} which is being removed",
+                container.id
+            )));
+        }
+        let engine = self.clone();
+        let subject = Arc::clone(&container);
+        let place = blocking(move || engine.place(&subject, "/")).await?;
+        self.tell_container(&container, "export", &[]);
+        Ok(produce(move |output| {
+            image::archive::export(place.root.as_fd(), &place.ids, output).map_err(from_image)
+        }))
+    }
+
+    /// Makes an image of a container; returns its id.
+    ///
+    /// # Errors
+    /// Not found; [`types::ErrorKind::Invalid`] for a bad name or change.
+    pub async fn commit(&self, reference: &str, request: CommitRequest) -> Result<String, Error> {
+        let container = self.containers.find(reference)?;
+        let record = container.record().clone();
+        if matches!(record.state.status, Status::Removing | Status::Dead) {
+            return Err(Error::conflict(format!(
+                "You cannot commit container {} which is being removed",
+                container.id
+            )));
+        }
+        if !record.host.rootfs.is_empty() {
+            return Err(Error::invalid(
+                "a container whose root is a plain directory cannot be committed: import the \
+                 directory as an image instead",
+            ));
+        }
+        let reference = name_of(&request.repository, &request.tag)?;
+        let mut config = request.config.unwrap_or_default();
+        super::create::merge(&mut config, &record.config);
+        let options = image::CommitOptions {
+            reference: reference.clone(),
+            config,
+            container_config: record.config.clone(),
+            changes: request.changes,
+            author: request.author,
+            comment: request.comment.clone(),
+        };
+        let frozen = match container.live() {
+            Some(live) if request.pause && record.state.status == Status::Running => {
+                live.link.ask(Request::Pause, None).await?;
+                Some(live)
+            }
+            _ => None,
+        };
+        let engine = self.clone();
+        let subject = Arc::clone(&container);
+        let made =
+            blocking(move || engine.images.commit(&subject.id, &options).map_err(from_image)).await;
+        if let Some(live) = frozen {
+            live.link.ask(Request::Resume, None).await?;
+        }
+        let id = made?.to_string();
+        let name = reference.map(|name| name.familiar()).unwrap_or_default();
+        self.tell_container(
+            &container,
+            "commit",
+            &[("imageID", &id), ("imageRef", &name), ("comment", &request.comment)],
+        );
+        Ok(id)
+    }
+}
+
+/// The name that an image is to get; `latest` unless there is a tag.
+pub(crate) fn name_of(repository: &str, tag: &str) -> Result<Option<Reference>, Error> {
+    if repository.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |error: types::reference::InvalidReference| Error::invalid(error.to_string());
+    let name = Reference::parse(repository).map_err(invalid)?;
+    let name = if tag.is_empty() { name } else { name.with_tag(tag).map_err(invalid)? };
+    Ok(Some(name.or_latest()))
+}
+
+/// Runs a writer on a thread of its own; what it writes comes out of the stream.
+pub(crate) fn produce(
+    work: impl FnOnce(&mut dyn Write) -> Result<(), Error> + Send + 'static,
+) -> ByteStream {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    tokio::task::spawn_blocking(move || {
+        let mut output = io::BufWriter::with_capacity(PIECE, Pieces(sender.clone()));
+        let outcome = work(&mut output).and_then(|()| {
+            output.flush().map_err(|error| Error::system(format!("cannot send: {error}")))
+        });
+        if let Err(error) = outcome {
+            // Nobody reads any more: then nobody wants to know.
+            drop(sender.blocking_send(Err(io::Error::other(error.message))));
+        }
+    });
+    receiver
+}
+
+/// A writer into a stream.
+struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .blocking_send(Ok(Bytes::copy_from_slice(bytes)))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,505 @@
+//! Creating a container: validate, resolve, remember.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use types::container::{ContainerConfig, HostConfig};
+use types::event::Subject;
+use types::health::HealthConfig;
+use types::mount::{MountKind, MountPoint};
+use types::network::{EndpointSettings, NetworkingConfig};
+use types::state::State;
+use types::{ContainerId, Error, Timestamp, Words};
+
+use super::volumes::Wanted;
+use super::{Container, names, validate, volumes};
+use crate::database::{Change, Table};
+use crate::record::{IdRange, Record};
+use crate::{Engine, blocking};
+
+/// Paths of /proc and /sys that containers do not see.
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/devices/system/cpu/cpu0/thermal_throttle",
+    "/sys/firmware",
+];
+
+/// Paths of /proc that containers see but cannot change.
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What a container is asked to be.
+#[derive(Clone, Debug, Default)]
+pub struct CreateSpec {
+    /// The portable part.
+    pub config: ContainerConfig,
+    /// What this host is asked for.
+    pub host: HostConfig,
+    /// What is asked of the networks.
+    pub networking: NetworkingConfig,
+    /// `os/arch[/variant]`; the host's if `None`.
+    pub platform: Option<String>,
+}
+
+/// A new container.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// Its id.
+    pub id: ContainerId,
+    /// What was not heeded.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Creates a container.
+    ///
+    /// # Errors
+    /// Docker's words for what does not fit: unknown image (404), taken name (409), bad values
+    /// (400).
+    pub async fn create(&self, name: Option<&str>, spec: CreateSpec) -> Result<Created, Error> {
+        let id = names::id()?;
+        let name = self.reserve_name(name, &id)?;
+        let created = self.create_named(&name, id.clone(), spec).await;
+        if created.is_err() {
+            self.containers.release(&name);
+        }
+        created
+    }
+
+    fn reserve_name(&self, name: Option<&str>, id: &ContainerId) -> Result<String, Error> {
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            let name = validate::container_name(name)?;
+            self.containers.reserve(name, id)?;
+            return Ok(name.to_owned());
+        }
+        for attempt in 0.. {
+            let name = names::name(attempt)?;
+            if self.containers.reserve(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        unreachable!("attempts do not end")
+    }
+
+    async fn create_named(
+        &self,
+        name: &str,
+        id: ContainerId,
+        spec: CreateSpec,
+    ) -> Result<Created, Error> {
+        let CreateSpec { mut config, mut host, networking, platform } = spec;
+        let image = self.base(&mut config, &host, platform.as_deref()).await?;
+        let warnings = validate::check(&mut config, &mut host, &self.config.support, self.cpus)?;
+        let remapped = self.remap_of(&host);
+        self.fill_in(&id, &mut config, &mut host)?;
+        let networks = self.wanted_networks(&mut host, &config, networking)?;
+        let mut record = Record {
+            id: id.clone(),
+            name: name.to_owned(),
+            created: Timestamp::now(),
+            image: image.as_ref().map(ToString::to_string).unwrap_or_default(),
+            config,
+            host,
+            mounts: Vec::new(),
+            macs: chosen_macs(&networks),
+            networks,
+            state: State::default(),
+            restart_count: 0,
+            stopped_by_user: false,
+            remapped,
+        };
+        let wanted = volumes::wanted(&record.config, &record.host, &self.containers)?;
+        self.check_spec(&record)?;
+        let engine = self.clone();
+        let record = blocking(move || {
+            let made = engine.make_storage(&mut record, image.as_ref(), wanted);
+            match made {
+                Ok(()) => Ok(record),
+                Err(error) => {
+                    engine.discard_storage(&record.id);
+                    Err(error)
+                }
+            }
+        })
+        .await?;
+        let container = Arc::new(Container::new(record.clone()));
+        if let Err(error) =
+            self.database.commit(Change::put(Table::Containers, id.as_str(), &record)?).await
+        {
+            self.discard_storage(&id);
+            return Err(error);
+        }
+        self.containers.insert(Arc::clone(&container));
+        self.tell_container(&container, "create", &[]);
+        Ok(Created { id, warnings })
+    }
+
+    /// Finds the image and puts its defaults under the configuration.
+    async fn base(
+        &self,
+        config: &mut ContainerConfig,
+        host: &HostConfig,
+        platform: Option<&str>,
+    ) -> Result<Option<types::digest::Digest>, Error> {
+        let image = if host.rootfs.is_empty() {
+            if config.image.is_empty() {
+                return Err(Error::invalid("no image specified: name one to create from"));
+            }
+            let digest = self.images.resolve(&config.image).map_err(crate::from_image)?;
+            let base = self.images.config(&digest).map_err(crate::from_image)?;
+            check_platform(&config.image, &base, platform)?;
+            merge(config, &base.container());
+            Some(digest)
+        } else {
+            let directory = std::path::Path::new(&host.rootfs);
+            if !directory.is_absolute() || !directory.is_dir() {
+                return Err(Error::invalid(format!(
+                    "the root file system {:?} is no directory: give the absolute path of one",
+                    host.rootfs
+                )));
+            }
+            None
+        };
+        if config.entrypoint.as_ref().is_some_and(|words| words.as_slice() == [String::new()]) {
+            config.entrypoint = None;
+        }
+        let empty = |words: &Option<Words>| words.as_ref().is_none_or(|words| words.is_empty());
+        if empty(&config.entrypoint) && empty(&config.cmd) {
+            return Err(Error::invalid("no command specified"));
+        }
+        Ok(image)
+    }
+
+    /// Fills in what the daemon decides where the user said nothing.
+    fn fill_in(
+        &self,
+        id: &ContainerId,
+        config: &mut ContainerConfig,
+        host: &mut HostConfig,
+    ) -> Result<(), Error> {
+        let default = |value: &mut String, by: &str| {
+            if value.is_empty() {
+                by.clone_into(value);
+            }
+        };
+        if matches!(host.network_mode.as_str(), "" | "default") {
+            let mode = if config.network_disabled { "none" } else { "bridge" };
+            mode.clone_into(&mut host.network_mode);
+        }
+        if host.network_mode == "host" || host.uts_mode == "host" {
+            let name = rustix::system::uname();
+            default(&mut config.hostname, &name.nodename().to_string_lossy());
+        } else if validate::joined(&host.network_mode).is_none() {
+            default(&mut config.hostname, id.short());
+        }
+        default(&mut host.ipc_mode, &self.config.ipc_mode);
+        default(&mut host.runtime, "isopod");
+        let unified = self.config.support.unified;
+        let cgroupns = match self.config.cgroupns_mode.as_str() {
+            "" if unified && !host.privileged => "private",
+            "" => "host",
+            chosen => chosen,
+        };
+        default(&mut host.cgroupns_mode, cgroupns);
+        if host.shm_size == 0 {
+            host.shm_size = self.config.shm_size;
+        }
+        if host.log_config.kind.is_empty() {
+            host.log_config = types::container::LogConfig {
+                kind: self.config.log.kind.clone(),
+                config: if host.log_config.config.is_empty() {
+                    self.config.log.config.clone()
+                } else {
+                    host.log_config.config.clone()
+                },
+            };
+        }
+        let list = |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect());
+        let unconfined = host.security_opt.iter().any(|o| o == "systempaths=unconfined");
+        if host.privileged || unconfined {
+            host.masked_paths.get_or_insert_default();
+            host.readonly_paths.get_or_insert_default();
+        }
+        if host.masked_paths.is_none() {
+            host.masked_paths = list(&MASKED);
+        }
+        if host.readonly_paths.is_none() {
+            host.readonly_paths = list(&READ_ONLY);
+        }
+        if host.init.is_none() && self.config.init {
+            host.init = Some(true);
+        }
+        Ok(())
+    }
+
+    /// Checks what the specification will be made of, so that a start does not fail for what
+    /// could be seen here.
+    fn check_spec(&self, record: &Record) -> Result<(), Error> {
+        use crate::spec::{mounts, security};
+        let options = security::Options::parse(&record.host.security_opt)?;
+        security::privileges(&record.host, self.available)?;
+        security::set_seccomp(&mut Default::default(), &record.host, &options, &self.config)?;
+        mounts::tmpfs(&record.host)?;
+        crate::ports::requests(&record.config, &record.host)?;
+        for mode in [&record.host.network_mode, &record.host.ipc_mode, &record.host.pid_mode] {
+            if let Some(other) = validate::joined(mode) {
+                self.containers.find(other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The id range of a container whose user ids are remapped.
+    fn remap_of(&self, host: &HostConfig) -> Option<IdRange> {
+        if host.userns_mode == "host" || host.privileged { None } else { self.remap }
+    }
+
+    /// Makes the writable layer, the volumes and what else must be on disk.
+    fn make_storage(
+        &self,
+        record: &mut Record,
+        image: Option<&types::digest::Digest>,
+        wanted: Vec<Wanted>,
+    ) -> Result<(), Error> {
+        let directory = self.config.container_dir(record.id.as_str());
+        match image {
+            Some(image) => {
+                self.images.prepare(&record.id, image).map_err(crate::from_image)?;
+            }
+            None => {
+                std::fs::create_dir_all(&directory).map_err(|error| {
+                    Error::system(format!("cannot make {}: {error}", directory.display()))
+                })?;
+            }
+        }
+        let mut fresh = Vec::new();
+        for wanted in wanted {
+            let (point, new) = self.make_mount(&wanted)?;
+            if new && wanted.copy {
+                fresh.push((point.name.clone(), point.destination.clone()));
+            }
+            record.mounts.push(point);
+        }
+        if !fresh.is_empty() && image.is_some() {
+            self.copy_up(record, &fresh)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the volume or the source of a mount; says whether the volume is new.
+    fn make_mount(&self, wanted: &Wanted) -> Result<(MountPoint, bool), Error> {
+        let mut point = wanted.point.clone();
+        match point.kind {
+            MountKind::Volume => {
+                let options = volume::CreateOptions {
+                    name: point.name.clone(),
+                    driver: if wanted.driver.name.is_empty() {
+                        point.driver.clone()
+                    } else {
+                        wanted.driver.name.clone()
+                    },
+                    driver_opts: wanted.driver.options.clone(),
+                    labels: wanted.labels.clone(),
+                };
+                let (volume, new) = self.volumes.create(&options).map_err(crate::from_volume)?;
+                if new {
+                    self.tell(Subject::Volume, "create", &volume.name, &[("driver", "local")]);
+                }
+                point.source = volume.mountpoint;
+                point.name = volume.name;
+                point.driver = volume.driver;
+                Ok((point, new))
+            }
+            MountKind::Bind => {
+                let source = std::path::Path::new(&point.source);
+                if wanted.make_source && !source.exists() {
+                    std::fs::create_dir_all(source).map_err(|error| {
+                        Error::system(format!(
+                            "error while creating mount source path '{}': {error}",
+                            point.source
+                        ))
+                    })?;
+                }
+                Ok((point, false))
+            }
+            MountKind::Image => {
+                self.images.resolve(&point.source).map_err(crate::from_image)?;
+                Ok((point, false))
+            }
+            _ => Ok((point, false)),
+        }
+    }
+
+    /// Fills new volumes with what the image has in their places.
+    fn copy_up(&self, record: &Record, fresh: &[(String, String)]) -> Result<(), Error> {
+        use std::os::fd::AsFd;
+        let mount = self
+            .images
+            .mount(&record.id, image::MountOptions { read_only: true, ..Default::default() })
+            .map_err(crate::from_image)?;
+        let root = sys::fs::Root::from(mount);
+        for (name, destination) in fresh {
+            match root.open_dir(destination) {
+                Ok(from) => {
+                    self.volumes.populate(name, from.as_fd()).map_err(crate::from_volume)?;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(Error::system(format!(
+                        "cannot fill volume {name} from {destination}: {error}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what was made for a container that will not be.
+    pub(crate) fn discard_storage(&self, id: &ContainerId) {
+        for failure in self.remove_storage(id) {
+            tracing::warn!(container = id.short(), "{failure}");
+        }
+    }
+}
+
+/// Checks that the image is for the platform that was asked for.
+fn check_platform(
+    name: &str,
+    image: &image::ImageConfig,
+    platform: Option<&str>,
+) -> Result<(), Error> {
+    let Some(platform) = platform.filter(|platform| !platform.is_empty()) else { return Ok(()) };
+    let mut parts = platform.split('/');
+    let (os, architecture) = (parts.next().unwrap_or_default(), parts.next());
+    let (os, architecture) = match (os, architecture) {
+        (os, Some(architecture)) => (os, architecture),
+        ("linux" | "windows" | "darwin", None) => (os, image::host_architecture().0),
+        (architecture, None) => ("linux", architecture),
+    };
+    let architecture = match architecture {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    if image.os == os && image.architecture == architecture {
+        return Ok(());
+    }
+    Err(Error::not_found(format!(
+        "image with reference {name} was found but its platform ({}/{}) does not match the \
+         specified platform ({os}/{architecture})",
+        image.os, image.architecture
+    )))
+}
+
+/// Puts an image's defaults under what the user said, by Docker's rules.
+pub(crate) fn merge(user: &mut ContainerConfig, image: &ContainerConfig) {
+    let inherit = |mine: &mut String, theirs: &String| {
+        if mine.is_empty() {
+            mine.clone_from(theirs);
+        }
+    };
+    inherit(&mut user.user, &image.user);
+    inherit(&mut user.working_dir, &image.working_dir);
+    inherit(&mut user.stop_signal, &image.stop_signal);
+    for (port, set) in &image.exposed_ports {
+        user.exposed_ports.entry(port.clone()).or_insert(*set);
+    }
+    for (path, set) in &image.volumes {
+        user.volumes.entry(path.clone()).or_insert(*set);
+    }
+    for (key, value) in &image.labels {
+        user.labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    fn key(variable: &str) -> &str {
+        variable.split('=').next().unwrap_or_default()
+    }
+    let mine: Vec<String> = user.env.iter().map(|variable| key(variable).to_owned()).collect();
+    user.env.extend(
+        image.env.iter().filter(|theirs| !mine.iter().any(|mine| mine == key(theirs))).cloned(),
+    );
+    if user.entrypoint.as_ref().is_none_or(|words| words.is_empty()) {
+        if user.cmd.as_ref().is_none_or(|words| words.is_empty()) {
+            user.cmd.clone_from(&image.cmd);
+        }
+        if user.entrypoint.is_none() {
+            user.entrypoint.clone_from(&image.entrypoint);
+        }
+    }
+    if user.shell.is_empty() {
+        user.shell.clone_from(&image.shell);
+    }
+    match (&mut user.healthcheck, &image.healthcheck) {
+        (mine @ None, theirs) => mine.clone_from(theirs),
+        (Some(mine), Some(theirs)) => merge_health(mine, theirs),
+        (Some(_), None) => {}
+    }
+}
+
+fn merge_health(mine: &mut HealthConfig, theirs: &HealthConfig) {
+    if mine.test.is_empty() {
+        mine.test.clone_from(&theirs.test);
+    }
+    for (mine, theirs) in [
+        (&mut mine.interval, theirs.interval),
+        (&mut mine.timeout, theirs.timeout),
+        (&mut mine.start_period, theirs.start_period),
+        (&mut mine.start_interval, theirs.start_interval),
+        (&mut mine.retries, theirs.retries),
+    ] {
+        if *mine == 0 {
+            *mine = theirs;
+        }
+    }
+}
+
+/// The MAC addresses that the user chose.
+fn chosen_macs(networks: &BTreeMap<String, EndpointSettings>) -> BTreeMap<String, String> {
+    let chosen = networks.iter().filter(|(_, settings)| !settings.mac_address.is_empty());
+    chosen.map(|(name, settings)| (name.clone(), settings.mac_address.clone())).collect()
+}
+
+/// The attributes that events of a container carry.
+pub(crate) fn attributes(record: &Record) -> BTreeMap<String, String> {
+    let mut attributes = record.config.labels.clone();
+    attributes.insert("image".to_owned(), record.config.image.clone());
+    attributes.insert("name".to_owned(), record.name.clone());
+    attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Option<Words> {
+        Some(Words(words.iter().map(|&word| word.to_owned()).collect()))
+    }
+
+    #[test]
+    fn the_image_fills_the_gaps() {
+        let image = ContainerConfig {
+            cmd: words(&["serve"]),
+            entrypoint: words(&["/app"]),
+            env: vec!["PATH=/bin".into(), "A=1".into()],
+            working_dir: "/srv".into(),
+            ..ContainerConfig::default()
+        };
+        let mut plain = ContainerConfig { env: vec!["A=2".into()], ..ContainerConfig::default() };
+        merge(&mut plain, &image);
+        assert_eq!(plain.cmd, image.cmd);
+        assert_eq!(plain.entrypoint, image.entrypoint);
+        assert_eq!(plain.env, ["A=2", "PATH=/bin"]);
+        let mut own = ContainerConfig { entrypoint: words(&["/x"]), ..ContainerConfig::default() };
+        merge(&mut own, &image);
+        assert_eq!(own.cmd, None, "an own entrypoint forgets the image's command");
+    }
+}

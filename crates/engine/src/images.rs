@@ -1,0 +1,243 @@
+//! Images, with the containers that use them.
+
+use std::io::Read;
+
+use image::{ContainerUse, ListFilter, PruneFilter, Removal};
+use tokio::sync::mpsc;
+use types::Error;
+use types::event::Subject;
+use types::filter::Filters;
+
+use crate::container::archive::{name_of, produce};
+use crate::{ByteStream, Engine, Pruned, blocking, from_image};
+
+impl Engine {
+    /// The images that a filter lets through.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Invalid`] for unknown filters.
+    pub async fn images(
+        &self,
+        all: bool,
+        filters: &Filters,
+        shared_size: bool,
+    ) -> Result<Vec<image::Summary>, Error> {
+        filters.allow(&["before", "dangling", "label", "reference", "since", "until"])?;
+        let one = |name: &str| filters.values(name).last().map(str::to_owned);
+        let filter = ListFilter {
+            all,
+            dangling: filters.boolean("dangling")?,
+            labels: filters.values("label").map(str::to_owned).collect(),
+            before: one("before"),
+            since: one("since"),
+            until: crate::volumes::until(filters)?,
+            references: filters.values("reference").map(str::to_owned).collect(),
+            shared_size,
+        };
+        let engine = self.clone();
+        let mut images = blocking(move || engine.images.list(&filter).map_err(from_image)).await?;
+        let uses = self.image_uses();
+        for image in &mut images {
+            let users = uses.iter().filter(|user| user.image == image.id).count();
+            image.containers = i64::try_from(users).unwrap_or(-1);
+        }
+        Ok(images)
+    }
+
+    /// Which containers use which images.
+    pub(crate) fn image_uses(&self) -> Vec<ContainerUse> {
+        let mut uses = Vec::new();
+        for container in self.containers.all() {
+            let record = container.record();
+            if let Ok(image) = record.image.parse() {
+                uses.push(ContainerUse {
+                    container: record.id.to_string(),
+                    image,
+                    running: record.state.status.is_active(),
+                });
+            }
+        }
+        uses
+    }
+
+    /// Everything there is to know of an image.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn image_inspect(&self, name: &str) -> Result<image::Inspect, Error> {
+        let (engine, name) = (self.clone(), name.to_owned());
+        blocking(move || engine.images.inspect(&name).map_err(from_image)).await
+    }
+
+    /// How an image was made.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn image_history(&self, name: &str) -> Result<Vec<image::HistoryItem>, Error> {
+        let (engine, name) = (self.clone(), name.to_owned());
+        blocking(move || engine.images.history(&name).map_err(from_image)).await
+    }
+
+    /// Gives an image another name.
+    ///
+    /// # Errors
+    /// Not found; [`types::ErrorKind::Invalid`] for a bad name.
+    pub async fn image_tag(&self, name: &str, repository: &str, tag: &str) -> Result<(), Error> {
+        let target = name_of(repository, tag)?
+            .ok_or_else(|| Error::invalid("repository name must have at least one component"))?;
+        let (engine, name) = (self.clone(), name.to_owned());
+        let familiar = target.familiar();
+        let id = blocking(move || engine.images.tag(&name, &target).map_err(from_image)).await?;
+        self.tell(Subject::Image, "tag", &id.to_string(), &[("name", &familiar)]);
+        Ok(())
+    }
+
+    /// Removes a name, or an image.
+    ///
+    /// # Errors
+    /// Not found; [`types::ErrorKind::Conflict`] in Docker's words when it is in use.
+    pub async fn image_remove(
+        &self,
+        name: &str,
+        force: bool,
+        no_prune: bool,
+    ) -> Result<Vec<Removal>, Error> {
+        let (engine, name) = (self.clone(), name.to_owned());
+        let uses = self.image_uses();
+        let removed = blocking(move || {
+            let options = image::RemoveOptions { force, no_prune };
+            engine.images.remove(&name, options, &uses).map_err(from_image)
+        })
+        .await?;
+        self.tell_removals(&removed);
+        Ok(removed)
+    }
+
+    fn tell_removals(&self, removed: &[Removal]) {
+        for removal in removed {
+            match removal {
+                Removal::Untagged { reference, image } => {
+                    self.tell(Subject::Image, "untag", &image.to_string(), &[("name", reference)]);
+                }
+                Removal::DeletedImage(id) => {
+                    let id = id.to_string();
+                    self.tell(Subject::Image, "delete", &id, &[("name", &id)]);
+                }
+                Removal::DeletedLayer { .. } => {}
+            }
+        }
+    }
+
+    /// Removes images that nobody uses.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Invalid`] for unknown filters.
+    pub async fn image_prune(&self, filters: &Filters) -> Result<(Vec<Removal>, u64), Error> {
+        filters.allow(&["dangling", "label", "label!", "until"])?;
+        let words = |name: &str| filters.values(name).map(str::to_owned).collect();
+        let filter = PruneFilter {
+            dangling: filters.boolean("dangling")?.unwrap_or(true),
+            until: crate::volumes::until(filters)?,
+            labels: words("label"),
+            not_labels: words("label!"),
+        };
+        let engine = self.clone();
+        let uses = self.image_uses();
+        let pruned =
+            blocking(move || engine.images.prune(&filter, &uses).map_err(from_image)).await?;
+        self.tell_removals(&pruned.removed);
+        let space = pruned.reclaimed.to_string();
+        self.tell(Subject::Image, "prune", "", &[("reclaimed", &space)]);
+        Ok((pruned.removed, pruned.reclaimed))
+    }
+
+    /// Takes an archive in; tells how far it has come on `progress`.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Invalid`] for what is no archive of images.
+    pub async fn load(
+        &self,
+        mut input: Box<dyn Read + Send>,
+        platform: Option<String>,
+        progress: Option<mpsc::Sender<image::Progress>>,
+    ) -> Result<Vec<image::Loaded>, Error> {
+        let engine = self.clone();
+        let loaded = blocking(move || {
+            let options = image::LoadOptions { platform };
+            let mut tell = |step| {
+                if let Some(progress) = &progress {
+                    // Progress is for those who look: nobody waits for a slow reader.
+                    drop(progress.try_send(step));
+                }
+            };
+            engine.images.load(&mut *input, &options, &mut tell).map_err(from_image)
+        })
+        .await?;
+        for image in &loaded {
+            for name in &image.names {
+                self.tell(Subject::Image, "load", &image.id.to_string(), &[("name", name)]);
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// One archive of several images.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn save(&self, names: Vec<String>) -> Result<ByteStream, Error> {
+        for name in &names {
+            let id = self.images.resolve(name).map_err(from_image)?;
+            self.tell(Subject::Image, "save", &id.to_string(), &[("name", name)]);
+        }
+        let engine = self.clone();
+        Ok(produce(move |output| engine.images.save(&names, output).map_err(from_image)))
+    }
+
+    /// Makes a one-layer image of a tar; returns its id.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Invalid`] for what is no tar, and for bad names and changes.
+    pub async fn import(
+        &self,
+        mut input: Box<dyn Read + Send>,
+        repository: &str,
+        tag: &str,
+        changes: Vec<String>,
+        message: String,
+        platform: Option<String>,
+    ) -> Result<String, Error> {
+        let reference = name_of(repository, tag)?;
+        let name = reference.as_ref().map(types::reference::Reference::familiar);
+        let options = image::ImportOptions { reference, changes, message, platform };
+        let engine = self.clone();
+        let id = blocking(move || engine.images.import(&mut *input, &options).map_err(from_image))
+            .await?
+            .to_string();
+        self.tell(Subject::Image, "import", &id, &[("name", name.as_deref().unwrap_or(&id))]);
+        Ok(id)
+    }
+
+    /// Removes unused networks.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Invalid`] for unknown filters.
+    pub async fn network_prune(&self, filters: &Filters) -> Result<Pruned, Error> {
+        filters.allow(&["label", "label!", "until"])?;
+        let until = crate::volumes::until(filters)?;
+        let mut pruned = Pruned::default();
+        for network in self.networks.list() {
+            let created = types::Timestamp(i64::try_from(network.created).unwrap_or(0));
+            let chosen = !network.is_predefined()
+                && until.is_none_or(|until| created < until)
+                && filters.labels("label", &network.labels)
+                && (!filters.has("label!") || !filters.labels("label!", &network.labels))
+                && !self.network_in_use(&network.name);
+            if chosen && self.network_remove(&network.id).await.is_ok() {
+                pruned.deleted.push(network.name);
+            }
+        }
+        self.tell(Subject::Network, "prune", "", &[("reclaimed", "0")]);
+        Ok(pruned)
+    }
+}

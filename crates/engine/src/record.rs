@@ -1,0 +1,77 @@
+//! What the engine remembers of a container.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use types::container::{ContainerConfig, HostConfig};
+use types::mount::MountPoint;
+use types::network::EndpointSettings;
+use types::state::State;
+use types::{ContainerId, Timestamp};
+
+/// A container's row in the database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name, without a slash.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// The image's id (`sha256:…`); empty with a plain directory as root.
+    pub image: String,
+    /// The portable part of its specification, the image's defaults filled in.
+    pub config: ContainerConfig,
+    /// What this host is asked for.
+    pub host: HostConfig,
+    /// Its volumes and binds, resolved.
+    pub mounts: Vec<MountPoint>,
+    /// What it asks of each network, by network name.
+    pub networks: BTreeMap<String, EndpointSettings>,
+    /// MAC addresses that the user chose, by network name.
+    #[serde(default)]
+    pub macs: BTreeMap<String, String>,
+    /// The last thing that is known of its process.
+    pub state: State,
+    /// How often its restart policy has started it since the user did.
+    pub restart_count: u32,
+    /// The user stopped it (which `unless-stopped` heeds).
+    pub stopped_by_user: bool,
+    /// User ids are remapped for it: first host id and count.
+    #[serde(default)]
+    pub remapped: Option<IdRange>,
+}
+
+/// A contiguous range of host ids that containers' ids 0, 1, 2, … become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The host's user id of the container's root.
+    pub uid: u32,
+    /// The host's group id of the container's root.
+    pub gid: u32,
+    /// How many ids there are.
+    pub count: u32,
+}
+
+impl Record {
+    /// The command line: entrypoint, then command.
+    pub fn command(&self) -> Vec<String> {
+        let words = |words: &Option<types::Words>| words.as_deref().cloned().unwrap_or_default();
+        [words(&self.config.entrypoint), words(&self.config.cmd)].concat()
+    }
+
+    /// The seconds between the stop signal and SIGKILL; negative: for ever.
+    pub fn stop_timeout(&self) -> i64 {
+        self.config.stop_timeout.unwrap_or(10)
+    }
+}
+
+/// What a run of a container holds: written to its monitor's directory before the launch, so
+/// that a daemon that starts again knows the addresses that are in use.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// Its places in networks.
+    pub(crate) endpoints: Vec<network::Endpoint>,
+    /// Its cgroup, as the OCI specification has it.
+    pub(crate) cgroups_path: String,
+}

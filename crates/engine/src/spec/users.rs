@@ -1,0 +1,142 @@
+//! Users and groups by name, looked up in the container's own files.
+
+use std::os::fd::AsFd;
+
+use sys::fs::Root;
+use types::Error;
+
+/// The user that a process runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: String,
+}
+
+/// /etc/passwd and /etc/group may be this long at most: they are the image's.
+const LIMIT: u64 = 4 << 20;
+
+/// Looks `user[:group]` up in the files of a root file system.
+pub(crate) fn resolve(root: impl AsFd, user: &str, extra: &[String]) -> Result<User, Error> {
+    let failed = |error| Error::system(format!("cannot read the container's users: {error}"));
+    let root = Root::from(root.as_fd().try_clone_to_owned().map_err(failed)?);
+    // A missing or unreadable file is an empty one: numbers still work.
+    let read = |path: &str| {
+        let bytes = root.read(path, LIMIT).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    find(&read("/etc/passwd"), &read("/etc/group"), user, extra)
+}
+
+struct Account<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+fn accounts(passwd: &str) -> impl Iterator<Item = Account<'_>> {
+    passwd.lines().filter_map(|line| {
+        let mut fields = line.trim().split(':');
+        let name = fields.next()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        Some(Account { name, uid, gid, home: fields.nth(1).unwrap_or_default() })
+    })
+}
+
+/// Group name, id and members.
+fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
+    group.lines().filter_map(|line| {
+        let mut fields = line.trim().split(':');
+        let name = fields.next()?;
+        let gid = fields.nth(1)?.parse().ok()?;
+        Some((name, gid, fields.next().unwrap_or_default()))
+    })
+}
+
+/// Names win over numbers, as in runc.
+fn find(passwd: &str, group: &str, wanted: &str, extra: &[String]) -> Result<User, Error> {
+    let (user, main_group) = match wanted.split_once(':') {
+        Some((user, group)) => (user, group),
+        None => (wanted, ""),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let number = user.parse::<u32>().ok().filter(|uid| *uid <= i32::MAX as u32);
+    let account = accounts(passwd)
+        .find(|account| account.name == user)
+        .or_else(|| number.and_then(|uid| accounts(passwd).find(|account| account.uid == uid)));
+    let (uid, gid, home, name) = match (account, number) {
+        (Some(account), _) => (account.uid, account.gid, account.home, account.name),
+        (None, Some(uid)) => (uid, 0, "", ""),
+        (None, None) => {
+            return Err(Error::invalid(format!(
+                "unable to find user {user}: no matching entries in passwd file"
+            )));
+        }
+    };
+    let group_id = |name: &str| {
+        let found = groups(group).find(|(other, _, _)| *other == name).map(|(_, gid, _)| gid);
+        let number = name.parse::<u32>().ok().filter(|gid| *gid <= i32::MAX as u32);
+        found.or(number).ok_or_else(|| {
+            Error::invalid(format!(
+                "unable to find group {name}: no matching entries in group file"
+            ))
+        })
+    };
+    let mut supplementary = Vec::new();
+    let gid = if main_group.is_empty() {
+        if !name.is_empty() {
+            let member = |(_, _, members): &(&str, u32, &str)| {
+                members.split(',').any(|member| member == name)
+            };
+            supplementary.extend(groups(group).filter(member).map(|(_, gid, _)| gid));
+        }
+        gid
+    } else {
+        group_id(main_group)?
+    };
+    for name in extra {
+        supplementary.push(group_id(name)?);
+    }
+    // The first group is among the supplementary ones, as Docker has it since CVE-2022-36109.
+    supplementary.push(gid);
+    supplementary.sort_unstable();
+    supplementary.dedup();
+    let home = if home.is_empty() { "/" } else { home };
+    Ok(User { uid, gid, groups: supplementary, home: home.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/srv:/bin/sh\nbroken\n";
+    const GROUP: &str = "root:x:0:\nwww:x:33:\nwheel:x:10:root,web\n";
+
+    fn found(user: &str, extra: &[&str]) -> Result<User, Error> {
+        let extra: Vec<_> = extra.iter().map(|&name| name.to_owned()).collect();
+        find(PASSWD, GROUP, user, &extra)
+    }
+
+    #[test]
+    fn names_and_numbers_are_found() {
+        let root = found("", &[]).expect("root");
+        assert_eq!((root.uid, root.gid, root.home.as_str()), (0, 0, "/root"));
+        assert_eq!(root.groups, [0, 10]);
+        let web = found("web", &["www"]).expect("web");
+        assert_eq!((web.uid, web.gid, web.groups.as_slice()), (33, 33, &[10, 33][..]));
+        let grouped = found("33:wheel", &[]).expect("33");
+        assert_eq!((grouped.uid, grouped.gid, grouped.home.as_str()), (33, 10, "/srv"));
+        let stranger = found("1234", &[]).expect("a number needs no entry");
+        assert_eq!((stranger.uid, stranger.gid, stranger.home.as_str()), (1234, 0, "/"));
+    }
+
+    #[test]
+    fn strangers_by_name_are_refused() {
+        for bad in ["nobody", "web:none", "-1", "4294967296"] {
+            assert!(found(bad, &[]).is_err(), "{bad}");
+        }
+    }
+}

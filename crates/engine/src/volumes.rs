@@ -1,0 +1,245 @@
+//! Volumes, with the containers that use them; mounts that need the image or volume store.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Mount;
+use types::event::Subject;
+use types::filter::Filters;
+use types::mount::{MountKind, MountPoint};
+use types::{Error, Timestamp};
+use volume::{CreateOptions, ListFilter, PruneFilter, Volume};
+
+use crate::container::volumes as mounts;
+use crate::record::Record;
+use crate::spec::Joined;
+use crate::spec::mounts::{bind, mount};
+use crate::{Engine, Pruned, blocking, from_volume};
+
+/// A volume, how large it is, and how many containers use it.
+#[derive(Clone, Debug)]
+pub struct VolumeUse {
+    /// The volume.
+    pub volume: Volume,
+    /// Its bytes.
+    pub size: i64,
+    /// Containers that use it.
+    pub containers: i64,
+}
+
+/// The `until` filter: a time, or so long ago (`10m`, `24h`).
+pub(crate) fn until(filters: &Filters) -> Result<Option<Timestamp>, Error> {
+    let Some(text) = filters.values("until").last() else { return Ok(None) };
+    let invalid = || Error::invalid(format!("invalid filter 'until={text}'"));
+    if let Ok(seconds) = text.parse::<f64>() {
+        #[allow(clippy::cast_possible_truncation, reason = "saturates")]
+        return Ok(Some(Timestamp((seconds * 1e9) as i64)));
+    }
+    if let Ok(time) = text.parse() {
+        return Ok(Some(time));
+    }
+    let ago = duration(text).ok_or_else(invalid)?;
+    Ok(Some(Timestamp(Timestamp::now().0.saturating_sub(ago))))
+}
+
+/// Nanoseconds of a Go duration such as `1h30m`.
+fn duration(text: &str) -> Option<i64> {
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        total += number
+            * match &rest[..end] {
+                "h" => 3.6e12,
+                "m" => 6e10,
+                "s" => 1e9,
+                "ms" => 1e6,
+                "us" | "µs" => 1e3,
+                "ns" => 1.0,
+                _ => return None,
+            };
+        rest = &rest[end..];
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "saturates")]
+    (!text.is_empty()).then_some(total as i64)
+}
+
+impl Engine {
+    /// Makes a volume, or finds it when it is there already.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Invalid`] for bad names and options.
+    pub async fn volume_create(&self, options: CreateOptions) -> Result<Volume, Error> {
+        let engine = self.clone();
+        let (volume, new) =
+            blocking(move || engine.volumes.create(&options).map_err(from_volume)).await?;
+        if new {
+            self.tell(Subject::Volume, "create", &volume.name, &[("driver", "local")]);
+        }
+        Ok(volume)
+    }
+
+    /// One volume.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn volume_inspect(&self, name: &str) -> Result<Volume, Error> {
+        self.volumes.get(name).map_err(from_volume)
+    }
+
+    /// The volumes that a filter lets through.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Invalid`] for unknown filters.
+    pub fn volume_list(&self, filters: &Filters) -> Result<Vec<Volume>, Error> {
+        filters.allow(&["dangling", "driver", "label", "name"])?;
+        let words = |name: &str| filters.values(name).map(str::to_owned).collect();
+        let filter =
+            ListFilter { names: words("name"), drivers: words("driver"), labels: words("label") };
+        let dangling = filters.boolean("dangling")?;
+        let mut volumes = self.volumes.list(&filter);
+        volumes.retain(|volume| {
+            dangling.is_none_or(|wanted| self.volume_users(&volume.name).is_empty() == wanted)
+        });
+        Ok(volumes)
+    }
+
+    /// Ids of the containers that use a volume.
+    pub(crate) fn volume_users(&self, name: &str) -> Vec<String> {
+        let users = self
+            .containers
+            .all()
+            .into_iter()
+            .filter(|container| mounts::names(container).iter().any(|used| used == name));
+        users.map(|container| container.id.to_string()).collect()
+    }
+
+    /// Removes a volume.
+    ///
+    /// # Errors
+    /// Not found (unless `force`); [`types::ErrorKind::Conflict`] when it is in use.
+    pub fn volume_remove(&self, name: &str, force: bool) -> Result<(), Error> {
+        let users = self.volume_users(name);
+        self.volumes.remove(name, force, &users).map_err(from_volume)?;
+        self.tell(Subject::Volume, "destroy", name, &[("driver", "local")]);
+        Ok(())
+    }
+
+    /// Removes volumes that nobody uses; `all`: named ones too.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::Invalid`] for unknown filters.
+    pub async fn volume_prune(&self, filters: &Filters, all: bool) -> Result<Pruned, Error> {
+        filters.allow(&["all", "label", "label!"])?;
+        let words = |name: &str| filters.values(name).map(str::to_owned).collect();
+        let filter = PruneFilter {
+            all: filters.boolean("all")?.unwrap_or(all),
+            labels: words("label"),
+            not_labels: words("label!"),
+        };
+        let engine = self.clone();
+        let pruned = blocking(move || {
+            Ok(engine.volumes.prune(&filter, &|name| !engine.volume_users(name).is_empty()))
+        })
+        .await?;
+        for name in &pruned.removed {
+            self.tell(Subject::Volume, "destroy", name, &[("driver", "local")]);
+        }
+        let space = pruned.reclaimed.to_string();
+        self.tell(Subject::Volume, "prune", "", &[("reclaimed", &space)]);
+        Ok(Pruned { deleted: pruned.removed, space: pruned.reclaimed })
+    }
+
+    /// Sizes and users of all volumes.
+    pub(crate) fn volume_uses(&self) -> Vec<VolumeUse> {
+        let volumes = self.volumes.list(&ListFilter::default()).into_iter();
+        let measured = volumes.map(|volume| {
+            let size = self.volumes.size(&volume.name).ok();
+            let size = size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1);
+            let users = self.volume_users(&volume.name).len();
+            VolumeUse { volume, size, containers: i64::try_from(users).unwrap_or(-1) }
+        });
+        measured.collect()
+    }
+
+    /// The mounts that a container asked for, with sources on the host.
+    pub(crate) fn resolve_mounts(
+        &self,
+        record: &Record,
+        joined: &Joined,
+    ) -> Result<Vec<Mount>, Error> {
+        let mut list = Vec::new();
+        for point in &record.mounts {
+            match point.kind {
+                MountKind::Bind => list.push(bind(record, point, Path::new(&point.source))),
+                MountKind::Volume => {
+                    let source = self.volume_source(record, point)?;
+                    list.push(bind(record, point, &source));
+                }
+                MountKind::Image => list.push(self.image_mount(record, point)?),
+                _ => {}
+            }
+        }
+        if let Some(pid) = joined.ipc {
+            let source = format!("/proc/{pid}/root/dev/shm");
+            let options = ["bind", "nosuid", "noexec", "nodev"];
+            list.push(mount("/dev/shm", "bind", source, &options));
+        }
+        Ok(list)
+    }
+
+    /// Where a volume's files are on the host, as far down as the subpath says.
+    fn volume_source(&self, record: &Record, point: &MountPoint) -> Result<PathBuf, Error> {
+        let volume = self.volumes.get(&point.name).map_err(from_volume)?;
+        let mounted = volume.options.as_ref().is_some_and(|options| !options.is_empty());
+        if mounted {
+            return Err(Error::not_implemented(format!(
+                "volume {} has driver options {:?}: volumes that are mounts of their own cannot \
+                 be used by containers yet; bind the mounted directory instead",
+                volume.name,
+                volume.options.unwrap_or_default()
+            )));
+        }
+        let source = PathBuf::from(volume.mountpoint);
+        let long = mounts::long_form(&record.host, &point.destination);
+        let subpath = long
+            .and_then(|mount| mount.volume_options.as_ref())
+            .map(|options| options.subpath.as_str())
+            .filter(|subpath| !subpath.is_empty());
+        let Some(subpath) = subpath else { return Ok(source) };
+        // The container may have put links into the volume: resolved inside it, never out.
+        let failed = |error: std::io::Error| {
+            Error::invalid(format!(
+                "cannot access path {subpath} in volume {}: {error}",
+                point.name
+            ))
+        };
+        let root = sys::fs::Root::open_host(&source).map_err(failed)?;
+        let inside = root.resolve(subpath).map_err(failed)?;
+        Ok(source.join(inside.strip_prefix("/").unwrap_or(&inside)))
+    }
+
+    fn image_mount(&self, record: &Record, point: &MountPoint) -> Result<Mount, Error> {
+        let _ = record;
+        Err(Error::not_implemented(format!(
+            "cannot mount image {} at {}: mounts of type image are not supported yet",
+            point.source, point.destination
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        assert_eq!(duration("1h30m"), Some(5_400_000_000_000));
+        assert_eq!(duration("1.5s"), Some(1_500_000_000));
+        assert_eq!(duration("10"), None);
+        assert_eq!(duration("x"), None);
+        assert_eq!(duration(""), None);
+    }
+}
