@@ -8,6 +8,8 @@ use types::container::ContainerConfig;
 use types::digest::Digest;
 use types::time::Timestamp;
 
+use crate::error::{Error, Result};
+
 /// What the layers are, bottom first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RootFs {
@@ -92,6 +94,14 @@ impl ImageConfig {
     /// What containers of this image start from; empty when the document says nothing.
     pub fn container(&self) -> ContainerConfig {
         self.config.clone().unwrap_or_default()
+    }
+
+    /// The document as it is stored.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`]; it does not happen with this type.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|error| Error::BadConfig(error.to_string()))
     }
 }
 

@@ -32,14 +32,35 @@
 //! container runs: the engine passes that in. It blocks; call it from a thread that may.
 
 pub mod archive;
+pub mod instruction;
+
+mod catalog;
 mod config;
+mod content;
 mod error;
+mod import;
+mod labels;
+mod layer;
+mod load;
+mod materialize;
 mod model;
+mod overlay;
+mod platform;
+mod query;
+mod remove;
+mod save;
+mod snapshot;
+mod split;
 mod store;
+mod stream;
+mod tarball;
+mod tree;
 
 pub use config::{History, ImageConfig, RootFs, host_architecture};
 pub use error::{Error, Result};
+pub use import::ImportOptions;
+pub use load::LoadOptions;
 pub use model::*;
-pub use store::{
-    CommitOptions, ImportOptions, LoadOptions, MountOptions, Options, RemoveOptions, Store,
-};
+pub use remove::RemoveOptions;
+pub use snapshot::{CommitOptions, MountOptions};
+pub use store::{Options, Store};

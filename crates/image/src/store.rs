@@ -1,21 +1,23 @@
-//! The store's public face.
+//! The store itself: what is shared by all that is done with images.
 
-use std::io::{Read, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use types::ContainerId;
-use types::container::ContainerConfig;
 use types::digest::Digest;
 use types::reference::Reference;
 
+use crate::catalog::Catalog;
+use crate::config::ImageConfig;
+use crate::content::Content;
 use crate::error::{Error, Result};
-use crate::model::*;
+use crate::layer::{LayerMeta, Layers, Staged};
+use crate::snapshot::Snapshots;
 
 /// Limits on what is taken in, so that a hostile archive cannot fill the disk or the memory.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes that one layer may unpack to.
+    /// Bytes that one layer may decompress to.
     pub max_layer_bytes: u64,
     /// Names that one layer may hold.
     pub max_layer_entries: u64,
@@ -36,183 +38,254 @@ impl Default for Options {
     }
 }
 
-/// How an overlay is mounted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MountOptions<'a> {
-    /// Map ids as this user namespace does (`/proc/<pid>/ns/user`), for `userns-remap`.
-    pub userns: Option<BorrowedFd<'a>>,
-    /// No writing through this mount.
-    pub read_only: bool,
-    /// Never wait for the disk: right for containers that are removed when they end, whose files
-    /// no crash needs to survive. Without it every unmount flushes the host's file system.
-    pub volatile: bool,
-}
-
-/// What `load` takes from an archive.
-#[derive(Clone, Debug, Default)]
-pub struct LoadOptions {
-    /// `os/arch[/variant]`, to choose from an image index; the host's if `None`.
-    pub platform: Option<String>,
-}
-
-/// What `import` makes of a tar.
-#[derive(Clone, Debug, Default)]
-pub struct ImportOptions {
-    /// The name it gets.
-    pub reference: Option<Reference>,
-    /// Dockerfile instructions (`--change`).
-    pub changes: Vec<String>,
-    /// The remark in its history; Docker's default is `Imported from -`.
-    pub message: String,
-    /// `os[/arch[/variant]]`, the host's if `None`.
-    pub platform: Option<String>,
-}
-
-/// What `commit` makes of a container.
-#[derive(Clone, Debug, Default)]
-pub struct CommitOptions {
-    /// The name it gets.
-    pub reference: Option<Reference>,
-    /// The image's `config`: the container's, with what the caller merged into it.
-    pub config: ContainerConfig,
-    /// The container's configuration, kept as a record; its `Cmd` is the history's `created_by`.
-    pub container_config: ContainerConfig,
-    /// Dockerfile instructions (`--change`), applied to `config`.
-    pub changes: Vec<String>,
-    /// Who makes it.
-    pub author: String,
-    /// A remark.
-    pub comment: String,
-}
-
-/// How an image is removed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RemoveOptions {
-    /// Also when it has several names or stopped containers use it.
-    pub force: bool,
-    /// Leave nameless parents.
-    pub no_prune: bool,
-}
-
 /// Images, layers and snapshots below one data root. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) content: Content,
+    pub(crate) layers: Layers,
+    pub(crate) snapshots: Snapshots,
+    state: Mutex<State>,
 }
 
-fn unfinished<T>() -> Result<T> {
-    Err(Error::Unsupported("not yet".into()))
+/// What is in memory. The catalog is what is on disk; changes go there first.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) catalog: Catalog,
+    /// Every layer that is there.
+    pub(crate) layers: HashMap<Digest, Arc<LayerMeta>>,
+    /// Layers that an operation under way relies on, and how many do.
+    holds: BTreeMap<Digest, usize>,
+    /// The layers below each container.
+    pub(crate) snapshot_layers: HashMap<String, Vec<Digest>>,
+    configs: HashMap<Digest, Arc<ImageConfig>>,
+}
+
+impl State {
+    /// Is a layer wanted by an image, a container or an operation?
+    fn is_wanted(&self, layer: &Digest) -> bool {
+        self.holds.contains_key(layer)
+            || self.catalog.images.values().any(|record| record.layers.contains(layer))
+            || self.snapshot_layers.values().any(|layers| layers.contains(layer))
+    }
+
+    /// Bytes of a list of layers.
+    pub(crate) fn size_of(&self, layers: &[Digest]) -> u64 {
+        layers.iter().filter_map(|layer| self.layers.get(layer)).map(|layer| layer.size).sum()
+    }
 }
 
 impl Store {
-    /// Opens the store below `root`, creating it and removing what a crash left over.
-    pub fn open(root: impl AsRef<Path>, _options: Options) -> Result<Store> {
-        Ok(Self { root: root.as_ref().to_owned() })
+    /// Opens the store below `root`, creating it if need be, and removes what a crash left over.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::DamagedRecord`].
+    pub fn open(root: impl AsRef<Path>, options: Options) -> Result<Store> {
+        let root = root.as_ref().to_owned();
+        let content = Content::open(&root.join("content"))?;
+        let (layers, found) = Layers::open(&root.join("layers"))?;
+        let (snapshots, snapshot_layers) = Snapshots::open(&root.join("containers"))?;
+        let state = State {
+            catalog: content.read_catalog()?,
+            layers: found.into_iter().map(|m| (m.diff_id.clone(), Arc::new(m))).collect(),
+            snapshot_layers,
+            ..State::default()
+        };
+        content.retain(&state.catalog)?;
+        let store = Store { root, options, content, layers, snapshots, state: Mutex::new(state) };
+        let all: BTreeSet<Digest> = store.state().layers.keys().cloned().collect();
+        store.collect(&all)?;
+        Ok(store)
     }
+
     /// The data root.
     pub fn root(&self) -> &Path {
         &self.root
     }
-    /// Image id of a name, a (short) id or a digest reference.
-    pub fn resolve(&self, _name: &str) -> Result<Digest> {
-        unfinished()
+
+    /// The lock. Never held while a layer is unpacked or removed.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is one assignment after its disk write, so a panic elsewhere
+        // leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    /// The configuration document.
-    pub fn config(&self, _id: &Digest) -> Result<std::sync::Arc<crate::ImageConfig>> {
-        unfinished()
-    }
-    /// The names of an image.
-    pub fn names(&self, _id: &Digest) -> Vec<Reference> {
-        Vec::new()
-    }
-    /// Gives `target` to the image `source`; returns its id.
-    pub fn tag(&self, _source: &str, _target: &Reference) -> Result<Digest> {
-        unfinished()
-    }
-    /// All there is to know of an image.
-    pub fn inspect(&self, _name: &str) -> Result<Inspect> {
-        unfinished()
-    }
-    /// The images that a filter lets through.
-    pub fn list(&self, _filter: &ListFilter) -> Result<Vec<Summary>> {
-        unfinished()
-    }
-    /// How an image was made, newest step first.
-    pub fn history(&self, _name: &str) -> Result<Vec<HistoryItem>> {
-        unfinished()
-    }
-    /// Removes a name or an image.
-    pub fn remove(
+
+    /// Changes the catalog: on disk first, then in memory; not at all when `change` fails.
+    pub(crate) fn change<T>(
         &self,
-        _name: &str,
-        _options: RemoveOptions,
-        _users: &[ContainerUse],
-    ) -> Result<Vec<Removal>> {
-        unfinished()
+        state: &mut State,
+        change: impl FnOnce(&mut Catalog) -> Result<T>,
+    ) -> Result<T> {
+        let mut catalog = state.catalog.clone();
+        let out = change(&mut catalog)?;
+        if catalog != state.catalog {
+            self.content.write_catalog(&catalog)?;
+            state.catalog = catalog;
+        }
+        Ok(out)
     }
-    /// Removes unused images.
-    pub fn prune(&self, _filter: &PruneFilter, _users: &[ContainerUse]) -> Result<Pruned> {
-        unfinished()
+
+    /// Image id of a full id, a name (`latest` is added), a digest reference or the beginning of
+    /// an id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`Error::Reference`].
+    pub fn resolve(&self, name: &str) -> Result<Digest> {
+        self.state().catalog.resolve(name)
     }
-    /// Disk usage.
-    pub fn usage(&self, _users: &[ContainerUse]) -> Result<Usage> {
-        unfinished()
+
+    /// The configuration document of an image.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`]; [`Error::BadConfig`] or [`Error::DamagedRecord`] when it is damaged.
+    pub fn config(&self, id: &Digest) -> Result<Arc<ImageConfig>> {
+        {
+            let state = self.state();
+            if !state.catalog.images.contains_key(id) {
+                return Err(Error::NoSuchImage(id.to_string()));
+            }
+            if let Some(config) = state.configs.get(id) {
+                return Ok(Arc::clone(config));
+            }
+        }
+        let text = self.config_text(id)?;
+        let config: ImageConfig =
+            serde_json::from_slice(&text).map_err(|error| Error::BadConfig(error.to_string()))?;
+        let config = Arc::new(config);
+        self.state().configs.insert(id.clone(), Arc::clone(&config));
+        Ok(config)
     }
-    /// Takes an archive (Docker or OCI, optionally compressed) in.
-    pub fn load(
+
+    /// The configuration document as it stands.
+    pub(crate) fn config_text(&self, id: &Digest) -> Result<Vec<u8>> {
+        self.content.get(id, self.options.max_json_bytes)
+    }
+
+    /// The names of an image, sorted.
+    pub fn names(&self, id: &Digest) -> Vec<Reference> {
+        self.state().catalog.names_of(id)
+    }
+
+    /// Gives the name `target` (`latest` is added) to the image `source`; returns its id.
+    ///
+    /// # Errors
+    /// Those of [`Store::resolve`]; [`Error::NotATag`] when the target has a digest.
+    pub fn tag(&self, source: &str, target: &Reference) -> Result<Digest> {
+        if target.digest().is_some() {
+            return Err(Error::NotATag("refusing to create a tag with a digest reference".into()));
+        }
+        let mut state = self.state();
+        let id = state.catalog.resolve(source)?;
+        self.change(&mut state, |catalog| {
+            catalog.give_name(target.clone().or_latest(), &id);
+            Ok(())
+        })?;
+        Ok(id)
+    }
+
+    /// Keeps layers from being removed until the guard is dropped, whether they are there or not.
+    pub(crate) fn hold(&self, layers: impl IntoIterator<Item = Digest>) -> Hold<'_> {
+        let layers: Vec<Digest> = layers.into_iter().collect();
+        let mut state = self.state();
+        for layer in &layers {
+            *state.holds.entry(layer.clone()).or_default() += 1;
+        }
+        Hold { store: self, layers }
+    }
+
+    /// What is known of a layer that is there.
+    pub(crate) fn layer(&self, diff_id: &Digest) -> Option<Arc<LayerMeta>> {
+        self.state().layers.get(diff_id).cloned()
+    }
+
+    /// The diff id of a layer that is there, by its own digest or that of a compressed form.
+    pub(crate) fn known_layer(&self, blob: &Digest) -> Option<Digest> {
+        let state = self.state();
+        let mut layers = state.layers.values();
+        let found = layers.find(|layer| layer.diff_id == *blob || layer.blobs.contains(blob));
+        found.map(|layer| layer.diff_id.clone())
+    }
+
+    /// Publishes staged layers. Hold them first.
+    pub(crate) fn publish(&self, staged: Vec<Staged>) -> Result<()> {
+        let metas: Vec<LayerMeta> = staged.iter().map(|layer| layer.meta.clone()).collect();
+        self.layers.publish(staged)?;
+        let mut state = self.state();
+        for meta in metas {
+            state.layers.entry(meta.diff_id.clone()).or_insert_with(|| Arc::new(meta));
+        }
+        Ok(())
+    }
+
+    /// Adds an image whose layers are held and published; returns its id.
+    pub(crate) fn add_image(
         &self,
-        _input: &mut (dyn Read + Send),
-        _options: &LoadOptions,
-        _progress: &mut dyn FnMut(Progress),
-    ) -> Result<Vec<Loaded>> {
-        unfinished()
-    }
-    /// Writes images (by name or id) as one archive that is a Docker archive and an OCI layout.
-    pub fn save(&self, _names: &[String], _output: &mut dyn Write) -> Result<()> {
-        unfinished()
-    }
-    /// Makes a one-layer image of a tar (optionally compressed).
-    pub fn import(
-        &self,
-        _input: &mut (dyn Read + Send),
-        _options: &ImportOptions,
+        config_text: &[u8],
+        layers: &[Digest],
+        parent: Option<Digest>,
+        names: &[Reference],
     ) -> Result<Digest> {
-        unfinished()
+        let mut state = self.state();
+        if let Some(missing) = layers.iter().find(|layer| !state.layers.contains_key(layer)) {
+            return Err(Error::MissingLayer(missing.clone()));
+        }
+        let id = self.content.put(config_text)?;
+        self.change(&mut state, |catalog| {
+            catalog.add(&id, parent, layers);
+            for name in names {
+                catalog.give_name(name.clone(), &id);
+            }
+            Ok(())
+        })?;
+        Ok(id)
     }
-    /// Makes a container's writable layer on top of an image.
-    pub fn prepare(&self, _container: &ContainerId, _image: &Digest) -> Result<()> {
-        unfinished()
+
+    /// Forgets an image's document once the catalog has forgotten the image.
+    pub(crate) fn forget_config(&self, state: &mut State, id: &Digest) -> Result<()> {
+        state.configs.remove(id);
+        self.content.remove(id)
     }
-    /// Mounts a container's file system, attached nowhere.
-    pub fn mount(&self, _container: &ContainerId, _options: MountOptions<'_>) -> Result<OwnedFd> {
-        unfinished()
+
+    /// Removes those of the given layers that nobody wants; returns them.
+    pub(crate) fn collect(&self, candidates: &BTreeSet<Digest>) -> Result<Vec<Arc<LayerMeta>>> {
+        let (mut gone, mut remains) = (Vec::new(), Vec::new());
+        {
+            let mut state = self.state();
+            for layer in candidates {
+                if state.layers.contains_key(layer) && !state.is_wanted(layer) {
+                    remains.push(self.layers.unpublish(layer)?);
+                    gone.extend(state.layers.remove(layer));
+                }
+            }
+        }
+        let mut first = Ok(());
+        for tmp in remains {
+            let swept = self.layers.sweep(&tmp);
+            if first.is_ok() {
+                first = swept;
+            }
+        }
+        first.map(|()| gone)
     }
-    /// Mounts an image read-only, attached nowhere.
-    pub fn mount_image(&self, _image: &Digest, _options: MountOptions<'_>) -> Result<OwnedFd> {
-        unfinished()
-    }
-    /// Where a container's layers are.
-    pub fn graph_driver(&self, _container: &ContainerId) -> Result<GraphDriver> {
-        unfinished()
-    }
-    /// How a container's files differ from its image, sorted by path.
-    pub fn changes(&self, _container: &ContainerId) -> Result<Vec<Change>> {
-        unfinished()
-    }
-    /// Bytes that a container has written (`SizeRw`).
-    pub fn size_rw(&self, _container: &ContainerId) -> Result<u64> {
-        unfinished()
-    }
-    /// Those and the image's (`SizeRootFs`).
-    pub fn size_root_fs(&self, _container: &ContainerId) -> Result<u64> {
-        unfinished()
-    }
-    /// Makes an image of a container; the engine pauses it meanwhile if asked.
-    pub fn commit(&self, _container: &ContainerId, _options: &CommitOptions) -> Result<Digest> {
-        unfinished()
-    }
-    /// Removes a container's writable layer and lets go of its image. Fine when there is none.
-    pub fn remove_snapshot(&self, _container: &ContainerId) -> Result<()> {
-        unfinished()
+}
+
+/// Layers that must stay until this is dropped.
+pub(crate) struct Hold<'a> {
+    store: &'a Store,
+    layers: Vec<Digest>,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut state = self.store.state();
+        for layer in &self.layers {
+            if let Some(count) = state.holds.get_mut(layer) {
+                *count -= 1;
+                if *count == 0 {
+                    state.holds.remove(layer);
+                }
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, Stat, Timespec};
 use rustix::fs::{Timestamps, Uid, XattrFlags};
-use rustix::io::Errno;
+pub use rustix::io::Errno;
 
 use crate::fs::{Node, proc_fd_path};
 

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use sys::entry::{self, FileTime};
+use sys::entry::{self, Errno, FileTime};
 use sys::fs::{FileType, Node, OFlags, Root, Stat};
 
 /// Copies everything in `from` into `to`, and `from`'s own owner, mode and times onto `to`. Ids,
@@ -119,15 +119,12 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr) -> io::Re
         let Some(value) = entry::xattr(from, name, &key)? else { continue };
         match entry::set_xattr(to, name, &key, &value) {
             // A target without extended attributes (tmpfs before 6.6, NFS) takes the file as it is.
-            Err(e) if e.raw_os_error() == Some(EOPNOTSUPP) => {}
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::OPNOTSUPP) => {}
             other => other?,
         }
     }
     Ok(())
 }
-
-/// `EOPNOTSUPP`, the same on every Linux architecture that Rust builds for but mips and sparc.
-const EOPNOTSUPP: i32 = 95;
 
 fn times(stat: &Stat) -> (FileTime, FileTime) {
     let time = |seconds: i64, nanoseconds: u64| FileTime {

@@ -1,0 +1,47 @@
+//! Layers: unpacked tars, keyed by the digest of the tar.
+
+mod directory;
+mod reproduce;
+mod store;
+mod unpack;
+
+pub(crate) use store::{Layers, Staged};
+
+use serde::{Deserialize, Serialize};
+use types::digest::Digest;
+
+/// Digest of a tar without entries, two blocks of zeros. Docker leaves such layers out of images.
+pub(crate) const EMPTY_TAR: &str =
+    "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+
+/// What is known of a layer (`meta.json`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LayerMeta {
+    /// Digest of its tar.
+    pub(crate) diff_id: Digest,
+    /// Bytes of its tar.
+    pub(crate) tar_size: u64,
+    /// Bytes of its files.
+    pub(crate) size: u64,
+    /// How many contents are in `kept/`.
+    #[serde(default)]
+    pub(crate) kept: u64,
+    /// Owner and mode of the root directory, if the tar names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<RootAttributes>,
+    /// Compressed forms of the tar that it came in, so that they are known again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) blobs: Vec<Digest>,
+}
+
+/// What a layer says of the root directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RootAttributes {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! The directory of layers.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sys::entry;
+use sys::fs::{Mode, Root};
+use types::digest::Digest;
+
+use super::unpack::{Unpacked, unpack_into};
+use super::{LayerMeta, reproduce};
+use crate::error::{Error, Result, Step};
+use crate::store::Options;
+use crate::stream::{self, HashingWriter, Passed};
+
+const META: &str = "meta.json";
+const EMPTY: &str = "empty";
+const TMP: &str = "tmp-";
+
+/// `layers/` of the data root. It knows how layers are laid out, not which are wanted.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    path: PathBuf,
+    dir: Root,
+    next: AtomicU64,
+}
+
+/// A layer that is unpacked under a temporary name; it vanishes unless it is published.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(super) dir: Root,
+    pub(super) name: String,
+    /// What is known of it.
+    pub(crate) meta: LayerMeta,
+    /// The stream it came in.
+    pub(crate) passed: Passed,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // After publishing there is nothing of this name. What fails here is swept at the next start.
+        let _ = self.dir.remove_all(&self.name);
+    }
+}
+
+impl Layers {
+    /// Opens the directory and removes what a crash left under temporary names. Returns the layers
+    /// that are there.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<LayerMeta>)> {
+        std::fs::create_dir_all(path.join(EMPTY)).step("create the layer directory")?;
+        let dir = Root::open_host(path).step("open the layer directory")?;
+        dir.chmod(".", Mode::from_raw_mode(0o710)).step("protect the layer directory")?;
+        let mut found = Vec::new();
+        for name in dir.read_dir(".").step("list layers")? {
+            let Some(name) = name.name.to_str() else { continue };
+            if name.starts_with(TMP) {
+                dir.remove_all(name).step("remove a layer's remains")?;
+            } else if let Ok(diff_id) = Digest::from_sha256_hex(name) {
+                match read_meta(&dir, &diff_id)? {
+                    Some(meta) => found.push(meta),
+                    // Renamed into place but never flushed: cannot happen, see `publish`.
+                    None => dir.remove_all(name).step("remove a damaged layer")?,
+                }
+            }
+        }
+        Ok((Self { path: path.to_owned(), dir, next: AtomicU64::new(0) }, found))
+    }
+
+    fn tmp_name(&self) -> String {
+        format!("{TMP}{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Unpacks a layer (compressed or not) under a temporary name.
+    ///
+    /// # Errors
+    /// Those of the stream, the tar and the disk.
+    pub(crate) fn stage(
+        &self,
+        input: &mut (dyn Read + Send),
+        hash_blob: bool,
+        limits: &Options,
+    ) -> Result<Staged> {
+        let name = self.tmp_name();
+        let staging = Remains { dir: &self.dir, name: &name };
+        for dir in [name.clone(), format!("{name}/diff"), format!("{name}/kept")] {
+            self.dir.mkdir(&dir, Mode::from_raw_mode(0o755)).step("create a layer")?;
+        }
+        let layer = self.dir.sub_root(&name).step("open a layer")?;
+        let kept = layer.open_dir("kept").step("open a layer")?;
+        let split = layer
+            .create_file("split", Mode::from_raw_mode(0o600))
+            .step("create the layer's split")?;
+        let diff = layer.sub_root("diff").step("open a layer")?;
+        let (unpacked, passed) =
+            stream::pass(input, hash_blob, limits.max_layer_bytes, |chunks| {
+                let output = io::BufWriter::with_capacity(64 << 10, split);
+                let (unpacked, output) =
+                    unpack_into(chunks, diff, &kept, output, limits.max_layer_entries)?;
+                output.into_inner().map_err(io::Error::from).step("write the layer's split")?;
+                Ok(unpacked)
+            })?;
+        let Unpacked { size, kept, root } = unpacked;
+        if kept == 0 {
+            layer.remove_dir("kept").step("tidy a layer")?;
+        }
+        let meta = LayerMeta {
+            diff_id: passed.diff_id.clone(),
+            tar_size: passed.size,
+            size,
+            kept,
+            root,
+            blobs: passed.blob.iter().filter(|blob| **blob != passed.diff_id).cloned().collect(),
+        };
+        let text =
+            serde_json::to_vec(&meta).map_err(io::Error::from).step("write a layer's record")?;
+        layer
+            .create_file(META, Mode::from_raw_mode(0o600))
+            .and_then(|mut file| file.write_all(&text))
+            .step("write a layer's record")?;
+        std::mem::forget(staging);
+        let dir = self.dir.try_clone().step("open the layer directory")?;
+        Ok(Staged { dir, name, meta, passed })
+    }
+
+    /// Flushes staged layers and gives them their names. One `syncfs` for all of them: an `fsync`
+    /// of each of tens of thousands of files costs a journal commit each, the whole file system
+    /// little more than what these layers have dirtied.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn publish(&self, staged: Vec<Staged>) -> Result<()> {
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let dir = entry::reopen_dir(&self.dir).step("open the layer directory")?;
+        entry::syncfs(&dir).step("flush the layers")?;
+        for layer in staged {
+            match self.dir.rename_noreplace(&layer.name, layer.meta.diff_id.hex()) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.step("publish a layer")?,
+            }
+        }
+        entry::fsync(&dir).step("flush the layer directory")
+    }
+
+    /// Takes a layer's name away; [`Layers::sweep`] removes its files. Two steps, so that the
+    /// first can be done under a lock.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn unpublish(&self, diff_id: &Digest) -> Result<String> {
+        let tmp = self.tmp_name();
+        self.dir.rename_noreplace(diff_id.hex(), &tmp).step("remove a layer")?;
+        Ok(tmp)
+    }
+
+    /// Removes the files of an unpublished layer.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what is left is removed at the next start.
+    pub(crate) fn sweep(&self, tmp: &str) -> Result<()> {
+        self.dir.remove_all(tmp).step("remove a layer's files")
+    }
+
+    /// Writes a layer's exact tar.
+    ///
+    /// # Errors
+    /// [`Error::DamagedLayer`] when it has not the right digest, [`Error::MissingLayer`],
+    /// [`Error::Output`].
+    pub(crate) fn reproduce(&self, meta: &LayerMeta, output: &mut dyn Write) -> Result<()> {
+        let layer = self.dir.sub_root(meta.diff_id.hex()).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::MissingLayer(meta.diff_id.clone()),
+            _ => Error::Io { step: "open a layer", source: error },
+        })?;
+        let mut output = Guarded { output, failed: false };
+        let mut hashing = HashingWriter::new(&mut output);
+        let done = reproduce::reproduce(&layer, &mut hashing);
+        let found = hashing.finish();
+        match done {
+            Ok(()) if found == meta.diff_id => Ok(()),
+            Ok(()) => Err(Error::DamagedLayer { expected: meta.diff_id.clone(), found }),
+            Err(source) if output.failed => Err(Error::Output(source)),
+            Err(source) => Err(Error::Io { step: "read a layer", source }),
+        }
+    }
+
+    /// A layer's files on the host.
+    pub(crate) fn diff_path(&self, diff_id: &Digest) -> PathBuf {
+        self.path.join(diff_id.hex()).join("diff")
+    }
+
+    /// The directory of all layers.
+    pub(crate) fn dir(&self) -> &Root {
+        &self.dir
+    }
+
+    /// Where a layer's files are below [`Layers::dir`].
+    pub(crate) fn diff_name(diff_id: &Digest) -> String {
+        format!("{}/diff", diff_id.hex())
+    }
+
+    /// An empty directory below [`Layers::dir`].
+    pub(crate) fn empty_name() -> &'static str {
+        EMPTY
+    }
+}
+
+/// Removes a directory that was begun, unless forgotten.
+struct Remains<'a> {
+    dir: &'a Root,
+    name: &'a str,
+}
+
+impl Drop for Remains<'_> {
+    fn drop(&mut self) {
+        let _ = self.dir.remove_all(self.name);
+    }
+}
+
+/// Remembers whether it was the output that failed.
+struct Guarded<'a> {
+    output: &'a mut dyn Write,
+    failed: bool,
+}
+
+impl Write for Guarded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.write(bytes).inspect_err(|_| self.failed = true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush().inspect_err(|_| self.failed = true)
+    }
+}
+
+fn read_meta(dir: &Root, diff_id: &Digest) -> Result<Option<LayerMeta>> {
+    let path = Path::new(OsStr::new(diff_id.hex())).join(META);
+    let text = match dir.read(&path, 1 << 20) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).step("read a layer's record"),
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|error| Error::DamagedRecord {
+        file: format!("layers/{}", path.display()),
+        reason: error.to_string(),
+    })
+}

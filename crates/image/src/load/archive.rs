@@ -1,0 +1,241 @@
+//! The one pass over an archive.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead, BufReader, Read};
+
+use types::digest::Digest;
+
+use crate::error::{Error, Result};
+use crate::layer::Staged;
+use crate::model::Progress;
+use crate::store::Store;
+use crate::stream::{Compression, Hashing, decoder, sha256};
+use crate::tarball::{BLOCK, Entry, Kind, TarReader, looks_like_tar};
+
+/// Documents and names that one archive may hold; both stay in memory.
+const MAX_NAMES: usize = 100_000;
+const MAX_DOCUMENTS: u64 = 256 << 20;
+
+/// What an archive holds.
+#[derive(Default)]
+pub(super) struct Content {
+    /// JSON documents by clean path.
+    pub(super) documents: HashMap<String, Vec<u8>>,
+    /// Diff ids of layers by clean path.
+    pub(super) layers: HashMap<String, Digest>,
+    /// Layers that could not be unpacked: an error only if an image needs them.
+    pub(super) broken: HashMap<String, String>,
+    /// Symlinks and hard links by clean path: where they lead, clean as well.
+    pub(super) links: HashMap<String, String>,
+    /// Unpacked, not published.
+    staged: HashMap<Digest, Staged>,
+    document_bytes: u64,
+}
+
+impl Content {
+    /// Follows the archive's own links, which old `docker save` made for layers that it had already.
+    pub(super) fn follow<'a>(&'a self, path: &'a str) -> &'a str {
+        let mut path = path;
+        for _ in 0..10 {
+            match self.links.get(path) {
+                Some(target) => path = target,
+                None => break,
+            }
+        }
+        path
+    }
+
+    /// Those staged layers that are wanted, each once.
+    pub(super) fn take_layers<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = &'a Digest>,
+    ) -> Vec<Staged> {
+        let mut seen = HashSet::new();
+        wanted
+            .filter(|layer| seen.insert((*layer).clone()))
+            .filter_map(|layer| self.staged.remove(layer))
+            .collect()
+    }
+}
+
+/// Reads an archive to its end.
+pub(super) fn read(
+    store: &Store,
+    input: &mut (dyn Read + Send),
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Content> {
+    let mut buffered = BufReader::with_capacity(256 << 10, input);
+    let compression = Compression::sniff(buffered.fill_buf().map_err(Error::Input)?)?;
+    let plain = decoder(buffered, compression)?;
+    let mut reader = TarReader::new(BufReader::with_capacity(256 << 10, plain));
+    let mut content = Content::default();
+    while let Some(entry) = reader.next()? {
+        reader.raw().clear();
+        let path = String::from_utf8_lossy(&entry.clean_name()?).into_owned();
+        if content.documents.len() + content.layers.len() + content.links.len() > MAX_NAMES {
+            return Err(Error::BadArchive("it has too many files".into()));
+        }
+        match entry.kind {
+            Kind::File => file(store, &mut reader, &entry, path, &mut content, progress)?,
+            Kind::Symlink => {
+                let target = join(&path, &String::from_utf8_lossy(&entry.link));
+                content.links.insert(path, target);
+            }
+            Kind::HardLink => {
+                let target = String::from_utf8_lossy(&entry.clean_link()?).into_owned();
+                content.links.insert(path, target);
+            }
+            _ => {}
+        }
+        reader.skip_payload()?;
+    }
+    // A sender that is cut off before the end would see its connection reset.
+    while reader.trailer()? {
+        reader.raw().clear();
+    }
+    Ok(content)
+}
+
+/// Where a relative link in a file's directory leads, by its text.
+fn join(path: &str, link: &str) -> String {
+    let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+    let whole = if link.starts_with('/') { link.to_owned() } else { format!("{dir}/{link}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in whole.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Decides what a file is by its first bytes, and takes it in.
+fn file<R: BufRead + Send>(
+    store: &Store,
+    reader: &mut TarReader<R>,
+    entry: &Entry,
+    path: String,
+    content: &mut Content,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let expected = blob_digest(&path);
+    let (max_json, total) = (store.options.max_json_bytes, entry.payload);
+    let mut payload = Payload { reader, failed: None };
+    let mut head = Vec::with_capacity(BLOCK);
+    (&mut payload).take(BLOCK as u64).read_to_end(&mut head).map_err(|e| payload.explain(e))?;
+    let is_layer = match Compression::sniff(&head)? {
+        Compression::Plain => looks_like_tar(&head),
+        Compression::Gzip | Compression::Zstd => true,
+    };
+    if !is_layer {
+        if total > max_json || content.document_bytes + total > MAX_DOCUMENTS {
+            // No document of ours is that large; whatever it is, nothing may refer to it.
+            content.broken.insert(path, "it is neither a layer nor a document".into());
+            return Ok(());
+        }
+        content.document_bytes += total;
+        payload.read_to_end(&mut head).map_err(|e| payload.explain(e))?;
+        if let Some(expected) = expected {
+            check(&path, &expected, sha256(&head))?;
+        }
+        content.documents.insert(path, head);
+        return Ok(());
+    }
+    // A blob that is known by its digest need not be unpacked again, but must be what it says.
+    if let Some(expected) = &expected
+        && let Some(diff_id) = store.known_layer(expected)
+    {
+        let mut hashing = Hashing::new(io::Cursor::new(head).chain(&mut payload), true);
+        io::copy(&mut hashing, &mut io::sink()).map_err(Error::Input)?;
+        let found = hashing.finish().map_err(Error::Input)?;
+        if let Some(found) = found {
+            check(&path, expected, found)?;
+        }
+        progress(Progress::LayerDone { diff_id: diff_id.clone(), existed: true });
+        content.layers.insert(path, diff_id);
+        return Ok(());
+    }
+    let mut counted = Counted { input: io::Cursor::new(head).chain(&mut payload), done: 0 };
+    let name = expected.as_ref().map_or_else(|| path.clone(), ToString::to_string);
+    progress(Progress::Layer { name: name.clone(), done: 0, total });
+    let staged = store.layers.stage(&mut counted, expected.is_some(), &store.options);
+    progress(Progress::Layer { name, done: counted.done.min(total), total });
+    let staged = match staged {
+        Ok(staged) => staged,
+        // What came in is bad, but perhaps nothing needs it; the disk's and sender's failures are
+        // everybody's.
+        Err(error @ (Error::BadTar(_) | Error::BadEntry { .. } | Error::BadArchive(_))) => {
+            content.broken.insert(path, error.to_string());
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    if let (Some(expected), Some(found)) = (expected, &staged.passed.blob) {
+        check(&path, &expected, found.clone())?;
+    }
+    let diff_id = staged.meta.diff_id.clone();
+    content.layers.insert(path, diff_id.clone());
+    content.staged.entry(diff_id).or_insert(staged);
+    Ok(())
+}
+
+/// The digest that a blob's path promises.
+fn blob_digest(path: &str) -> Option<Digest> {
+    Digest::from_sha256_hex(path.strip_prefix("blobs/sha256/")?).ok()
+}
+
+fn check(path: &str, expected: &Digest, found: Digest) -> Result<()> {
+    if *expected == found {
+        return Ok(());
+    }
+    Err(Error::WrongDigest { what: path.to_owned(), expected: expected.clone(), found })
+}
+
+/// The payload of the current entry as a reader.
+struct Payload<'a, R> {
+    reader: &'a mut TarReader<R>,
+    failed: Option<Error>,
+}
+
+impl<R> Payload<'_, R> {
+    /// The error that a failed read stands for.
+    fn explain(&mut self, error: io::Error) -> Error {
+        self.failed.take().unwrap_or(Error::Input(error))
+    }
+}
+
+impl<R: BufRead> Read for Payload<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.reader.payload(buffer.len() as u64) {
+            Ok(bytes) => {
+                let n = bytes.len();
+                buffer[..n].copy_from_slice(bytes);
+                self.reader.used(n);
+                Ok(n)
+            }
+            Err(error) => {
+                let shown = io::Error::new(io::ErrorKind::UnexpectedEof, error.to_string());
+                self.failed = Some(error);
+                Err(shown)
+            }
+        }
+    }
+}
+
+/// Counts what was read.
+struct Counted<R> {
+    input: R,
+    done: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        self.done += n as u64;
+        Ok(n)
+    }
+}

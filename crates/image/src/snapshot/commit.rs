@@ -1,0 +1,139 @@
+//! Making an image of a container.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use sys::entry;
+use sys::fs::{FileType, Root};
+use types::ContainerId;
+use types::container::ContainerConfig;
+use types::digest::Digest;
+use types::reference::Reference;
+use types::time::Timestamp;
+
+use crate::config::{History, ImageConfig, host_architecture};
+use crate::error::{Error, Result, Step};
+use crate::instruction;
+use crate::layer::{EMPTY_TAR, RootAttributes, Staged};
+use crate::store::Store;
+use crate::tree;
+
+/// What `commit` makes of a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitOptions {
+    /// The name it gets.
+    pub reference: Option<Reference>,
+    /// The image's `config`: what the caller wants, over the container's.
+    pub config: ContainerConfig,
+    /// The container's configuration, kept as a record; its `Cmd` is the history's `created_by`.
+    pub container_config: ContainerConfig,
+    /// Dockerfile instructions (`--change`), applied to `config`.
+    pub changes: Vec<String>,
+    /// Who makes it.
+    pub author: String,
+    /// A remark.
+    pub comment: String,
+}
+
+impl Store {
+    /// Makes an image of a container's files and a configuration. The image's parent is the
+    /// container's image, if that is still there. The engine pauses the container meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`]; [`Error::BadInstruction`]; [`Error::Io`].
+    pub fn commit(&self, container: &ContainerId, options: &CommitOptions) -> Result<Digest> {
+        let mut config = options.config.clone();
+        instruction::apply_all(&mut config, &options.changes)?;
+        let record = self.record_of(container)?;
+        let parent = match self.config(&record.image) {
+            Ok(config) => Some(config),
+            Err(Error::NoSuchImage(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let mut layers = record.layers.clone();
+        let staged = self.stage_difference(container, &record.layers)?;
+        let empty = staged.meta.diff_id.as_str() == EMPTY_TAR;
+        if !empty {
+            layers.push(staged.meta.diff_id.clone());
+        }
+        let _hold = self.hold(layers.iter().cloned());
+        if !empty {
+            self.publish(vec![staged])?;
+        }
+
+        let (architecture, variant) = host_architecture();
+        let base = parent.as_deref().cloned();
+        let mut image = base.unwrap_or_else(|| ImageConfig {
+            architecture: architecture.to_owned(),
+            variant: variant.to_owned(),
+            os: "linux".to_owned(),
+            ..ImageConfig::default()
+        });
+        let now = Timestamp::now();
+        let command = options.container_config.cmd.as_ref();
+        image.history.push(History {
+            created: Some(now),
+            created_by: command.map(|words| words.join(" ")).unwrap_or_default(),
+            author: options.author.clone(),
+            comment: options.comment.clone(),
+            empty_layer: empty,
+        });
+        image.created = Some(now);
+        image.author.clone_from(&options.author);
+        image.comment.clone_from(&options.comment);
+        image.config = Some(config);
+        image.container = container.as_str().to_owned();
+        image.container_config = Some(options.container_config.clone());
+        image.docker_version = env!("CARGO_PKG_VERSION").to_owned();
+        image.rootfs.kind = "layers".to_owned();
+        image.rootfs.diff_ids.clone_from(&layers);
+        let text = image.to_json()?;
+        let names: Vec<Reference> =
+            options.reference.iter().cloned().map(Reference::or_latest).collect();
+        self.add_image(&text, &layers, parent.map(|_| record.image), &names)
+    }
+
+    /// Unpacks the container's difference, written as a layer's tar, into a layer of its own. The
+    /// tar goes through a pipe: the writer on one thread, the unpacker on this one.
+    fn stage_difference(&self, container: &ContainerId, layers: &[Digest]) -> Result<Staged> {
+        let upper = self.upper(container)?;
+        let below = Root::from(self.mount_below(layers)?);
+        let root_changed = self.root_changed(&upper, layers)?;
+        let is_dir_below = |path: &[u8]| {
+            below
+                .lstat(Path::new(OsStr::from_bytes(path)))
+                .is_ok_and(|stat| entry::kind(&stat) == FileType::Directory)
+        };
+        let (mut reader, writer) = io::pipe().step("make a pipe")?;
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(move || {
+                let output = io::BufWriter::with_capacity(256 << 10, writer);
+                tree::write_difference(&upper, root_changed, &is_dir_below, output)
+                    .and_then(|mut output| output.flush())
+            });
+            let staged = self.layers.stage(&mut reader, false, &self.options);
+            // A writer that waits for room must see that nobody reads any more.
+            drop(reader);
+            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match (written, staged) {
+                (Err(error), staged) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    drop(staged);
+                    Err(error).step("read a container's files")
+                }
+                (_, staged) => staged,
+            }
+        })
+    }
+
+    /// Whether the container has changed the attributes of `/` itself.
+    fn root_changed(&self, upper: &Root, layers: &[Digest]) -> Result<bool> {
+        let stat = upper.lstat(".").step("read a container's files")?;
+        let state = self.state();
+        let root = layers.iter().rev().find_map(|layer| state.layers.get(layer)?.root);
+        let RootAttributes { mode, uid, gid } =
+            root.unwrap_or(RootAttributes { mode: 0o755, uid: 0, gid: 0 });
+        Ok((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) != (mode, uid, gid))
+    }
+}

@@ -1,0 +1,248 @@
+//! Overlays, mounted and attached nowhere.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use sys::entry::Errno;
+use sys::fs::{OFlags, Root, proc_fd_path};
+use sys::mount::{self, FsContext, MountPropagationFlags, SetAttr};
+use sys::namespace;
+use types::ContainerId;
+use types::digest::Digest;
+
+use crate::error::{Error, Result, Step};
+use crate::layer::Layers;
+use crate::store::Store;
+
+/// How an overlay is mounted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MountOptions<'a> {
+    /// Map ids as this user namespace does (`/proc/<pid>/ns/user`), for `userns-remap`: the files
+    /// keep the ids that they have in the image, and nothing is changed on disk.
+    pub userns: Option<BorrowedFd<'a>>,
+    /// No writing through this mount.
+    pub read_only: bool,
+    /// Never wait for the disk: right for containers that are removed when they end, whose files
+    /// no crash needs to survive. Without it every unmount flushes the host's file system
+    /// (overlayfs syncs the upper one), and `fsync` in the container means what it says.
+    pub volatile: bool,
+}
+
+/// The directories of an overlay, as open files.
+struct Parts {
+    /// Top first; never empty.
+    lower: Vec<OwnedFd>,
+    /// Upper and work directory.
+    writable: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// Options that make an upper directory a plain difference to the layers below, whatever the
+/// kernel was configured to: no files that are but a reference to a lower one, no renamed
+/// directories. `index` would refuse layers that were restored from a backup.
+const PLAIN: [(&str, &str); 3] = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "off")];
+
+impl Store {
+    /// Mounts a container's file system. The mount belongs to the returned fd and is attached
+    /// nowhere, so no crash leaves it behind. Never have two of them at a time that can be written.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`]; [`Error::Unsupported`] when the kernel cannot map ids; [`Error::Io`].
+    pub fn mount(&self, container: &ContainerId, options: MountOptions<'_>) -> Result<OwnedFd> {
+        let record = self.record_of(container)?;
+        let layers = self.layer_dirs(&record.layers, options.userns)?;
+        let top = self.snapshots.dir.open_dir(container.as_str()).step("open a snapshot")?;
+        let own = mapped(top, options.userns)?;
+        // A volatile overlay that was not unmounted before the machine went down leaves this mark,
+        // and the kernel refuses the directory from then on (EINVAL; fsync could have lied). Our
+        // volatile containers do not outlive their run, so a mark can only mean a mount by `cp`.
+        own.remove_all("work/work/incompat").step("tidy a snapshot's work directory")?;
+        let open = |name| own.open(name, OFlags::PATH | OFlags::DIRECTORY, 0.into());
+        let writable =
+            Some((open("upper").step("open a snapshot")?, open("work").step("open a snapshot")?));
+        overlay(&Parts { lower: layers, writable }, options)
+    }
+
+    /// Mounts an image read-only, attached nowhere.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`]; as [`Store::mount`].
+    pub fn mount_image(&self, image: &Digest, options: MountOptions<'_>) -> Result<OwnedFd> {
+        let layers = {
+            let state = self.state();
+            let record = state.catalog.images.get(image);
+            record.ok_or_else(|| Error::NoSuchImage(image.to_string()))?.layers.clone()
+        };
+        self.mount_layers(&layers, options)
+    }
+
+    /// The view of what is below a container.
+    pub(super) fn mount_below(&self, layers: &[Digest]) -> Result<OwnedFd> {
+        self.mount_layers(layers, MountOptions::default())
+    }
+
+    fn mount_layers(&self, layers: &[Digest], options: MountOptions<'_>) -> Result<OwnedFd> {
+        let lower = self.layer_dirs(layers, options.userns)?;
+        overlay(&Parts { lower, writable: None }, MountOptions { read_only: true, ..options })
+    }
+
+    /// The layers' directories, top first, and an empty one below them: an overlay without a
+    /// writable directory needs two, and one without any layer needs one.
+    fn layer_dirs(
+        &self,
+        layers: &[Digest],
+        userns: Option<BorrowedFd<'_>>,
+    ) -> Result<Vec<OwnedFd>> {
+        let dir = self.layers.dir().open_dir(".").step("open the layer directory")?;
+        let dir = mapped(dir, userns)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let mut seen = HashSet::new();
+        let mut out = Vec::with_capacity(layers.len() + 1);
+        for layer in layers.iter().rev() {
+            // The kernel refuses the same directory twice (ELOOP). Whatever is in the lower
+            // occurrence is in the upper one as well, so the lower one adds nothing.
+            if !seen.insert(layer) {
+                continue;
+            }
+            let opened = dir.open(Layers::diff_name(layer), flags, 0.into());
+            out.push(opened.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::MissingLayer(layer.clone()),
+                _ => Error::Io { step: "open a layer", source: error },
+            })?);
+        }
+        if out.len() < 2 {
+            out.push(dir.open(Layers::empty_name(), flags, 0.into()).step("open the empty layer")?);
+        }
+        Ok(out)
+    }
+}
+
+/// The directory itself, or a mount of it that maps ids.
+fn mapped(dir: OwnedFd, userns: Option<BorrowedFd<'_>>) -> Result<Root> {
+    let Some(userns) = userns else {
+        return Ok(Root::from(dir));
+    };
+    let mount = mount::clone_tree(&dir, false).step("clone a mount")?;
+    let change = SetAttr { userns: Some(userns), ..SetAttr::default() };
+    mount::set_attr(&mount, false, change).map_err(|error| match Errno::from_io_error(&error) {
+        // EINVAL: the file system cannot (ext4 since 5.12, xfs since 5.13, btrfs since 5.15, overlayfs
+        // on top of them since 5.19). ENOSYS: before 5.12.
+        Some(Errno::INVAL | Errno::NOSYS) => Error::Unsupported(
+            "user namespace remapping needs a kernel (5.19 or newer) and a file system below the \
+             data root that support id-mapped mounts"
+                .into(),
+        ),
+        _ => Error::Io { step: "map the ids of a mount", source: error },
+    })?;
+    Ok(Root::from(mount))
+}
+
+fn overlay(parts: &Parts, options: MountOptions<'_>) -> Result<OwnedFd> {
+    match modern(parts, options) {
+        // EINVAL: no `lowerdir+` (before 6.8). ENOSYS, EPERM of a seccomp filter: no fsopen
+        // (before 5.2).
+        Err(error) if is_unknown(&error) => legacy(parts, options).step("mount an overlay"),
+        other => other.step("mount an overlay"),
+    }
+}
+
+/// Whether the kernel does not know the way that was tried.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS))
+}
+
+fn modern(parts: &Parts, options: MountOptions<'_>) -> io::Result<OwnedFd> {
+    let context = FsContext::open("overlay")?;
+    let done = configure(&context, parts, options).and_then(|()| {
+        let attr = if options.read_only { mount::RDONLY } else { 0 };
+        context.mount(attr)
+    });
+    done.map_err(|error| match context.log() {
+        // The errno decides about the other way; the kernel's words are for people.
+        log if log.is_empty() || is_unknown(&error) => error,
+        log => io::Error::new(error.kind(), format!("{error} ({log})")),
+    })
+}
+
+fn configure(context: &FsContext, parts: &Parts, options: MountOptions<'_>) -> io::Result<()> {
+    context.string("source", "overlay")?;
+    for dir in &parts.lower {
+        layer(context, "lowerdir+", dir)?;
+    }
+    if let Some((upper, work)) = &parts.writable {
+        layer(context, "upperdir", upper)?;
+        layer(context, "workdir", work)?;
+        if options.volatile {
+            // Since 5.10; without it the unmount is slow, and that is all.
+            match context.flag("volatile") {
+                Err(error) if is_unknown(&error) => {}
+                other => other?,
+            }
+        }
+    }
+    for (key, value) in PLAIN {
+        // A kernel that was built without the feature may not know the option.
+        match context.string(key, value) {
+            Err(error) if is_unknown(&error) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Layers are passed as files since 6.13, before that as paths.
+fn layer(context: &FsContext, key: &str, dir: &OwnedFd) -> io::Result<()> {
+    match context.fd(key, dir) {
+        // EBADF: O_PATH files are refused before 6.15.
+        Err(error) if is_unknown(&error) || Errno::from_io_error(&error) == Some(Errno::BADF) => {
+            context.string(key, proc_fd_path(dir))
+        }
+        other => other,
+    }
+}
+
+/// Before 6.8 all layers go into one option of `mount(2)`, at most a page long. That call needs a
+/// place to mount on; to leave nothing behind in a crash it happens in a mount namespace that only
+/// one thread is in and that ends with it. What is cloned from there outlives it.
+fn legacy(parts: &Parts, options: MountOptions<'_>) -> io::Result<OwnedFd> {
+    let lower: Vec<String> = parts.lower.iter().map(|dir| shown(dir)).collect();
+    let mut data = format!("lowerdir={}", lower.join(":"));
+    if let Some((upper, work)) = &parts.writable {
+        data.push_str(&format!(",upperdir={},workdir={}", shown(upper), shown(work)));
+        if options.volatile {
+            data.push_str(",volatile");
+        }
+    }
+    for (key, value) in PLAIN {
+        // Only what the running kernel knows: mount(2) says EINVAL for the whole otherwise.
+        if Path::new("/sys/module/overlay/parameters").join(key).exists() {
+            data.push_str(&format!(",{key}={value}"));
+        }
+    }
+    if data.len() >= 4096 {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "so many layers need Linux 6.8 or newer",
+        ));
+    }
+    const MS_RDONLY: u32 = 1;
+    let flags = if options.read_only { MS_RDONLY } else { 0 };
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| -> io::Result<OwnedFd> {
+            namespace::unshare(namespace::MOUNT)?;
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            mount::propagation("/", private)?;
+            // Any directory does; nobody else sees it covered.
+            mount::mount_legacy("overlay", "/tmp", "overlay", flags, &data)?;
+            mount::clone_tree_at(File::open("/")?, "/tmp", false)
+        });
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The short name of an open directory. `/proc/self` is the process, whose files all threads share.
+fn shown(dir: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", dir.as_raw_fd())
+}

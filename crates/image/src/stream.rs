@@ -1,0 +1,266 @@
+//! Streams on their way into the store: compressed or not, hashed as they pass, decompressed on a
+//! thread of their own.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use sha2::{Digest as _, Sha256};
+use types::digest::Digest;
+
+use crate::error::{Error, Result};
+
+/// Bytes that go from thread to thread at a time: large enough to make the hand-over cheap, small
+/// enough that a chunk is still in the cache when the next thread reads it.
+const CHUNK: usize = 256 << 10;
+/// Chunks under way between two threads.
+const DEPTH: usize = 8;
+
+/// How a stream is compressed, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// Looks at the first bytes; what is none of these is plain.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for bzip2 and xz.
+    pub(crate) fn sniff(head: &[u8]) -> Result<Self> {
+        if head.starts_with(&[0x1f, 0x8b]) {
+            return Ok(Self::Gzip);
+        }
+        // A zstd frame, or a skippable frame before one.
+        let skippable =
+            head.len() >= 4 && head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18];
+        if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || skippable {
+            return Ok(Self::Zstd);
+        }
+        let name = if head.starts_with(b"BZh") {
+            "bzip2"
+        } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
+            "xz"
+        } else {
+            return Ok(Self::Plain);
+        };
+        Err(Error::Unsupported(format!(
+            "{name} compressed archives are not supported; use gzip, zstd or none"
+        )))
+    }
+}
+
+/// A reader that keeps the SHA-256 of the bytes that pass.
+pub(crate) struct Hashing<R> {
+    inner: R,
+    hash: Option<Sha256>,
+}
+
+impl<R: Read> Hashing<R> {
+    /// Hashes if asked to.
+    pub(crate) fn new(inner: R, hash: bool) -> Self {
+        Self { inner, hash: hash.then(Sha256::new) }
+    }
+
+    /// Reads what is left, and returns the digest if it was kept.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    pub(crate) fn finish(mut self) -> io::Result<Option<Digest>> {
+        let mut buffer = [0; 8192];
+        while self.read(&mut buffer)? > 0 {}
+        Ok(self.hash.map(|hash| Digest::from_sha256(hash.finalize().into())))
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if let Some(hash) = &mut self.hash {
+            hash.update(&buffer[..n]);
+        }
+        Ok(n)
+    }
+}
+
+/// A decompressing reader over a buffered one.
+pub(crate) fn decoder<'a>(
+    input: impl BufRead + Send + 'a,
+    compression: Compression,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    Ok(match compression {
+        Compression::Plain => Box::new(input),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Compression::Zstd => {
+            Box::new(zstd::stream::read::Decoder::with_buffer(input).map_err(Error::Input)?)
+        }
+    })
+}
+
+/// What is known of a stream once it has been read to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Passed {
+    /// Digest of the bytes as they came; only if asked for.
+    pub(crate) blob: Option<Digest>,
+    /// Digest of the decompressed bytes.
+    pub(crate) diff_id: Digest,
+    /// How many those were.
+    pub(crate) size: u64,
+}
+
+/// Reads `input` on one thread (decompressing it), hashes the result on another, and lets
+/// `consume` read it on this one. When the consumer returns early, the rest is still hashed, so
+/// that the digests are those of the whole stream.
+///
+/// # Errors
+/// The consumer's; [`Error::TooLarge`] beyond `limit` decompressed bytes; [`Error::Input`].
+pub(crate) fn pass<T>(
+    input: &mut (dyn Read + Send),
+    hash_blob: bool,
+    limit: u64,
+    consume: impl FnOnce(&mut Chunks) -> Result<T>,
+) -> Result<(T, Passed)> {
+    std::thread::scope(|scope| {
+        let (to_hash, hash_queue) = sync_channel::<Arc<Vec<u8>>>(DEPTH);
+        let (to_consumer, queue) = sync_channel::<Arc<Vec<u8>>>(DEPTH);
+        let reader =
+            scope.spawn(move || decompress(input, hash_blob, limit, &to_hash, to_consumer));
+        let hasher = scope.spawn(move || {
+            let mut hash = Sha256::new();
+            for chunk in hash_queue {
+                hash.update(&chunk[..]);
+            }
+            Digest::from_sha256(hash.finalize().into())
+        });
+        let mut chunks = Chunks { queue, current: None, at: 0 };
+        let consumed = consume(&mut chunks);
+        // The reader notices that nobody listens any more and goes on for the hash alone.
+        drop(chunks);
+        let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let diff_id = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // What broke the stream explains the consumer's "unexpected EOF", so it goes first.
+        let (blob, size) = read?;
+        Ok((consumed?, Passed { blob, diff_id, size }))
+    })
+}
+
+fn decompress(
+    input: &mut (dyn Read + Send),
+    hash_blob: bool,
+    limit: u64,
+    to_hash: &SyncSender<Arc<Vec<u8>>>,
+    to_consumer: SyncSender<Arc<Vec<u8>>>,
+) -> Result<(Option<Digest>, u64)> {
+    let mut hashing = Hashing::new(input, hash_blob);
+    let mut size = 0u64;
+    {
+        let mut buffered = BufReader::with_capacity(CHUNK, &mut hashing);
+        let compression = Compression::sniff(buffered.fill_buf().map_err(Error::Input)?)?;
+        let mut decoder = decoder(buffered, compression)?;
+        let mut consumer = Some(to_consumer);
+        loop {
+            let mut chunk = Vec::with_capacity(CHUNK);
+            let n = (&mut decoder)
+                .take(CHUNK as u64)
+                .read_to_end(&mut chunk)
+                .map_err(|error| damaged(error, compression))?;
+            if n == 0 {
+                break;
+            }
+            size += n as u64;
+            if size > limit {
+                return Err(Error::TooLarge { what: "a decompressed layer", limit });
+            }
+            let chunk = Arc::new(chunk);
+            if let Some(queue) = &consumer {
+                if queue.send(Arc::clone(&chunk)).is_err() {
+                    consumer = None;
+                }
+            }
+            if to_hash.send(chunk).is_err() {
+                break;
+            }
+        }
+    }
+    let blob = hashing.finish().map_err(Error::Input)?;
+    Ok((blob, size))
+}
+
+/// Tells damage of the compressed stream from failures to read it.
+fn damaged(error: io::Error, compression: Compression) -> Error {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    let broken =
+        matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof | io::ErrorKind::Other);
+    match compression {
+        Compression::Gzip if broken => Error::BadArchive(format!("damaged gzip stream: {error}")),
+        Compression::Zstd if broken => Error::BadArchive(format!("damaged zstd stream: {error}")),
+        _ => Error::Input(error),
+    }
+}
+
+/// The consumer's end of [`pass`].
+pub(crate) struct Chunks {
+    queue: Receiver<Arc<Vec<u8>>>,
+    current: Option<Arc<Vec<u8>>>,
+    at: usize,
+}
+
+impl BufRead for Chunks {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.as_ref().is_none_or(|chunk| self.at >= chunk.len()) {
+            self.at = 0;
+            self.current = self.queue.recv().ok();
+        }
+        Ok(self.current.as_ref().map_or(&[][..], |chunk| &chunk[self.at..]))
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let have = self.fill_buf()?;
+        let n = have.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&have[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+/// The SHA-256 of bytes in memory.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    Digest::from_sha256(Sha256::digest(bytes).into())
+}
+
+/// A writer that keeps the SHA-256 of the bytes that pass.
+pub(crate) struct HashingWriter<'a> {
+    inner: &'a mut dyn io::Write,
+    hash: Sha256,
+}
+
+impl<'a> HashingWriter<'a> {
+    pub(crate) fn new(inner: &'a mut dyn io::Write) -> Self {
+        Self { inner, hash: Sha256::new() }
+    }
+
+    /// The digest of what was written.
+    pub(crate) fn finish(self) -> Digest {
+        Digest::from_sha256(self.hash.finalize().into())
+    }
+}
+
+impl io::Write for HashingWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,254 @@
+//! Walking directory trees that somebody else may be changing, and writing them as tars.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use sys::entry;
+use sys::fs::{FileType, OFlags, Root, Stat, major, minor};
+
+use crate::archive::IdMap;
+use crate::overlay;
+use crate::tarball::{Header, Kind, TarWriter};
+
+/// Deeper trees than this are refused: each level costs an open directory.
+const MAX_DEPTH: usize = 900;
+
+/// A name met on a walk.
+pub(crate) struct Found<'a> {
+    /// Path from where the walk began, without a leading slash.
+    pub(crate) path: &'a [u8],
+    /// The directory that has the name.
+    pub(crate) dir: BorrowedFd<'a>,
+    /// The name.
+    pub(crate) name: &'a OsStr,
+    /// `lstat` of it.
+    pub(crate) stat: &'a Stat,
+}
+
+impl Found<'_> {
+    pub(crate) fn kind(&self) -> FileType {
+        entry::kind(self.stat)
+    }
+}
+
+/// Visits everything below `dir`, parents first, each directory in sorted order. Names that vanish
+/// meanwhile are passed over. The visitor says whether to go into a directory.
+pub(crate) fn walk(
+    dir: BorrowedFd<'_>,
+    visit: &mut dyn FnMut(&Found<'_>) -> io::Result<bool>,
+) -> io::Result<()> {
+    walk_from(entry::reopen_dir(dir)?, &mut Vec::new(), 0, visit)
+}
+
+/// As [`walk`], with a prefix for the paths.
+pub(crate) fn walk_from(
+    dir: OwnedFd,
+    path: &mut Vec<u8>,
+    depth: usize,
+    visit: &mut dyn FnMut(&Found<'_>) -> io::Result<bool>,
+) -> io::Result<()> {
+    if depth > MAX_DEPTH {
+        let shown = String::from_utf8_lossy(&path[..path.len().min(100)]).into_owned();
+        return Err(io::Error::other(format!("directories are nested too deeply in {shown}…")));
+    }
+    for name in names(dir.as_fd())? {
+        let stat = match entry::stat(&dir, &name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let len = path.len();
+        if len > 0 {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        let found = Found { path, dir: dir.as_fd(), name: &name, stat: &stat };
+        if visit(&found)? && entry::kind(&stat) == FileType::Directory {
+            match entry::open_dir(&dir, &name) {
+                Ok(inner) => walk_from(inner, path, depth + 1, visit)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        path.truncate(len);
+    }
+    Ok(())
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
+    let root = Root::from(entry::reopen_dir(dir)?);
+    match root.read_dir(".") {
+        // Removed while it was open.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => Ok(other?.into_iter().map(|found| found.name).collect()),
+    }
+}
+
+/// Writes names of a tree into a tar.
+pub(crate) struct TreeWriter<'a, W: Write> {
+    pub(crate) tar: TarWriter<W>,
+    ids: &'a IdMap,
+    /// First name in the tar of each file that has several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Files on any other device are shown empty, as what a mount covers would be.
+    pub(crate) only_device: Option<u64>,
+    buffer: Vec<u8>,
+}
+
+impl<'a, W: Write> TreeWriter<'a, W> {
+    pub(crate) fn new(output: W, ids: &'a IdMap) -> Self {
+        let (tar, links) = (TarWriter::new(output), HashMap::new());
+        Self { tar, ids, links, only_device: None, buffer: vec![0; 128 << 10] }
+    }
+
+    /// Writes one name, as `as_name` in the tar. Sockets are left out: a tar has no way to say them.
+    pub(crate) fn append(&mut self, found: &Found<'_>, as_name: &[u8]) -> io::Result<()> {
+        let stat = found.stat;
+        let mut as_name = as_name.to_vec();
+        let mut header = Header {
+            mode: stat.st_mode & 0o7777,
+            uid: self.ids.uid_inside(stat.st_uid),
+            gid: self.ids.gid_inside(stat.st_gid),
+            mtime: stat.st_mtime as i64,
+            ..Header::default()
+        };
+        header.kind = match found.kind() {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => {
+                as_name.push(b'/');
+                Kind::Dir
+            }
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice => Kind::Char,
+            FileType::BlockDevice => Kind::Block,
+            FileType::Fifo => Kind::Fifo,
+            _ => return Ok(()),
+        };
+        if matches!(header.kind, Kind::Char | Kind::Block) {
+            header.device = (major(stat.st_rdev), minor(stat.st_rdev));
+        }
+        header.name = &as_name;
+        let key = (stat.st_dev, stat.st_ino);
+        if stat.st_nlink > 1 && header.kind != Kind::Dir {
+            if let Some(first) = self.links.get(&key) {
+                return self.tar.header(&Header { kind: Kind::HardLink, link: first, ..header });
+            }
+            self.links.insert(key, as_name.clone());
+        }
+        let xattrs = xattrs(found)?;
+        header.xattrs = &xattrs;
+        match header.kind {
+            Kind::File if self.only_device.is_some_and(|device| device != stat.st_dev) => {
+                self.tar.header(&header)
+            }
+            Kind::File => self.file(found, header),
+            Kind::Symlink => {
+                let target = entry::read_link(found.dir, found.name)?;
+                self.tar.header(&Header { link: target.as_bytes(), ..header })
+            }
+            _ => self.tar.header(&header),
+        }
+    }
+
+    fn file(&mut self, found: &Found<'_>, header: Header<'_>) -> io::Result<()> {
+        let fd = match entry::open(found.dir, found.name, OFlags::RDONLY | OFlags::NONBLOCK) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let stat = entry::stat_fd(&fd)?;
+        if entry::kind(&stat) != FileType::RegularFile {
+            // Replaced between the two looks.
+            return Ok(());
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        self.tar.header(&Header { size, ..header })?;
+        let mut file = File::from(fd);
+        let mut left = size;
+        while left > 0 {
+            let want = left.min(self.buffer.len() as u64) as usize;
+            let mut n = file.read(&mut self.buffer[..want])?;
+            if n == 0 {
+                // It has shrunk; the header promised more.
+                self.buffer[..want].fill(0);
+                n = want;
+            }
+            self.tar.output().write_all(&self.buffer[..n])?;
+            left -= n as u64;
+        }
+        self.tar.pad(size)
+    }
+}
+
+/// The attributes that travel: what the file's owner or a package set, not what overlayfs or the
+/// host's security modules did.
+fn xattrs(found: &Found<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut out = Vec::new();
+    let keys = match entry::xattr_keys(found.dir, found.name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(out),
+        other => other?,
+    };
+    for key in keys {
+        let bytes = key.as_bytes();
+        let travels = bytes == b"security.capability"
+            || bytes.starts_with(b"user.")
+            || bytes.starts_with(b"system.posix_acl_");
+        if travels && let Some(value) = entry::xattr(found.dir, found.name, &key)? {
+            out.push((bytes.to_vec(), value));
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+/// Writes the difference that an overlay's upper directory holds as a layer's tar, whiteouts in the
+/// form that images have. `below` tells whether a path is a directory in the layers below.
+pub(crate) fn write_difference<W: Write>(
+    upper: &Root,
+    root_changed: bool,
+    below: &dyn Fn(&[u8]) -> bool,
+    output: W,
+) -> io::Result<W> {
+    let ids = IdMap::default();
+    let mut writer = TreeWriter::new(output, &ids);
+    let top = entry::reopen_dir(upper)?;
+    if root_changed {
+        let (name, stat) = (OsStr::new("."), entry::stat_fd(&top)?);
+        writer.append(&Found { path: b"", dir: top.as_fd(), name, stat: &stat }, b".")?;
+    }
+    walk(top.as_fd(), &mut |found| {
+        if overlay::is_whiteout(found.stat) {
+            let name = hidden(found.path);
+            writer.tar.header(&Header {
+                name: &name,
+                mode: 0o600,
+                mtime: found.stat.st_mtime as i64,
+                ..Header::default()
+            })?;
+            return Ok(false);
+        }
+        writer.append(found, found.path)?;
+        let opaque = found.kind() == FileType::Directory
+            && overlay::is_opaque(found.dir, found.name)?
+            // The kernel marks every new directory; the mark means nothing where nothing is below.
+            && below(found.path);
+        if opaque {
+            let name = [found.path, b"/.wh..wh..opq"].concat();
+            let mtime = found.stat.st_mtime as i64;
+            writer.tar.header(&Header { name: &name, mode: 0o600, mtime, ..Header::default() })?;
+        }
+        Ok(true)
+    })?;
+    let mut tar = writer.tar;
+    tar.end()?;
+    Ok(tar.into_output())
+}
+
+/// The name of the whiteout for a path.
+fn hidden(path: &[u8]) -> Vec<u8> {
+    let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+    [&path[..at], b".wh.", &path[at..]].concat()
+}
