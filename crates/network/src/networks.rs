@@ -16,6 +16,7 @@
 mod endpoints;
 mod lifecycle;
 mod open;
+mod reserve;
 mod sandbox;
 
 use std::collections::BTreeMap;
@@ -163,7 +164,7 @@ impl Networks {
         lock(&self.state)
     }
 
-    fn bridges<'a>(state: &'a State) -> impl Iterator<Item = &'a Entry> {
+    fn bridges(state: &State) -> impl Iterator<Item = &Entry> {
         state.networks.values().filter(|e| e.network.driver == Driver::Bridge)
     }
 }

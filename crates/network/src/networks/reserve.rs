@@ -1,0 +1,181 @@
+//! What a container takes of a network and of the host, in memory: addresses and ports.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use sys::hold::{Transport, hold_port};
+
+use super::{Entry, Networks, State};
+use crate::addresses::mac_of;
+use crate::cidr::Cidr;
+use crate::error::{Error, Result};
+use crate::model::{
+    Attach, BoundPort, DEFAULT_NETWORK, Driver, Endpoint, Network, Protocol, Reserved,
+};
+use crate::ports::Side;
+use crate::warm::INSIDE;
+use crate::{options, random};
+
+impl Networks {
+    /// Takes addresses and host ports for a container, or nothing at all. In memory, but for the
+    /// ports, which are bound: a conflict with anybody on this host is found here.
+    ///
+    /// # Errors
+    /// [`Error::AddressesExhausted`], [`Error::AddressTaken`], [`Error::PortAllocated`],
+    /// [`Error::PortBind`] and whatever else is wrong with the wish.
+    pub fn reserve(&self, attach: &Attach) -> Result<Reserved> {
+        let interface = attach.interface.clone().unwrap_or_else(|| INSIDE.to_owned());
+        if !options::is_link_name(&interface) {
+            return Err(Error::InvalidInterface(interface));
+        }
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let id = state.resolve(&attach.network)?.to_owned();
+        let State { networks, ports } = state;
+        let entry =
+            networks.get_mut(&id).ok_or_else(|| Error::NetworkNotFound(attach.network.clone()))?;
+        check_wish(attach, entry, self.firewall.is_some())?;
+        let (ipv4, ipv6) = take_addresses(entry, attach)?;
+        let network = &entry.network;
+        let side = Side {
+            default_ip: options::host_ip(&network.options).unwrap_or(self.config.default_host_ip),
+            v4: ipv4.is_some(),
+            v6: ipv6.is_some(),
+            ephemeral: self.ephemeral,
+        };
+        let taken = random::hex(32)
+            .and_then(|id| Ok((id, ports.reserve(&attach.ports, &side, &mut bind)?)));
+        let (id, (bound, sockets)) = match taken {
+            Ok(taken) => taken,
+            Err(e) => {
+                give_back(entry, [ipv4, ipv6]);
+                return Err(e);
+            }
+        };
+        let endpoint = describe(attach, network, id, interface, (ipv4, ipv6), bound);
+        entry.endpoints.insert(endpoint.id.clone(), endpoint.clone());
+        Ok(Reserved { endpoint, sockets })
+    }
+
+    /// Frees what is in memory; returns the link's name if it was not free already.
+    pub(super) fn forget(&self, endpoint: &Endpoint) -> Option<String> {
+        let mut guard = self.state();
+        let State { networks, ports } = &mut *guard;
+        let entry = networks.get_mut(&endpoint.network)?;
+        let known = entry.endpoints.remove(&endpoint.id)?;
+        ports.release(&known.ports);
+        give_back(entry, [known.ipv4, known.ipv6]);
+        Some(if known.host_link.is_empty() { endpoint.host_link.clone() } else { known.host_link })
+    }
+}
+
+fn check_wish(attach: &Attach, entry: &Entry, firewall: bool) -> Result<()> {
+    let network = &entry.network;
+    if network.driver != Driver::Bridge {
+        return Err(Error::NotPluggable(network.name.clone()));
+    }
+    if entry.endpoints.values().any(|e| e.container == attach.container) {
+        return Err(Error::EndpointExists {
+            container: attach.container.clone(),
+            network: network.name.clone(),
+        });
+    }
+    if network.name == DEFAULT_NETWORK && (attach.ipv4.is_some() || attach.ipv6.is_some()) {
+        return Err(Error::AddressOnDefaultBridge);
+    }
+    if attach.ports.is_empty() {
+        return Ok(());
+    }
+    if network.internal {
+        return Err(Error::CannotPublish("the network is internal"));
+    }
+    if !firewall {
+        return Err(Error::CannotPublish("this daemon was started without firewall rules"));
+    }
+    Ok(())
+}
+
+/// One address of each family that the network has.
+fn take_addresses(entry: &mut Entry, attach: &Attach) -> Result<(Option<Cidr>, Option<Cidr>)> {
+    let mut taken = [None, None];
+    for (v4, wish) in [(true, attach.ipv4), (false, attach.ipv6)] {
+        match take_address(entry, v4, wish) {
+            Ok(cidr) => taken[usize::from(!v4)] = cidr,
+            Err(e) => {
+                give_back(entry, taken);
+                return Err(e);
+            }
+        }
+    }
+    Ok((taken[0], taken[1]))
+}
+
+fn take_address(entry: &mut Entry, v4: bool, wish: Option<IpAddr>) -> Result<Option<Cidr>> {
+    let at = entry.network.subnets.iter().position(|s| s.subnet.is_v4() == v4);
+    let Some((subnet, space)) =
+        at.and_then(|i| Some((entry.network.subnets.get(i)?, entry.addresses.get_mut(i)?)))
+    else {
+        return wish.map_or(Ok(None), |addr| Err(Error::AddressOutside(addr)));
+    };
+    let addr = match wish {
+        Some(addr) => space.take(addr).map(|()| addr)?,
+        None => space.allocate().ok_or_else(|| Error::AddressesExhausted {
+            family: if v4 { "IPv4" } else { "IPv6" },
+            name: entry.network.name.clone(),
+        })?,
+    };
+    Ok(Cidr::new(addr, subnet.subnet.prefix()))
+}
+
+fn give_back(entry: &mut Entry, addresses: [Option<Cidr>; 2]) {
+    for cidr in addresses.into_iter().flatten() {
+        if let Some(space) = entry.space_of(cidr.addr()) {
+            space.release(cidr.addr());
+        }
+    }
+}
+
+fn describe(
+    attach: &Attach,
+    network: &Network,
+    id: String,
+    interface: String,
+    (ipv4, ipv6): (Option<Cidr>, Option<Cidr>),
+    ports: Vec<BoundPort>,
+) -> Endpoint {
+    let gateway = |address: Option<Cidr>| {
+        let v4 = address.filter(|_| !network.internal)?.is_v4();
+        network.subnet(v4).map(|s| s.gateway)
+    };
+    let any = ipv4.or(ipv6).map_or(IpAddr::from([0, 0, 0, 0]), |c| c.addr());
+    Endpoint {
+        id,
+        network: network.id.clone(),
+        container: attach.container.clone(),
+        gateway4: gateway(ipv4),
+        gateway6: gateway(ipv6),
+        ipv4,
+        ipv6,
+        mac: attach.mac.unwrap_or_else(|| mac_of(any)),
+        interface,
+        host_link: String::new(),
+        default_route: attach.default_route,
+        ports,
+    }
+}
+
+/// Takes a port of the host. Protocols that the kernel lacks have no users either.
+fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
+    const EPROTONOSUPPORT: i32 = 93;
+    const ESOCKTNOSUPPORT: i32 = 94;
+    let transport = match protocol {
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
+        Protocol::Sctp => Transport::Sctp,
+    };
+    match hold_port(transport, address) {
+        Err(e) if matches!(e.raw_os_error(), Some(EPROTONOSUPPORT | ESOCKTNOSUPPORT)) => Ok(None),
+        other => other.map(Some),
+    }
+}
