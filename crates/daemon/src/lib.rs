@@ -4,6 +4,7 @@
 //! writes answers in Docker's JSON and copies streams. It never looks into a container, an image
 //! or the database, and does not know how a container is run.
 
+mod api;
 pub mod config;
 mod connection;
 mod gate;
@@ -13,8 +14,15 @@ mod listen;
 mod lock;
 mod logging;
 mod metrics;
+mod notify;
+mod render;
+mod routes;
+mod run;
 mod server;
 mod socket;
 pub mod stream;
 mod takeover;
 mod tls;
+mod wiring;
+
+pub use run::main;

@@ -1,5 +1,6 @@
 //! Opening the sockets that the daemon serves. All of it happens before the first thread.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -17,7 +18,7 @@ use crate::tls::{self, TlsError};
 
 /// Why the daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// Another process answers on the socket.
     #[error("another daemon already listens on {0}")]
     InUse(PathBuf),
@@ -75,6 +76,30 @@ pub(crate) enum Listener {
     Tcp(TcpListener),
     /// TCP with TLS.
     Tls(TcpListener, Arc<rustls::ServerConfig>),
+}
+
+impl Listener {
+    /// The file that is to be removed in the end.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Unix(_, path) => path.clone(),
+            Self::Tcp(_) | Self::Tls(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = |listener: &TcpListener| {
+            listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
+        };
+        match self {
+            Self::Unix(_, Some(path)) => write!(f, "{}", path.display()),
+            Self::Unix(_, None) => f.write_str("a socket of the service manager"),
+            Self::Tcp(listener) => f.write_str(&address(listener)),
+            Self::Tls(listener, _) => write!(f, "{} with TLS", address(listener)),
+        }
+    }
 }
 
 /// Opens everything that the settings name.

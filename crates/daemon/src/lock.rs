@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 
 /// Why the daemon may not use a data root.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
+pub(crate) enum LockError {
     /// Another daemon uses it.
     #[error("another daemon (process {pid}) already uses {root}")]
     Taken {

@@ -1,7 +1,6 @@
 //! Counters for Prometheus, under dockerd's names where dockerd has them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -148,12 +147,11 @@ impl Metrics {
 }
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a string cannot fail.
-    drop(writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}"));
+    text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
 }
 
 fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
-    drop(writeln!(text, "{name} {value}"));
+    text.push_str(&format!("{name} {value}\n"));
 }
 
 /// Resident bytes of this process, from `/proc/self/status`.

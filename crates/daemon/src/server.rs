@@ -45,8 +45,7 @@ impl Ender {
     /// Accepts nothing any more, lets requests in flight finish for at most `patience`, cuts off
     /// what has no end.
     pub(crate) async fn end(mut self, patience: Option<Duration>) {
-        // It fails when there is no connection and no listener left: then all is done.
-        drop(self.ending.send(true));
+        self.ending.send_replace(true);
         let closed = self.open.recv();
         match patience {
             None => drop(closed.await),

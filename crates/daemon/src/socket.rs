@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 /// A client's connection.
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// Over a unix socket.
     Unix(UnixStream),
     /// Over TCP.

@@ -2,5 +2,5 @@
 
 pub mod detach;
 pub mod frames;
-pub mod relay;
+pub(crate) mod relay;
 pub mod websocket;

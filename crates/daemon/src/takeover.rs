@@ -17,11 +17,11 @@ use crate::socket::Socket;
 
 /// A client after HTTP.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// Its connection.
-    pub socket: Socket,
+    pub(crate) socket: Socket,
     /// What it had sent beyond its request already.
-    pub early: Bytes,
+    pub(crate) early: Bytes,
 }
 
 type Session = Box<dyn FnOnce(Client) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -42,7 +42,7 @@ impl fmt::Debug for Takeover {
 
 /// A request's way to its connection's task.
 #[derive(Clone, Debug)]
-pub struct Doorway {
+pub(crate) struct Doorway {
     sender: mpsc::Sender<Takeover>,
 }
 
@@ -53,7 +53,7 @@ impl Doorway {
     }
 
     /// Takes the connection; the future never completes, because it is dropped.
-    pub async fn take<F>(
+    pub(crate) async fn take<F>(
         self,
         head: Vec<u8>,
         session: impl FnOnce(Client) -> F + Send + 'static,
@@ -69,7 +69,7 @@ impl Doorway {
 }
 
 /// Writes the head of an answer that has no body by HTTP's rules.
-pub fn head(status: StatusCode, reason: &str, headers: &HeaderMap) -> Vec<u8> {
+pub(crate) fn head(status: StatusCode, reason: &str, headers: &HeaderMap) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
     for (name, value) in headers {
         // Go's canonical spelling, which some hand-written clients look for.
@@ -84,7 +84,11 @@ pub fn head(status: StatusCode, reason: &str, headers: &HeaderMap) -> Vec<u8> {
 
 /// The head of Docker's answer to attach and exec start: 101 for a client that asks for an
 /// upgrade, 200 for one that does not.
-pub fn stream_head(upgrade: bool, content_type: &'static str, always: &HeaderMap) -> Vec<u8> {
+pub(crate) fn stream_head(
+    upgrade: bool,
+    content_type: &'static str,
+    always: &HeaderMap,
+) -> Vec<u8> {
     let mut headers = always.clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     if !upgrade {

@@ -12,7 +12,7 @@ use crate::config::Settings;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file is missing or is no PEM of the expected kind.
     #[error("cannot read the {what} {path}: {source}")]
     Pem {

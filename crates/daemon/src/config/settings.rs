@@ -34,7 +34,6 @@ pub(crate) struct Settings {
     pub(crate) bip: Option<String>,
     pub(crate) fixed_cidr: Option<String>,
     pub(crate) fixed_cidr_v6: Option<String>,
-    pub(crate) default_gateway: Option<String>,
     pub(crate) mtu: Option<u32>,
     pub(crate) default_address_pools: Vec<Pool>,
     pub(crate) iptables: Option<bool>,

@@ -1,7 +1,7 @@
 //! One request as handlers see it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -29,8 +29,8 @@ pub(crate) struct Call {
     pub(crate) params: Params,
     /// The headers.
     pub(crate) headers: HeaderMap,
-    /// The body.
-    pub(crate) body: Body,
+    /// In a mutex only because a body cannot be shared between threads and a call must.
+    body: Mutex<Body>,
     doorway: Option<Doorway>,
     traffic: Option<Arc<Traffic>>,
 }
@@ -46,7 +46,7 @@ impl<S: Send + Sync> FromRequest<S> for Call {
             doorway: parts.extensions.remove(),
             traffic: parts.extensions.remove(),
             headers: parts.headers,
-            body,
+            body: Mutex::new(body),
         })
     }
 }
@@ -82,9 +82,16 @@ impl Call {
         time::parse(name, self.text(name), Timestamp::now())
     }
 
+    /// Takes the body.
+    pub(crate) fn take_body(&mut self) -> Body {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(body)
+    }
+
     /// Takes the body as JSON; `None` when there is none.
     pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Refusal> {
-        body::json(&self.headers, std::mem::take(&mut self.body)).await
+        let body = self.take_body();
+        body::json(&self.headers, body).await
     }
 
     /// Takes the body as JSON that has to be there.

@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How copying ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// There is no more output, and the client has all of it.
     Output,
     /// The user has left with the detach keys.
@@ -32,7 +32,12 @@ pub enum End {
 
 /// Copies both ways until one of the ends. `stdin` says whether what the client sends reaches
 /// the process; if not, it is read and dropped.
-pub async fn relay(client: Client, engine: UnixStream, stdin: bool, keys: Option<Watch>) -> End {
+pub(crate) async fn relay(
+    client: Client,
+    engine: UnixStream,
+    stdin: bool,
+    keys: Option<Watch>,
+) -> End {
     let (mut client_reader, mut client_writer) = tokio::io::split(client.socket);
     let (engine_reader, engine_writer) = engine.into_split();
     let end = {

@@ -28,7 +28,7 @@ const NORMAL: u16 = 1000;
 
 /// The request is no websocket handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// No `Upgrade: websocket` and `Connection: Upgrade`.
     #[error("this endpoint is a websocket: send Connection: Upgrade and Upgrade: websocket")]
     NoUpgrade,
@@ -44,7 +44,7 @@ pub enum Refusal {
 ///
 /// # Errors
 /// When the request is none.
-pub fn accept(request: &HeaderMap, always: &HeaderMap) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn accept(request: &HeaderMap, always: &HeaderMap) -> Result<Vec<u8>, Refusal> {
     let has = |name, wanted: &str| {
         request
             .get_all(name)
@@ -74,15 +74,28 @@ pub fn accept(request: &HeaderMap, always: &HeaderMap) -> Result<Vec<u8>, Refusa
 
 /// How a session is to be run.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// What the client sends reaches the process.
-    pub stdin: bool,
+    pub(crate) stdin: bool,
     /// The engine's stream is framed, because the container has no terminal.
-    pub framed: bool,
+    pub(crate) framed: bool,
     /// Send text frames.
-    pub text: bool,
+    pub(crate) text: bool,
     /// Detach keys, for terminals.
-    pub keys: Option<Watch>,
+    pub(crate) keys: Option<Watch>,
+}
+
+/// The kind of the frames that carry output.
+pub(crate) fn opcode(text: bool) -> Opcode {
+    if text { Opcode::Text } else { Opcode::Binary }
+}
+
+/// Ends an accepted websocket at once.
+pub(crate) async fn goodbye(client: Client) {
+    let (reader, mut writer) = tokio::io::split(client.socket);
+    if writer.write_all(&frame::encode_close(NORMAL)).await.is_ok() {
+        close(reader, writer).await;
+    }
 }
 
 /// Frames that the input side wants to be sent.
@@ -92,11 +105,11 @@ enum Reply {
 }
 
 /// Runs an accepted websocket to its end.
-pub async fn run(client: Client, engine: UnixStream, session: Session) -> End {
+pub(crate) async fn run(client: Client, engine: UnixStream, session: Session) -> End {
     let (mut client_reader, mut client_writer) = tokio::io::split(client.socket);
     let (engine_reader, engine_writer) = engine.into_split();
     let (replies, mut wanted) = mpsc::channel(8);
-    let opcode = if session.text { Opcode::Text } else { Opcode::Binary };
+    let opcode = opcode(session.text);
     let end = {
         // Dropping an unused writer would half-close the stream, which means something.
         let (writer, _unused) =

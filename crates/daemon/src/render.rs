@@ -1,0 +1,11 @@
+//! The engine's answers in Docker's JSON.
+
+pub(crate) mod container;
+pub(crate) mod duration;
+pub(crate) mod exec;
+pub(crate) mod image;
+pub(crate) mod list;
+pub(crate) mod network;
+pub(crate) mod stats;
+pub(crate) mod system;
+pub(crate) mod volume;

@@ -1,0 +1,98 @@
+//! One container in full.
+
+use docker_api::container::{ContainerInspect, GraphDriver, NetworkSettings, State};
+use engine::{Inspect, Record};
+use types::health::Health;
+use types::network::PortMap;
+use types::state::Status;
+
+use super::list::signed;
+
+/// `GET /containers/{id}/json`.
+pub(crate) fn inspect(found: Inspect) -> ContainerInspect {
+    let record = found.record;
+    let mut command = record.command().into_iter();
+    let network_settings = networks(&record, found.ports, found.sandbox_key);
+    let graph_driver = match found.graph_driver {
+        Some(driver) => GraphDriver { data: Some(driver.data), name: driver.name },
+        None => GraphDriver::default(),
+    };
+    ContainerInspect {
+        id: record.id.to_string(),
+        created: record.created,
+        path: command.next().unwrap_or_default(),
+        args: command.collect(),
+        state: state(&record, found.health),
+        image: record.image,
+        resolv_conf_path: found.resolv_conf_path,
+        hostname_path: found.hostname_path,
+        hosts_path: found.hosts_path,
+        log_path: found.log_path,
+        name: format!("/{}", record.name),
+        restart_count: i64::from(record.restart_count),
+        driver: "overlay2".to_owned(),
+        platform: "linux".to_owned(),
+        mount_label: String::new(),
+        process_label: String::new(),
+        app_armor_profile: found.apparmor_profile,
+        exec_ids: found.exec_ids,
+        host_config: record.host,
+        graph_driver,
+        size_rw: found.sizes.map(|sizes| signed(sizes.rw)),
+        size_root_fs: found.sizes.map(|sizes| signed(sizes.root_fs)),
+        image_manifest_descriptor: None,
+        mounts: record.mounts,
+        config: record.config,
+        network_settings,
+    }
+}
+
+fn state(record: &Record, health: Option<Health>) -> State {
+    let state = &record.state;
+    State {
+        status: state.status.as_str().to_owned(),
+        running: state.status.is_active(),
+        paused: state.status == Status::Paused,
+        restarting: state.status == Status::Restarting,
+        oom_killed: state.oom_killed,
+        dead: state.status == Status::Dead,
+        pid: state.pid,
+        exit_code: state.exit_code,
+        error: state.error.clone(),
+        started_at: state.started_at,
+        finished_at: state.finished_at,
+        health,
+    }
+}
+
+/// Old clients read the default bridge's addresses beside the list of networks.
+fn networks(record: &Record, ports: PortMap, sandbox_key: String) -> NetworkSettings {
+    let running = !sandbox_key.is_empty();
+    let bridge = record.networks.get("bridge").cloned().unwrap_or_default();
+    NetworkSettings {
+        sandbox_id: if running { record.id.to_string() } else { String::new() },
+        sandbox_key,
+        ports,
+        endpoint_id: bridge.endpoint_id,
+        gateway: bridge.gateway,
+        global_ipv6_address: bridge.global_ipv6_address,
+        global_ipv6_prefix_len: bridge.global_ipv6_prefix_len,
+        ip_address: bridge.ip_address,
+        ip_prefix_len: bridge.ip_prefix_len,
+        ipv6_gateway: bridge.ipv6_gateway,
+        mac_address: bridge.mac_address,
+        networks: record.networks.clone(),
+        ..NetworkSettings::default()
+    }
+}
+
+/// What a path of a container is.
+pub(crate) fn path_stat(found: engine::PathStat) -> docker_api::archive::PathStat {
+    docker_api::archive::PathStat {
+        name: found.name,
+        size: found.size,
+        mode: found.mode,
+        mtime: found.mtime,
+        link_target: found.link_target,
+    }
+}

@@ -1,0 +1,185 @@
+//! The daemon itself.
+
+use std::collections::BTreeMap;
+
+use docker_api::disk::DiskUsage;
+use docker_api::system::{
+    AddressPool, Component, Info, PlatformName, PluginsInfo, Runtime, SwarmInfo, Version,
+};
+use docker_api::{API_VERSION, MIN_API_VERSION};
+use types::Timestamp;
+
+use super::list::signed;
+use super::{image, list, volume};
+use crate::api::Api;
+use crate::http::version::Version as ApiVersion;
+
+/// Our version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Go's name of an architecture.
+fn architecture(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "i686" | "i586" | "i386" => "386",
+        "armv7l" | "armv6l" => "arm",
+        other => other,
+    }
+}
+
+/// `GET /version`.
+pub(crate) fn version(info: &engine::Info, experimental: bool) -> Version {
+    let arch = architecture(&info.architecture);
+    let details = [
+        ("ApiVersion", API_VERSION),
+        ("MinAPIVersion", MIN_API_VERSION),
+        ("Arch", arch),
+        ("Os", "linux"),
+        ("KernelVersion", &info.kernel),
+        ("Experimental", if experimental { "true" } else { "false" }),
+        ("GitCommit", ""),
+        ("GoVersion", ""),
+        ("BuildTime", ""),
+    ];
+    let details: BTreeMap<String, String> =
+        details.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    Version {
+        platform: PlatformName { name: "Isopod".to_owned() },
+        components: vec![Component {
+            // Clients look for the component of this name.
+            name: "Engine".to_owned(),
+            version: VERSION.to_owned(),
+            details,
+        }],
+        version: VERSION.to_owned(),
+        api_version: API_VERSION.to_owned(),
+        min_api_version: MIN_API_VERSION.to_owned(),
+        os: "linux".to_owned(),
+        arch: arch.to_owned(),
+        kernel_version: info.kernel.clone(),
+        experimental,
+        ..Version::default()
+    }
+}
+
+/// `GET /info`.
+pub(crate) fn info(info: engine::Info, api: &Api) -> Info {
+    let changeable = api.changeable();
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let security_options = security(&info);
+    let support = info.support;
+    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let mut warnings = info.warnings;
+    warnings.extend(api.warnings.iter().cloned());
+    Info {
+        id: info.id,
+        containers: count(info.containers),
+        containers_running: count(info.running),
+        containers_paused: count(info.paused),
+        containers_stopped: count(info.stopped),
+        images: count(info.images),
+        driver: "overlay2".to_owned(),
+        driver_status: [
+            ("Backing Filesystem", info.backing),
+            ("Supports d_type", "true"),
+            ("Using metacopy", "false"),
+            ("Native Overlay Diff", "true"),
+            ("userxattr", "false"),
+        ]
+        .map(|(key, value)| [key.to_owned(), value.to_owned()])
+        .to_vec(),
+        plugins: PluginsInfo {
+            volume: words(&["local"]),
+            network: words(&["bridge", "host", "null"]),
+            authorization: None,
+            log: words(&["json-file", "local", "none"]),
+        },
+        memory_limit: support.memory_limit,
+        swap_limit: support.swap_limit,
+        kernel_memory: support.kernel_memory,
+        kernel_memory_tcp: support.kernel_memory_tcp,
+        cpu_cfs_period: support.cpu_cfs_period,
+        cpu_cfs_quota: support.cpu_cfs_quota,
+        cpu_shares: support.cpu_shares,
+        cpu_set: support.cpuset,
+        pids_limit: support.pids_limit,
+        ipv4_forwarding: info.ip_forward,
+        bridge_nf_iptables: info.bridge_nf,
+        bridge_nf_ip6tables: info.bridge_nf,
+        debug: changeable.debug,
+        n_fd: count(info.descriptors),
+        oom_kill_disable: support.oom_kill_disable,
+        n_goroutines: count(tokio::runtime::Handle::current().metrics().num_alive_tasks()),
+        system_time: Timestamp::now().to_string(),
+        logging_driver: info.log_driver,
+        cgroup_driver: info.cgroup_driver.to_owned(),
+        cgroup_version: if support.unified { "2" } else { "1" }.to_owned(),
+        kernel_version: info.kernel,
+        operating_system: info.operating_system,
+        os_version: info.os_version,
+        os_type: "linux".to_owned(),
+        architecture: info.architecture,
+        n_cpu: count(info.cpus),
+        mem_total: signed(info.memory),
+        docker_root_dir: info.data_root,
+        name: info.name,
+        labels: changeable.labels,
+        experimental_build: api.experimental,
+        server_version: VERSION.to_owned(),
+        runtimes: BTreeMap::from([(
+            "isopod".to_owned(),
+            Runtime { path: "isopod".to_owned(), ..Runtime::default() },
+        )]),
+        default_runtime: "isopod".to_owned(),
+        swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
+        live_restore_enabled: true,
+        init_binary: "isopod".to_owned(),
+        security_options,
+        default_address_pools: info
+            .pools
+            .into_iter()
+            .map(|(base, size)| AddressPool { base, size: i64::from(size) })
+            .collect(),
+        warnings,
+        ..Info::default()
+    }
+}
+
+fn security(info: &engine::Info) -> Vec<String> {
+    let mut options = Vec::new();
+    if info.apparmor {
+        options.push("name=apparmor".to_owned());
+    }
+    options.push("name=seccomp,profile=builtin".to_owned());
+    if info.selinux {
+        options.push("name=selinux".to_owned());
+    }
+    if info.remapped {
+        options.push("name=userns".to_owned());
+    }
+    if info.support.unified {
+        options.push("name=cgroupns".to_owned());
+    }
+    options
+}
+
+/// `GET /system/df`, with the kinds that were asked for.
+pub(crate) fn disk_usage(
+    found: engine::DiskUsage,
+    kinds: &[&str],
+    version: ApiVersion,
+) -> DiskUsage {
+    let wants = |kind: &str| kinds.contains(&kind);
+    DiskUsage {
+        layers_size: if wants("image") { signed(found.images.layers_size) } else { 0 },
+        images: wants("image").then(|| {
+            let summary = |found| image::summary(found, version);
+            found.images.images.into_iter().map(summary).collect()
+        }),
+        containers: wants("container")
+            .then(|| found.containers.into_iter().map(list::summary).collect()),
+        volumes: wants("volume").then(|| found.volumes.into_iter().map(volume::usage).collect()),
+        build_cache: wants("build-cache").then(Vec::new),
+    }
+}

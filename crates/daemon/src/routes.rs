@@ -1,0 +1,40 @@
+//! The API's routes, a file a noun.
+
+mod absent;
+mod archive;
+mod attach;
+mod containers;
+mod events;
+mod exec;
+mod images;
+mod lifecycle;
+mod logs;
+mod networks;
+mod stats;
+mod system;
+mod transfer;
+mod volumes;
+
+use axum::Router;
+
+use crate::api::Api;
+
+/// Every route. Paths carry no version: it is split off before.
+pub(crate) fn all(api: Api) -> Router {
+    Router::new()
+        .merge(system::routes())
+        .merge(events::routes())
+        .merge(containers::routes())
+        .merge(lifecycle::routes())
+        .merge(attach::routes())
+        .merge(exec::routes())
+        .merge(logs::routes())
+        .merge(stats::routes())
+        .merge(archive::routes())
+        .merge(images::routes())
+        .merge(transfer::routes())
+        .merge(volumes::routes())
+        .merge(networks::routes())
+        .merge(absent::routes())
+        .with_state(api)
+}

@@ -1,0 +1,114 @@
+//! Further processes in running containers.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use docker_api::IdResponse;
+use docker_api::exec::{ExecCreateBody, ExecStartBody};
+use engine::ExecConfig;
+use tokio::io::AsyncWriteExt;
+use types::{Error, ErrorKind};
+
+use super::attach::content_type;
+use super::lifecycle::size;
+use crate::api::Api;
+use crate::http::answer::{Answer, empty, json, ok};
+use crate::http::call::{Call, Name};
+use crate::render;
+use crate::stream::detach::{self, Watch};
+use crate::stream::frames::{self, Channel};
+use crate::stream::relay::{close, relay};
+use crate::takeover::{Client, stream_head};
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/containers/{id}/exec", post(create))
+        .route("/exec/{id}/start", post(start))
+        .route("/exec/{id}/resize", post(resize))
+        .route("/exec/{id}/json", get(inspect))
+}
+
+async fn create(State(api): State<Api>, Name(name): Name, mut call: Call) -> Answer {
+    let body: ExecCreateBody = call.some_json().await?;
+    let keys = &body.detach_keys;
+    detach::parse(keys)
+        .map_err(|_| Error::invalid(format!("Invalid escape keys ({keys}) provided")))?;
+    let console_size = body.console_size.filter(|_| call.at_least(42)).unwrap_or_default();
+    let config = ExecConfig {
+        attach_stdin: body.attach_stdin,
+        attach_stdout: body.attach_stdout,
+        attach_stderr: body.attach_stderr,
+        tty: body.tty,
+        cmd: body.cmd.0,
+        env: body.env,
+        user: body.user,
+        working_dir: body.working_dir,
+        privileged: body.privileged,
+        detach_keys: body.detach_keys,
+        console_size,
+    };
+    let id = api.engine.exec_create(&name, config)?;
+    Ok(json(StatusCode::CREATED, &IdResponse { id }))
+}
+
+async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer {
+    let body: ExecStartBody = call.json().await?.unwrap_or_default();
+    let state = api.engine.exec_inspect(&id)?;
+    let console_size = body.console_size.filter(|_| call.at_least(42));
+    if console_size.is_some() && !body.tty {
+        return Err(Error::invalid("console size is only supported when TTY is enabled").into());
+    }
+    if body.detach {
+        api.engine.exec_start(&id, true, console_size).await?;
+        return empty(StatusCode::OK);
+    }
+    let doorway = call.doorway()?;
+    let tty = state.config.tty;
+    // What frames there are is said by the exec, what the client expects by itself: they differ
+    // only when the client is wrong, and then it is told as dockerd tells it.
+    let head = stream_head(call.upgrades(), content_type(&call, body.tty), &api.always);
+    let attached = match api.engine.exec_start(&id, false, console_size).await {
+        Ok(attached) => attached,
+        // What can be known before the connection has changed.
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Conflict) => {
+            return Err(error.into());
+        }
+        Err(error) => {
+            // dockerd has taken the connection over by now. Its clients print what comes and
+            // then ask for the exit status, which says 126 or 127.
+            let text = format!("{}\r\n", error.message);
+            let piece = if tty {
+                bytes::Bytes::from(text)
+            } else {
+                frames::frame(Channel::Stdout, text.as_bytes())
+            };
+            let session = async move |mut client: Client| {
+                if client.socket.write_all(&piece).await.is_ok() {
+                    let (reader, writer) = tokio::io::split(client.socket);
+                    close(reader, writer).await;
+                }
+            };
+            match doorway.take(head, session).await {}
+        }
+    };
+    let Some(attached) = attached else {
+        return empty(StatusCode::OK);
+    };
+    let watch =
+        if tty { detach::parse(&state.config.detach_keys).ok().map(Watch::new) } else { None };
+    let session = async move |client: Client| {
+        relay(client, attached.stream, state.config.attach_stdin, watch).await;
+    };
+    match doorway.take(head, session).await {}
+}
+
+async fn resize(State(api): State<Api>, Name(id): Name, call: Call) -> Answer {
+    let (rows, cols) = size(&call)?;
+    api.engine.exec_resize(&id, rows, cols).await?;
+    empty(StatusCode::OK)
+}
+
+async fn inspect(State(api): State<Api>, Name(id): Name) -> Answer {
+    ok(&render::exec::inspect(api.engine.exec_inspect(&id)?))
+}

@@ -1,0 +1,132 @@
+//! Images in and out of the store: load, save, import, commit, and the pull that is not there.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use docker_api::IdResponse;
+use docker_api::progress::JsonMessage;
+use engine::CommitRequest;
+use futures_util::stream;
+use tokio::sync::mpsc;
+use types::Error;
+use types::container::ContainerConfig;
+use types::reference::Reference;
+
+use super::absent::NO_REGISTRIES;
+use crate::api::Api;
+use crate::http::answer::{Answer, channel, json, json_lines, received};
+use crate::http::call::Call;
+use crate::http::upload;
+use crate::render::image;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/images/load", post(load))
+        .route("/images/get", get(save))
+        .route("/images/create", post(create))
+        .route("/commit", post(commit))
+}
+
+/// How many signs of progress may wait for the client.
+const WAITING: usize = 64;
+
+async fn load(State(api): State<Api>, mut call: Call) -> Answer {
+    let quiet = call.flag("quiet");
+    let platform = call.some("platform").map(str::to_owned);
+    let reader = upload::detached(call.take_body());
+    let (lines, receiver) = mpsc::channel::<JsonMessage>(WAITING);
+    tokio::spawn(async move {
+        let (progress, mut steps) = mpsc::channel(WAITING);
+        let tell = async {
+            while let Some(step) = steps.recv().await {
+                if let Some(line) = image::progress(step).filter(|_| !quiet) {
+                    // Progress is for those who look.
+                    drop(lines.try_send(line));
+                }
+            }
+        };
+        let load = api.engine.load(Box::new(reader), platform, Some(progress));
+        let (loaded, ()) = tokio::join!(load, tell);
+        let last = match loaded {
+            Ok(images) => images.iter().flat_map(image::loaded).collect(),
+            // The status has been sent, so the error goes where the progress went.
+            Err(error) => vec![JsonMessage::error(error.message)],
+        };
+        for line in last {
+            // Nobody reads any more: the images are loaded all the same.
+            drop(lines.send(line).await);
+        }
+    });
+    Ok(json_lines(received(receiver)))
+}
+
+async fn save(State(api): State<Api>, call: Call) -> Answer {
+    let names = call.params.all("names").flat_map(|names| names.split(',')).map(str::to_owned);
+    let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        return Err(Error::invalid("no image was named: give its name as ?names=").into());
+    }
+    Ok(channel("application/x-tar", api.engine.save(names).await?))
+}
+
+async fn create(State(api): State<Api>, call: Call) -> Answer {
+    match (call.some("fromImage"), call.some("fromSrc")) {
+        (Some(name), _) => pull(&api, name, call.text("tag")).await,
+        (None, Some("-")) => import(&api, call).await,
+        (None, Some(_)) => {
+            let message = "importing from an address is not supported: fetch the file and import it from standard input";
+            Err(Error::not_implemented(message).into())
+        }
+        (None, None) => Err(Error::invalid("neither fromImage nor fromSrc was given").into()),
+    }
+}
+
+/// There are no registries yet. An image that is here already satisfies those who pull before
+/// they run.
+async fn pull(api: &Api, name: &str, tag: &str) -> Answer {
+    let whole = match tag {
+        "" => name.to_owned(),
+        digest if digest.contains(':') => format!("{name}@{digest}"),
+        tag => format!("{name}:{tag}"),
+    };
+    let reference = Reference::parse(&whole)
+        .map_err(|_| Error::invalid("invalid reference format"))?
+        .or_latest()
+        .familiar();
+    if api.engine.image_inspect(&reference).await.is_err() {
+        return Err(Error::not_implemented(NO_REGISTRIES).into());
+    }
+    let line =
+        format!("Status: Image {reference} is here already (registries are not supported yet)");
+    Ok(json_lines(stream::iter([JsonMessage::status(line)])))
+}
+
+async fn import(api: &Api, mut call: Call) -> Answer {
+    let body = call.take_body();
+    let changes = call.params.all("changes").map(str::to_owned).collect();
+    let message = call.text("message").to_owned();
+    let platform = call.some("platform").map(str::to_owned);
+    let id = upload::feed(body, |reader| {
+        let (repository, tag) = (call.text("repo"), call.text("tag"));
+        api.engine.import(Box::new(reader), repository, tag, changes, message, platform)
+    })
+    .await?;
+    Ok(json_lines(stream::iter([JsonMessage::status(id)])))
+}
+
+async fn commit(State(api): State<Api>, mut call: Call) -> Answer {
+    let config: Option<ContainerConfig> = call.json::<Option<_>>().await?.flatten();
+    let text = |name| call.text(name).to_owned();
+    let request = CommitRequest {
+        repository: text("repo"),
+        tag: text("tag"),
+        comment: text("comment"),
+        author: text("author"),
+        pause: call.params.flag_or("pause", true),
+        changes: call.params.all("changes").flat_map(str::lines).map(str::to_owned).collect(),
+        config,
+    };
+    let id = api.engine.commit(call.text("container"), request).await?;
+    Ok(json(StatusCode::CREATED, &IdResponse { id }))
+}
