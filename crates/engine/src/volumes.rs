@@ -1,5 +1,6 @@
 //! Volumes, with the containers that use them; mounts that need the image or volume store.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
@@ -13,7 +14,7 @@ use crate::container::volumes as mounts;
 use crate::record::Record;
 use crate::spec::Joined;
 use crate::spec::mounts::{bind, mount};
-use crate::{Engine, Pruned, blocking, from_volume};
+use crate::{Engine, Pruned, blocking, from_image, from_volume};
 
 /// A volume, how large it is, and how many containers use it.
 #[derive(Clone, Debug)]
@@ -169,38 +170,48 @@ impl Engine {
         &self,
         record: &Record,
         joined: &Joined,
+        trees: &mut Vec<OwnedFd>,
     ) -> Result<Vec<Mount>, Error> {
         let mut list = Vec::new();
         for point in &record.mounts {
             match point.kind {
                 MountKind::Bind => list.push(bind(record, point, Path::new(&point.source))),
                 MountKind::Volume => {
-                    let source = self.volume_source(record, point)?;
+                    let source = self.volume_source(record, point, trees)?;
                     list.push(bind(record, point, &source));
                 }
-                MountKind::Image => list.push(self.image_mount(record, point)?),
+                MountKind::Image => {
+                    let source = self.image_source(record, point, trees)?;
+                    list.push(bind(record, point, &source));
+                }
                 _ => {}
             }
         }
         if let Some(pid) = joined.ipc {
-            let source = format!("/proc/{pid}/root/dev/shm");
+            let path = format!("/proc/{pid}/ns/mnt");
+            let tree = std::fs::File::open(path)
+                .and_then(|namespace| sys::foreign::clone_tree(namespace, "/dev/shm"))
+                .map_err(|error| {
+                    Error::conflict(format!("cannot share the other container's /dev/shm: {error}"))
+                })?;
             let options = ["bind", "nosuid", "noexec", "nodev"];
-            list.push(mount("/dev/shm", "bind", source, &options));
+            list.push(mount("/dev/shm", "bind", take_along(tree, trees), &options));
         }
         Ok(list)
     }
 
-    /// Where a volume's files are on the host, as far down as the subpath says.
-    fn volume_source(&self, record: &Record, point: &MountPoint) -> Result<PathBuf, Error> {
+    /// Where a volume's files are on the host, as far down as the subpath says; a volume that is
+    /// a mount of its own (driver options) goes along as a tree.
+    fn volume_source(
+        &self,
+        record: &Record,
+        point: &MountPoint,
+        trees: &mut Vec<OwnedFd>,
+    ) -> Result<PathBuf, Error> {
         let volume = self.volumes.get(&point.name).map_err(from_volume)?;
-        let mounted = volume.options.as_ref().is_some_and(|options| !options.is_empty());
-        if mounted {
-            return Err(Error::not_implemented(format!(
-                "volume {} has driver options {:?}: volumes that are mounts of their own cannot \
-                 be used by containers yet; bind the mounted directory instead",
-                volume.name,
-                volume.options.unwrap_or_default()
-            )));
+        if volume.options.as_ref().is_some_and(|options| !options.is_empty()) {
+            let tree = self.volumes.mount(&point.name).map_err(from_volume)?;
+            return Ok(take_along(tree, trees));
         }
         let source = PathBuf::from(volume.mountpoint);
         let long = mounts::long_form(&record.host, &point.destination);
@@ -221,13 +232,38 @@ impl Engine {
         Ok(source.join(inside.strip_prefix("/").unwrap_or(&inside)))
     }
 
-    fn image_mount(&self, record: &Record, point: &MountPoint) -> Result<Mount, Error> {
-        let _ = record;
-        Err(Error::not_implemented(format!(
-            "cannot mount image {} at {}: mounts of type image are not supported yet",
-            point.source, point.destination
-        )))
+    /// An image's files, as far down as the subpath says, read-only.
+    fn image_source(
+        &self,
+        record: &Record,
+        point: &MountPoint,
+        trees: &mut Vec<OwnedFd>,
+    ) -> Result<PathBuf, Error> {
+        let image = self.images.resolve(&point.source).map_err(from_image)?;
+        let options = image::MountOptions { read_only: true, ..image::MountOptions::default() };
+        let tree = self.images.mount_image(&image, options).map_err(from_image)?;
+        let long = mounts::long_form(&record.host, &point.destination);
+        let subpath = long
+            .and_then(|mount| mount.image_options.as_ref())
+            .map(|options| options.subpath.as_str())
+            .filter(|subpath| !subpath.is_empty());
+        let Some(subpath) = subpath else { return Ok(take_along(tree, trees)) };
+        let failed = |error: std::io::Error| {
+            Error::invalid(format!(
+                "cannot access path {subpath} in image {}: {error}",
+                point.source
+            ))
+        };
+        let inside = sys::fs::Root::from(tree).open_path(subpath).map_err(failed)?;
+        let tree = sys::mount::clone_tree(&inside, false).map_err(failed)?;
+        Ok(take_along(tree, trees))
     }
+}
+
+/// Sends a detached mount along; returns how the specification names it.
+fn take_along(tree: OwnedFd, trees: &mut Vec<OwnedFd>) -> PathBuf {
+    trees.push(tree);
+    proto::launch::mount_source(trees.len() - 1)
 }
 
 #[cfg(test)]

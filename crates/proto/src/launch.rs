@@ -16,8 +16,8 @@ pub enum Order {
     ///
     /// The frame carries these descriptors in this order: the monitor's end of a control
     /// connection (a stream socket); the detached root mount if [`Launch::root`] is
-    /// [`RootSource::Descriptor`]; the network namespace if [`Launch::netns`]; then
-    /// [`Launch::held`] more that the monitor only keeps open as long as the container lives
+    /// [`RootSource::Descriptor`]; the network namespace if [`Launch::netns`]; the detached
+    /// mounts that [`Launch::mounts`] counts; then [`Launch::held`] more that the monitor only keeps open as long as the container lives
     /// (sockets that reserve published ports).
     Launch(Box<Launch>),
     /// A monitor died without its exit record: kill what is left of the container and remove
@@ -47,6 +47,10 @@ pub struct Launch {
     pub root: RootSource,
     /// A network namespace comes along; otherwise `spec` says what to do.
     pub netns: bool,
+    /// How many detached mounts come along: the one with number N is mounted where a mount of
+    /// `spec` has the source [`mount_source`]`(N)`.
+    #[serde(default)]
+    pub mounts: usize,
     /// How many further descriptors to hold.
     pub held: usize,
     /// The terminal's first size, if the process gets a terminal.
@@ -61,6 +65,16 @@ pub struct Launch {
     pub asked: Asked,
     /// Use systemd's cgroup driver; `spec.linux.cgroups_path` is then `slice:prefix:name`.
     pub systemd_cgroup: bool,
+}
+
+/// How `spec` names the detached mount with this number.
+pub fn mount_source(number: usize) -> PathBuf {
+    PathBuf::from(format!("descriptor:{number}"))
+}
+
+/// The number in a name that [`mount_source`] made.
+pub fn mount_number(source: &std::path::Path) -> Option<usize> {
+    source.to_str()?.strip_prefix("descriptor:")?.parse().ok()
 }
 
 /// Where a root file system comes from.

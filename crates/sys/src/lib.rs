@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod entry;
+pub mod foreign;
 pub mod fs;
 pub mod hold;
 pub mod mount;

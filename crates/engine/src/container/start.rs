@@ -285,7 +285,8 @@ impl Engine {
         let user = users::resolve(root.as_fd(), &record.config.user, &record.host.group_add)?;
         let (sandbox, held, plug_later) = self.network_for(record, run)?;
         self.write_files(record, run, joined.network.is_some())?;
-        let mounts = self.resolve_mounts(record, &joined)?;
+        let mut trees = Vec::new();
+        let mounts = self.resolve_mounts(record, &joined, &mut trees)?;
         let made = spec::make(
             record,
             Surroundings {
@@ -306,6 +307,7 @@ impl Engine {
             descriptors.push(root.as_fd());
         }
         descriptors.extend(sandbox.as_ref().map(Sandbox::fd));
+        descriptors.extend(trees.iter().map(AsFd::as_fd));
         descriptors.extend(held.iter().map(AsFd::as_fd));
         let launch = Launch {
             version: VERSION,
@@ -319,6 +321,7 @@ impl Engine {
                 RootSource::Directory(record.host.rootfs.clone().into())
             },
             netns: sandbox.is_some(),
+            mounts: trees.len(),
             held: held.len(),
             terminal: record.config.tty.then(|| window(record.host.console_size)),
             stdin: match (record.config.open_stdin, record.config.stdin_once) {

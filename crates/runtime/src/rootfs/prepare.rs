@@ -74,7 +74,7 @@ pub(crate) fn mounts(
                     let (source, dest) = (source.display(), plan.dest.display());
                     format!("error mounting \"{source}\" to rootfs at \"{dest}\": {doing}")
                 };
-                let tree = sys::mount::clone_tree_at(cwd(), &source, *recursive)
+                let tree = source_tree(&source, *recursive)
                     .context(Step::Mount, || what("cannot open the source"))?;
                 if let Some(idmap) = idmap {
                     let ns = user_namespace(idmap, &mut user_namespaces)
@@ -95,6 +95,15 @@ pub(crate) fn mounts(
         out.push(Prepared { plan, tree });
     }
     Ok(out)
+}
+
+/// The detached tree to bind: a copy of what a path shows, or, for a descriptor of the caller's
+/// that is a detached mount, the mount itself (copying those works since Linux 6.15 only).
+fn source_tree(source: &Path, recursive: bool) -> io::Result<OwnedFd> {
+    if source.starts_with("/proc/self/fd") {
+        return sys::fs::open_host(source, OFlags::PATH);
+    }
+    sys::mount::clone_tree_at(cwd(), source, recursive)
 }
 
 fn user_namespace<'a>(
