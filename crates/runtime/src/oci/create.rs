@@ -20,7 +20,7 @@ struct Options {
     console_socket: Option<PathBuf>,
     pidfd_socket: Option<PathBuf>,
     pid_file: Option<PathBuf>,
-    preserve_fds: usize,
+    preserved: Vec<OwnedFd>,
     detach: bool,
     keep: bool,
 }
@@ -28,13 +28,14 @@ struct Options {
 impl Options {
     fn parse(args: &mut Args) -> Result<Options> {
         let mut options = Options { bundle: ".".into(), ..Options::default() };
+        let mut preserve_fds = 0;
         while let Some(option) = args.option()? {
             match option.as_str() {
                 "--bundle" | "-b" => options.bundle = args.value()?.into(),
                 "--console-socket" => options.console_socket = Some(args.value()?.into()),
                 "--pidfd-socket" => options.pidfd_socket = Some(args.value()?.into()),
                 "--pid-file" => options.pid_file = Some(args.value()?.into()),
-                "--preserve-fds" => options.preserve_fds = args.number()?,
+                "--preserve-fds" => preserve_fds = args.number()?,
                 "--detach" | "-d" => options.detach = args.flag()?,
                 "--keep" => options.keep = args.flag()?,
                 // Nothing to decide: pivot_root falls back by itself, the keyring is harmless,
@@ -43,6 +44,8 @@ impl Options {
                 other => return Err(args.unknown(other)),
             }
         }
+        // Now, while the numbers from 3 on are not taken by our own.
+        options.preserved = preserved(preserve_fds)?;
         options.id = args.id()?;
         args.end()?;
         options.bundle = std::fs::canonicalize(&options.bundle)
@@ -56,18 +59,18 @@ const DURING: &str = "create failed";
 
 /// `create`.
 pub(super) fn create(args: &mut Args, global: &mut Global) -> Result<i32> {
-    let options = Options::parse(args)?;
-    make(&options, global, true)?;
+    let mut options = Options::parse(args)?;
+    make(&mut options, global, true)?;
     Ok(0)
 }
 
 /// `run`.
 pub(super) fn run(args: &mut Args, global: &mut Global) -> Result<i32> {
-    let options = Options::parse(args)?;
+    let mut options = Options::parse(args)?;
     // Before anything is forked: no signal may be lost, and none may end us alone.
     let foreground = (!options.detach).then(wait::Foreground::new).transpose();
     let foreground = foreground.file(|| "cannot watch for signals".into())?;
-    let (container, created, console) = make(&options, global, false)?;
+    let (container, created, console) = make(&mut options, global, false)?;
     let Some(created) = created else { return Ok(1) };
     let running = match created.start() {
         Ok(running) => running,
@@ -86,7 +89,7 @@ pub(super) fn run(args: &mut Args, global: &mut Global) -> Result<i32> {
 
 /// Makes the container. With `gate` its init waits on the start socket and needs us no more.
 fn make(
-    options: &Options,
+    options: &mut Options,
     global: &mut Global,
     gate: bool,
 ) -> Result<(Container, Option<Created>, Option<OwnedFd>)> {
@@ -125,7 +128,7 @@ fn make(
             &cgroup,
         );
         create.bundle = Some(&options.bundle);
-        create.extra_fds = preserved(options.preserve_fds)?;
+        create.extra_fds = std::mem::take(&mut options.preserved);
         create.asked = Asked::default();
         create.gate = if gate { Some(dir.gate()?) } else { None };
         crate::create(create).map_err(|source| Error::Start { during: DURING, source })
@@ -142,7 +145,13 @@ fn make(
     for warning in &created.warnings {
         global.log.warning(warning);
     }
-    let console = hand_over(created.console.take(), &created, options)?;
+    let finished = (|| {
+        let console = hand_over(created.console.take(), &created, options)?;
+        if let Some(path) = &options.pid_file {
+            write_pid(path, created.pid)?;
+        }
+        Ok(console)
+    })();
     let record = Record {
         id: options.id.clone(),
         oci_version: spec.version().clone(),
@@ -155,11 +164,15 @@ fn make(
         systemd_cgroup: global.systemd_cgroup,
         annotations: spec.annotations().clone().unwrap_or_default(),
     };
-    let container = dir.keep(record, &spec)?;
-    if let Some(path) = &options.pid_file {
-        write_pid(path, created.pid)?;
+    match finished.and_then(|console| Ok((dir.keep(record, &spec)?, console))) {
+        Ok((container, console)) => Ok((container, (!gate).then_some(created), console)),
+        Err(error) => {
+            let _ = sys::process::pidfd_signal(&created.pidfd, 9);
+            let _ = sys::process::wait_pidfd(&created.pidfd);
+            let _ = cgroup.remove();
+            Err(error)
+        }
     }
-    Ok((container, (!gate).then_some(created), console))
 }
 
 /// Passes the terminal and the pidfd to whoever asked for them by a socket.
@@ -225,9 +238,10 @@ pub(super) fn stdio(terminal: Option<(u16, u16)>) -> Result<Stdio> {
 pub(super) fn preserved(count: usize) -> Result<Vec<OwnedFd>> {
     let listen: usize =
         std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    (3..3 + listen.saturating_add(count).min(1024) as i32)
+    let end = 3 + listen.saturating_add(count).min(1024) as i32;
+    (3..end)
         .map(|number| {
-            sys::process::inherited(number)
+            sys::process::inherited(number, end)
                 .file(|| format!("please check that preserved-fd {number} is open"))
         })
         .collect()

@@ -1,5 +1,6 @@
 //! `exec`.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Process, Spec};
@@ -40,13 +41,14 @@ struct Options {
     no_new_privs: bool,
     caps: Vec<String>,
     detach: bool,
-    preserve_fds: usize,
+    preserved: Vec<OwnedFd>,
     ignore_paused: bool,
 }
 
 impl Options {
     fn parse(args: &mut Args) -> Result<Options> {
         let mut options = Options::default();
+        let mut preserve_fds = 0;
         while let Some(option) = args.option()? {
             match option.as_str() {
                 "--console-socket" => options.console_socket = Some(args.value()?.into()),
@@ -62,7 +64,7 @@ impl Options {
                 "--no-new-privs" => options.no_new_privs = args.flag()?,
                 "--cap" | "-c" => options.caps.push(args.value()?),
                 "--detach" | "-d" => options.detach = args.flag()?,
-                "--preserve-fds" => options.preserve_fds = args.number()?,
+                "--preserve-fds" => preserve_fds = args.number()?,
                 "--ignore-paused" => options.ignore_paused = args.flag()?,
                 "--no-subreaper" => drop(args.flag()?),
                 "--cgroup" => {
@@ -71,6 +73,8 @@ impl Options {
                 other => return Err(args.unknown(other)),
             }
         }
+        // Now, while the numbers from 3 on are not taken by our own.
+        options.preserved = preserved(preserve_fds)?;
         options.id = args.id()?;
         options.args = args.words();
         if options.args.is_empty() && options.process.is_none() {
@@ -143,7 +147,7 @@ fn user_of(text: &str) -> Result<Value> {
 /// `exec`.
 pub(super) fn exec(args: &mut Args, global: &mut Global) -> Result<i32> {
     use std::os::fd::AsFd;
-    let options = Options::parse(args)?;
+    let mut options = Options::parse(args)?;
     let container = Container::load(global, &options.id)?;
     match container.status() {
         Status::Stopped => {
@@ -181,7 +185,7 @@ pub(super) fn exec(args: &mut Args, global: &mut Global) -> Result<i32> {
         cgroup: &cgroup,
         seccomp: None,
         privileged: false,
-        extra_fds: preserved(options.preserve_fds)?,
+        extra_fds: std::mem::take(&mut options.preserved),
         asked: Asked::default(),
     })
     .map_err(|source| Error::Start { during: DURING, source })?;

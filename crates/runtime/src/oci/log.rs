@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -11,40 +11,43 @@ use super::time;
 /// A log file, in logrus' formats.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    file: Option<File>,
+    /// Opened for each line: an open log would be among the descriptors that are passed on.
+    file: Option<PathBuf>,
     /// One JSON object a line rather than text.
     pub json: bool,
-    /// Accepted for compatibility; there is nothing more to say.
+    /// Without a file, show warnings on stderr.
     pub debug: bool,
 }
 
 impl Log {
     /// Appends to this file from now on.
     pub(crate) fn to_file(&mut self, path: &Path) {
-        self.file = File::options().append(true).create(true).open(path).ok();
+        self.file = Some(path.to_owned());
     }
 
     /// Why the command failed.
-    pub(crate) fn error(&mut self, text: &str) {
+    pub(crate) fn error(&self, text: &str) {
         self.line("error", text);
     }
 
     /// What was left out.
-    pub(crate) fn warning(&mut self, text: &str) {
-        if self.file.is_none() {
+    pub(crate) fn warning(&self, text: &str) {
+        // Our stderr is often the process's own: not without having been asked.
+        if self.file.is_none() && self.debug {
             eprintln!("isopod oci: warning: {text}");
         }
         self.line("warning", text);
     }
 
-    fn line(&mut self, level: &str, text: &str) {
-        let Some(file) = &mut self.file else { return };
+    fn line(&self, level: &str, text: &str) {
+        let Some(path) = &self.file else { return };
         let time = time::now();
         let line = match self.json {
             true => json!({"level": level, "msg": text, "time": time}).to_string(),
             false => format!("time={time:?} level={level} msg={text:?}"),
         };
         // A log that cannot be written is no reason to fail, nor can it be told anywhere.
-        let _ = file.write_all(format!("{line}\n").as_bytes());
+        let file = File::options().append(true).create(true).open(path);
+        let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
     }
 }

@@ -59,7 +59,7 @@ fn branch(test: u16, k: u32, yes: Code, no: Code) -> Code {
 }
 
 /// The whole filter for the architectures given.
-pub(super) fn program(rules: &Rules<'_>, arches: &[Arch]) -> Code {
+pub(super) fn program(rules: &Rules, arches: &[Arch]) -> Code {
     let tree = |arch: Arch| arches.contains(&arch).then(|| calls(rules, arch));
     // An architecture that the profile does not list must not be used to get around it.
     let refuse = || vec![give(Action::KILL_THREAD)];
@@ -89,7 +89,7 @@ fn with_number(mut tree: Code) -> Code {
 }
 
 /// The code for one architecture, with the call's number loaded.
-fn calls(rules: &Rules<'_>, arch: Arch) -> Code {
+fn calls(rules: &Rules, arch: Arch) -> Code {
     let verdicts = rules.verdicts(arch);
     let first = if arch == Arch::X32 { X32_BIT } else { 0 };
     let ranges = ranges(&verdicts, first, rules.default);

@@ -17,7 +17,7 @@ use oci_spec::runtime::{
 
 use super::Error;
 use super::arch::Arch;
-use super::syscalls::{multiplexed, number};
+use super::syscalls::Call;
 
 /// What a filter returns: `SECCOMP_RET_*` with its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,60 +83,49 @@ pub(super) enum Verdict {
 }
 
 /// One rule of the profile, ready for every architecture.
-struct Rule<'a> {
-    names: &'a [String],
+struct Rule {
+    calls: Vec<Call>,
     action: Action,
     alternatives: Vec<Vec<Condition>>,
 }
 
 /// A profile, checked.
-pub(super) struct Rules<'a> {
+pub(super) struct Rules {
     pub(super) default: Action,
-    rules: Vec<Rule<'a>>,
-    all_names: Vec<&'a str>,
+    /// Those with the default action too.
+    rules: Vec<Rule>,
 }
 
-impl<'a> Rules<'a> {
-    pub(super) fn new(profile: &'a LinuxSeccomp) -> Result<Rules<'a>, Error> {
+impl Rules {
+    pub(super) fn new(profile: &LinuxSeccomp) -> Result<Rules, Error> {
         let default = Action::new(profile.default_action(), profile.default_errno_ret())?;
         let mut rules = Vec::new();
-        let mut all_names = Vec::new();
-        for call in profile.syscalls().iter().flatten() {
-            let action = Action::new(call.action(), call.errno_ret())?;
-            all_names.extend(call.names().iter().map(String::as_str));
-            if action == default {
-                continue;
-            }
-            let args = call.args().as_deref().unwrap_or_default();
+        for rule in profile.syscalls().iter().flatten() {
+            let action = Action::new(rule.action(), rule.errno_ret())?;
+            let args = rule.args().as_deref().unwrap_or_default();
             let conditions: Vec<_> = args.iter().map(Condition::new).collect::<Result<_, _>>()?;
-            rules.push(Rule {
-                names: call.names(),
-                action,
-                alternatives: alternatives(conditions),
-            });
+            let calls = rule.names().iter().filter_map(|name| Call::named(name)).collect();
+            rules.push(Rule { calls, action, alternatives: alternatives(conditions) });
         }
-        Ok(Rules { default, rules, all_names })
+        Ok(Rules { default, rules })
     }
 
     /// What each call of the architecture leads to, by number; other calls meet the default.
     pub(super) fn verdicts(&self, arch: Arch) -> BTreeMap<u32, Verdict> {
         let mut verdicts = BTreeMap::new();
-        for rule in &self.rules {
-            for name in rule.names {
-                if let Some(own) = number(name, arch) {
+        for rule in self.rules.iter().filter(|rule| rule.action != self.default) {
+            for call in &rule.calls {
+                if let Some(own) = call.number(arch) {
                     for conditions in &rule.alternatives {
                         add(&mut verdicts, own, conditions.clone(), rule.action);
                     }
                 }
-                // Through the multiplexer only the call's name is known, its arguments are in
-                // memory: the rule's own conditions cannot be looked at.
-                if let Some((multiplexer, first)) = multiplexed(name, arch)
-                    && let Some(shared) = number(multiplexer, arch)
-                {
-                    let (argument, mask) = (0, u64::MAX);
-                    let operator = Operator::ScmpCmpEq;
-                    let this = Condition { argument, operator, mask, value: first };
-                    add(&mut verdicts, shared, vec![this], rule.action);
+                // Through the multiplexer the call's number is the first argument. What the rule
+                // says of others is kept, as libseccomp does, although the call's own are in memory.
+                if let Some((shared, first)) = call.multiplexed(arch) {
+                    for conditions in &rule.alternatives {
+                        add(&mut verdicts, shared, through(conditions, first), rule.action);
+                    }
                 }
             }
         }
@@ -150,7 +139,8 @@ impl<'a> Rules<'a> {
         if self.default.lets_go_on() {
             return None;
         }
-        self.all_names.iter().filter_map(|name| number(name, arch)).max()
+        let calls = self.rules.iter().flat_map(|rule| &rule.calls);
+        calls.filter_map(|call| call.number(arch)).max()
     }
 }
 
@@ -164,6 +154,14 @@ fn alternatives(conditions: Vec<Condition>) -> Vec<Vec<Condition>> {
         true => conditions.into_iter().map(|condition| vec![condition]).collect(),
         false => vec![conditions],
     }
+}
+
+/// The conditions for the multiplexer, whose first argument names the call.
+fn through(conditions: &[Condition], call: u64) -> Vec<Condition> {
+    let (argument, mask, operator) = (0, u64::MAX, Operator::ScmpCmpEq);
+    let this = Condition { argument, operator, mask, value: call };
+    let others = conditions.iter().copied().filter(|condition| condition.argument != 0);
+    std::iter::once(this).chain(others).collect()
 }
 
 fn add(

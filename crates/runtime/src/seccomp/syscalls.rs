@@ -114,7 +114,7 @@ const TABLE: [(&str, [i32; 5]); 483] = [
     ("lsm_list_modules", [461, 461, 461, 461, 461]),
     ("lsm_set_self_attr", [460, 460, 460, 460, 460]), ("lstat", [6, 107, 6, -1, 107]),
     ("lstat64", [-1, 196, -1, -1, 196]), ("madvise", [28, 219, 28, 233, 220]),
-    ("map_shadow_stack", [453, 453, 453, 453, 453]), ("mbind", [237, 274, 237, 235, 319]),
+    ("map_shadow_stack", [453, 453, -1, 453, 453]), ("mbind", [237, 274, 237, 235, 319]),
     ("membarrier", [324, 375, 324, 283, 389]), ("memfd_create", [319, 356, 319, 279, 385]),
     ("memfd_secret", [447, 447, 447, 447, -1]), ("migrate_pages", [256, 294, 256, 238, 400]),
     ("mincore", [27, 218, 27, 232, 219]), ("mkdir", [83, 39, 83, -1, 39]),
@@ -264,39 +264,68 @@ const TABLE: [(&str, [i32; 5]); 483] = [
     ("writev", [20, 146, 516, 66, 146]),
 ];
 
-/// The number of a system call, with x32's bit where that is the architecture. `None` for a name
-/// that the architecture, or this table, does not have.
-pub(super) fn number(name: &str, arch: Arch) -> Option<u32> {
-    let row = TABLE.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-    let number = u32::try_from(TABLE[row].1[arch as usize]).ok()?;
-    Some(if arch == Arch::X32 { number | X32_BIT } else { number })
-}
-
 /// Set in the number of every x32 call.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
 
-/// On x86 the socket and System V calls also come through one call each, which takes the number of
-/// the real one as its first argument: (multiplexer, that number).
-pub(super) fn multiplexed(name: &str, arch: Arch) -> Option<(&'static str, u64)> {
-    #[rustfmt::skip]
-    const SOCKETCALL: [&str; 20] = [
-        "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername",
-        "socketpair", "send", "recv", "sendto", "recvfrom", "shutdown", "setsockopt", "getsockopt",
-        "sendmsg", "recvmsg", "accept4", "recvmmsg", "sendmmsg",
-    ];
-    #[rustfmt::skip]
-    const IPC: [(&str, u64); 12] = [
-        ("semop", 1), ("semget", 2), ("semctl", 3), ("semtimedop", 4),
-        ("msgsnd", 11), ("msgrcv", 12), ("msgget", 13), ("msgctl", 14),
-        ("shmat", 21), ("shmdt", 22), ("shmget", 23), ("shmctl", 24),
-    ];
-    if arch != Arch::X86 {
-        return None;
+/// One system call in all its forms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    numbers: &'static [i32; 5],
+    /// See [`Call::multiplexed`].
+    shared: Option<(&'static [i32; 5], u64)>,
+}
+
+impl Call {
+    /// `None` for a name that this table does not have.
+    pub(super) fn named(name: &str) -> Option<Call> {
+        let shared = match multiplexed(name) {
+            Some((multiplexer, call)) => Some((row(multiplexer)?, call)),
+            None => None,
+        };
+        Some(Call { numbers: row(name)?, shared })
     }
-    if let Some(at) = SOCKETCALL.iter().position(|known| *known == name) {
-        return Some(("socketcall", at as u64 + 1));
+
+    /// The number, with x32's bit where that is the architecture. `None` where it does not have it.
+    pub(super) fn number(self, arch: Arch) -> Option<u32> {
+        number_of(self.numbers, arch)
     }
-    IPC.iter().find(|(known, _)| *known == name).map(|&(_, number)| ("ipc", number))
+
+    /// On x86 the socket and System V calls also come through one call each, which takes the number
+    /// of the real one as its first argument: (the multiplexer's number, that number).
+    pub(super) fn multiplexed(self, arch: Arch) -> Option<(u32, u64)> {
+        let (row, call) = self.shared.filter(|_| arch == Arch::X86)?;
+        Some((number_of(row, arch)?, call))
+    }
+}
+
+fn row(name: &str) -> Option<&'static [i32; 5]> {
+    let at = TABLE.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+    Some(&TABLE[at].1)
+}
+
+fn number_of(row: &[i32; 5], arch: Arch) -> Option<u32> {
+    let number = u32::try_from(row[arch as usize]).ok()?;
+    Some(if arch == Arch::X32 { number | X32_BIT } else { number })
+}
+
+/// `SYS_*` of `linux/net.h` and the calls of `linux/ipc.h`.
+#[rustfmt::skip]
+fn multiplexed(name: &str) -> Option<(&'static str, u64)> {
+    let socket = |call| Some(("socketcall", call));
+    let ipc = |call| Some(("ipc", call));
+    match name {
+        "socket" => socket(1), "bind" => socket(2), "connect" => socket(3), "listen" => socket(4),
+        "accept" => socket(5), "getsockname" => socket(6), "getpeername" => socket(7),
+        "socketpair" => socket(8), "send" => socket(9), "recv" => socket(10),
+        "sendto" => socket(11), "recvfrom" => socket(12), "shutdown" => socket(13),
+        "setsockopt" => socket(14), "getsockopt" => socket(15), "sendmsg" => socket(16),
+        "recvmsg" => socket(17), "accept4" => socket(18), "recvmmsg" => socket(19),
+        "sendmmsg" => socket(20),
+        "semop" => ipc(1), "semget" => ipc(2), "semctl" => ipc(3), "semtimedop" => ipc(4),
+        "msgsnd" => ipc(11), "msgrcv" => ipc(12), "msgget" => ipc(13), "msgctl" => ipc(14),
+        "shmat" => ipc(21), "shmdt" => ipc(22), "shmget" => ipc(23), "shmctl" => ipc(24),
+        _ => None,
+    }
 }
 
 /// Every known name.
@@ -327,10 +356,13 @@ mod tests {
             ("mseal", Arch::X86, Some(462)),
             ("no_such_call", Arch::X86_64, None),
         ] {
-            assert_eq!(number(name, arch), expected, "{name} {arch:?}");
+            let number = Call::named(name).and_then(|call| call.number(arch));
+            assert_eq!(number, expected, "{name} {arch:?}");
         }
-        assert_eq!(multiplexed("accept4", Arch::X86), Some(("socketcall", 18)));
-        assert_eq!(multiplexed("shmat", Arch::X86), Some(("ipc", 21)));
+        let multiplexed = |name, arch| Call::named(name).unwrap().multiplexed(arch);
+        assert_eq!(multiplexed("accept4", Arch::X86), Some((102, 18)));
+        assert_eq!(multiplexed("shmat", Arch::X86), Some((117, 21)));
         assert_eq!(multiplexed("socket", Arch::X86_64), None);
+        assert_eq!(multiplexed("read", Arch::X86), None);
     }
 }

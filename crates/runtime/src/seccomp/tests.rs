@@ -8,10 +8,14 @@ use oci_spec::runtime::{
 };
 use proptest::prelude::*;
 
-use super::syscalls::{X32_BIT, multiplexed, names, number};
+use super::syscalls::{Call, X32_BIT, names};
 use super::*;
 
 mod kernel;
+
+fn number(name: &str, arch: Arch) -> Option<u32> {
+    Call::named(name)?.number(arch)
+}
 
 const ALLOW: u32 = 0x7fff_0000;
 const ERRNO: u32 = 0x0005_0000;
@@ -68,6 +72,16 @@ fn holds(arg: &LinuxSeccompArg, args: [u64; 6], wide: bool) -> bool {
     }
 }
 
+/// Two conditions on one argument mean "or" for all of the rule.
+fn alternatives(list: Vec<LinuxSeccompArg>) -> Vec<Vec<LinuxSeccompArg>> {
+    let repeated =
+        list.iter().enumerate().any(|(at, a)| list[..at].iter().any(|b| b.index() == a.index()));
+    match repeated {
+        true => list.into_iter().map(|arg| vec![arg]).collect(),
+        false => vec![list],
+    }
+}
+
 /// What a profile means for one call by name, read off its rules one by one.
 enum Meaning {
     Always(u32),
@@ -96,19 +110,18 @@ fn meaning(profile: &LinuxSeccomp, name: &str, arch: Arch, newest: Option<u32>) 
         for named in call.names() {
             if named == name || number(named, arch) == Some(mine) {
                 let list = call.args().clone().unwrap_or_default();
-                let repeated = list
-                    .iter()
-                    .enumerate()
-                    .any(|(at, a)| list[..at].iter().any(|b| b.index() == a.index()));
-                match repeated {
-                    true => rows.extend(list.into_iter().map(|arg| (action, vec![arg]))),
-                    false => rows.push((action, list)),
-                }
+                rows.extend(alternatives(list).into_iter().map(|list| (action, list)));
             }
-            if let Some((multiplexer, first)) = multiplexed(named, arch)
-                && multiplexer == name
+            if let Some((multiplexer, first)) =
+                Call::named(named).and_then(|call| call.multiplexed(arch))
+                && multiplexer == mine
             {
-                rows.push((action, vec![argument(0, Operator::ScmpCmpEq, first, None)]));
+                let list = call.args().clone().unwrap_or_default();
+                for mut list in alternatives(list) {
+                    list.retain(|arg| arg.index() != 0);
+                    list.push(argument(0, Operator::ScmpCmpEq, first, None));
+                    rows.push((action, list));
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 mod exec;
 mod fixture;
 mod hooks;
+mod oci;
 mod privileges;
 mod root;
 mod start;

@@ -52,14 +52,14 @@ pub fn duplicate_above(fd: impl AsFd, min: RawFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, min)?)
 }
 
-/// A copy of a descriptor that was inherited by number, close-on-exec.
+/// A copy of a descriptor that was inherited by number, close-on-exec, numbered `min` or higher.
 ///
 /// # Errors
 /// `EBADF` when there is none of that number.
-pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+pub fn inherited(number: RawFd, min: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the number is only copied; the new descriptor is owned by nobody else.
     unsafe {
-        let fd = check(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3).into())?;
+        let fd = check(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, min).into())?;
         Ok(OwnedFd::from_raw_fd(fd as RawFd))
     }
 }
