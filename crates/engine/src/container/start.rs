@@ -244,11 +244,10 @@ impl Engine {
             record.state.finished_at = Timestamp::now();
             record.clone()
         };
+        // As in Docker, a failed start is no end: who waits for the next one goes on waiting.
         container.progress.send_modify(|progress| {
             progress.active = false;
-            progress.ends += 1;
             progress.code = i64::from(code);
-            progress.error.clone_from(&error.message);
         });
         if record.host.auto_remove {
             if let Err(error) = self.remove_locked(container, true).await {
