@@ -1,1 +1,144 @@
-//! TODO doc
+//! The command line: Docker's grammar, and how answers look.
+//!
+//! [`main`] takes the arguments behind the program's name and does everything else. It reaches
+//! a daemon through `docker_api::client` alone: nothing here knows how a container is run, and
+//! any Docker daemon will do.
+
+mod config;
+mod container;
+mod context;
+mod failure;
+mod globals;
+mod image;
+mod network;
+mod options;
+mod session;
+mod show;
+mod system;
+mod template;
+mod terminal;
+mod top;
+mod verbs;
+mod volume;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use failure::Failure;
+use session::Session;
+use verbs::{GROUPS, Verb};
+
+/// Runs the command line with the arguments behind the program's name.
+pub fn main(args: &[String]) -> ExitCode {
+    ExitCode::from(match run(args) {
+        Ok(status) => status,
+        Err(error) => {
+            let text = failure::describe(&error);
+            if !text.is_empty() {
+                let _ = writeln!(std::io::stderr().lock(), "{text}");
+            }
+            failure::status(&error)
+        }
+    })
+}
+
+fn run(args: &[String]) -> anyhow::Result<u8> {
+    let (globals, rest) = globals::split(args).map_err(|reason| {
+        Failure::with(125, format!("{reason}\n\nUsage:  isopod [OPTIONS] COMMAND\n\nRun 'isopod --help' for more information"))
+    })?;
+    let session = Session::new(globals);
+    if session.globals.version {
+        session.line(concat!("Isopod version ", env!("CARGO_PKG_VERSION")));
+        return Ok(0);
+    }
+    let Some((name, rest)) = rest.split_first() else {
+        session.text(&top::help());
+        return Ok(0);
+    };
+    if session.globals.help || name == "help" {
+        return help(&session, name, rest);
+    }
+    let found = find(name, rest)?;
+    match found {
+        Found::Verb(verb, path, args) => {
+            let result = verb.execute(&session, &path, args);
+            // These three end with the container's status, so their own failures are set apart.
+            let apart = matches!(verb.name, "run" | "create" | "exec");
+            match result {
+                Err(error) if apart && error.downcast_ref::<Failure>().is_none() => {
+                    Err(Failure::with(
+                        if verb.name == "exec" || verb.name == "create" { 1 } else { 125 },
+                        decorate(verb, &path, &failure::describe(&error)),
+                    ))
+                }
+                other => other,
+            }
+        }
+        Found::Group(group) => {
+            session.text(&top::group_help(group));
+            Ok(0)
+        }
+    }
+}
+
+/// `run` and `create` say whose error it is and where the help is, as Docker's do.
+fn decorate(verb: &Verb, path: &str, text: &str) -> String {
+    if verb.name == "exec" {
+        return text.to_owned();
+    }
+    format!("isopod: {text}\n\nRun '{path} --help' for more information")
+}
+
+enum Found<'a> {
+    Verb(&'static Verb, String, &'a [String]),
+    Group(&'static verbs::Group),
+}
+
+fn find<'a>(name: &str, rest: &'a [String]) -> anyhow::Result<Found<'a>> {
+    if let Some((_, verb)) = verbs::top().find(|(short, _)| *short == name) {
+        return Ok(Found::Verb(verb, format!("isopod {name}"), rest));
+    }
+    let Some(group) = GROUPS.iter().find(|group| group.name == name) else {
+        return Err(Failure::with(1, format!(
+            "isopod: unknown command: isopod {name}\n\nRun 'isopod --help' for more information"
+        )));
+    };
+    match rest.split_first() {
+        None => Ok(Found::Group(group)),
+        Some((verb, _)) if verb == "--help" || verb == "-h" => Ok(Found::Group(group)),
+        Some((verb, rest)) => match group.find(verb) {
+            Some(found) => Ok(Found::Verb(found, format!("isopod {name} {verb}"), rest)),
+            None => Err(Failure::with(1, format!(
+                "isopod: unknown command: isopod {name} {verb}\n\nUsage:  isopod {name}\n\nRun 'isopod {name} --help' for more information"
+            ))),
+        },
+    }
+}
+
+/// `isopod help run` and `isopod --help run`.
+fn help(session: &Session, name: &str, rest: &[String]) -> anyhow::Result<u8> {
+    let words: Vec<&String> = match name {
+        "help" => rest.iter().collect(),
+        _ => Vec::new(),
+    };
+    let Some((first, more)) = (match name {
+        "help" => words.split_first().map(|(first, more)| (first.as_str(), more.to_vec())),
+        _ => Some((name, rest.iter().collect())),
+    }) else {
+        session.text(&top::help());
+        return Ok(0);
+    };
+    let more: Vec<String> = more.into_iter().take(1).cloned().collect();
+    match find(first, &more)? {
+        Found::Verb(verb, path, _) => verb.execute(session, &path, &["--help".to_owned()]),
+        Found::Group(group) => {
+            session.text(&top::group_help(group));
+            Ok(0)
+        }
+    }
+}
+
+/// Runs a command on a runtime of its own, on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?.block_on(future)
+}

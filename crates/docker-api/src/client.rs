@@ -29,10 +29,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
+pub use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+pub use hyper::Method;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -347,4 +349,17 @@ async fn refused(status: StatusCode, answer: Response<Incoming>) -> Result<(), E
         message
     };
     Err(Error::Status { status: status.as_u16(), message })
+}
+
+/// The next bytes of an answer that is read piece by piece; `None` at its end.
+///
+/// # Errors
+/// A broken connection.
+pub async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Error> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(Error::Http)?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }

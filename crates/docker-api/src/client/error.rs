@@ -62,6 +62,9 @@ pub enum Error {
         /// One sentence.
         message: String,
     },
+    /// Nothing of any kind has that name.
+    #[error("no such object: {0}")]
+    NotFound(String),
     /// The daemon answered as if to a plain request.
     #[error("the daemon did not hand over the connection (status {0})")]
     NotHijacked(u16),

@@ -1,0 +1,16 @@
+//! Commands about the engine as a whole.
+
+mod df;
+mod events;
+mod info;
+mod prune;
+
+use crate::verbs::{Verb, verb};
+
+/// The commands.
+pub(crate) static VERBS: &[Verb] = &[
+    verb!("df", [], 0..=0, "[OPTIONS]", "Show what takes space", df::Args => df::df),
+    verb!("events", [], 0..=0, "[OPTIONS]", "Show what happens, as it happens", events::Args => events::events),
+    verb!("info", [], 0..=0, "[OPTIONS]", "Show what the engine is like", info::Args => info::info),
+    verb!("prune", [], 0..=0, "[OPTIONS]", "Remove what nobody uses", prune::Args => prune::prune),
+];
