@@ -47,9 +47,9 @@ use types::stats::Stats;
 
 pub use capabilities::Capabilities;
 pub use error::{Error, Missing, OnMissing, Warning};
-pub(crate) use view::View;
 pub use layout::{Controller, Layout, Version};
 pub use processes::Joiner;
+pub(crate) use view::View;
 
 use layout::Controller::Memory;
 use place::{Place, Places};

@@ -8,7 +8,7 @@ use super::arch::Arch;
 /// Name and number for x86_64, x86, x32 (without its bit 30), aarch64, arm; -1 where the
 /// architecture does not have it. By name.
 #[rustfmt::skip]
-const TABLE: [(&str, [i32; 5]); 483] = [
+static TABLE: [(&str, [i32; 5]); 483] = [
     ("_llseek", [-1, 140, -1, -1, 140]), ("_newselect", [-1, 142, -1, -1, 142]),
     ("_sysctl", [156, 149, -1, -1, 149]), ("accept", [43, -1, 43, 202, 285]),
     ("accept4", [288, 364, 288, 242, 366]), ("access", [21, 33, 21, -1, 33]),
