@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use proto::control::{ExecState, ExitRecord, Notice};
 use sys::process::Exit;
-use types::{Error, Timestamp};
+use types::Timestamp;
 
 use crate::drain::Drain;
 use crate::exec::CLIENT_LIMIT;
 use crate::monitor::{Monitor, State};
 use crate::output::Client;
-use crate::{failure, record, setup};
+use crate::{record, setup};
 
 /// How long the monitor stays for clients and connections that do not take the rest.
 const LAST_WORDS: Duration = Duration::from_secs(30);
@@ -59,7 +59,7 @@ impl Monitor<'_> {
         }
         self.state = State::Draining { exit_code: exit.status(), at: Timestamp::now(), since: now };
         self.streams.process_ended();
-        self.look_for_oom();
+        self.look_for_oom(now, usize::MAX);
         // With a process namespace of its own everything has gone with its first process. Without
         // one the others are still there, and they are the container's.
         if let Some(cgroup) = &self.cgroup
@@ -183,13 +183,13 @@ impl Monitor<'_> {
     }
 
     /// The program could not be executed: there is a record, with Docker's status.
-    pub(crate) fn start_failed(&mut self, error: &Error) {
-        self.look_for_oom();
+    pub(crate) fn start_failed(&mut self, exit_code: i32) {
+        self.look_for_oom(Instant::now(), usize::MAX);
         drop(self.streams.close());
         let failures = self.undo();
         let record = ExitRecord {
             id: self.id.clone(),
-            exit_code: failure::status(error),
+            exit_code,
             oom_killed: self.oom_kills > 0,
             started_at: self.started_at,
             finished_at: Timestamp::now(),

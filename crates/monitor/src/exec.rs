@@ -58,6 +58,13 @@ impl ExecProcess {
         self.streams.process_ended();
     }
 
+    /// An exec is its client's: when that has vanished, its input ends.
+    pub(crate) fn end_orphaned_input(&mut self) {
+        if self.streams.take_orphaned() {
+            self.streams.close_stdin();
+        }
+    }
+
     /// Until when its output is to be read on; `None` with the status when that is over.
     pub(crate) fn drain(&self, now: Instant) -> Result<Option<Instant>, Exit> {
         let Some((exit, ended)) = self.ended else { return Ok(None) };

@@ -3,33 +3,49 @@
 use runtime::cgroup;
 use types::{Error, ErrorKind};
 
-/// The error that crosses the control connection. Its kind tells what became of the program:
-/// not found (Docker's status 127), forbidden (126), or something else (128).
-pub(crate) fn of_runtime(error: &runtime::Error) -> Error {
-    let kind = match error {
-        runtime::Error::NotInPath { .. } | runtime::Error::NoSuchProgram { .. } => {
-            ErrorKind::NotFound
-        }
-        runtime::Error::NotExecutable { .. } => ErrorKind::Forbidden,
-        runtime::Error::Exec { errno: ENOENT | ENOTDIR, .. } => ErrorKind::NotFound,
-        runtime::Error::Exec { errno: EACCES | ENOEXEC, .. } => ErrorKind::Forbidden,
-        runtime::Error::Spec(_) => ErrorKind::Invalid,
-        _ => ErrorKind::System,
-    };
-    Error { kind, message: error.to_string() }
-}
-
 const ENOENT: i32 = 2;
 const ENOEXEC: i32 = 8;
 const EACCES: i32 = 13;
 const ENOTDIR: i32 = 20;
 
+/// What became of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// It is not there.
+    Missing,
+    /// It cannot be executed.
+    Unfit,
+    /// It was not even looked for.
+    NotReached,
+}
+
+fn program(error: &runtime::Error) -> Program {
+    use runtime::Error as E;
+    match error {
+        E::NotInPath { .. } | E::NoSuchProgram { .. } => Program::Missing,
+        E::Exec { errno: ENOENT | ENOTDIR, .. } => Program::Missing,
+        E::NotExecutable { .. } | E::Exec { errno: EACCES | ENOEXEC, .. } => Program::Unfit,
+        _ => Program::NotReached,
+    }
+}
+
+/// The error that crosses the control connection. A program that cannot be run is the fault of
+/// the request, as with Docker (400).
+pub(crate) fn of_runtime(error: &runtime::Error) -> Error {
+    let kind = match program(error) {
+        Program::Missing | Program::Unfit => ErrorKind::Invalid,
+        Program::NotReached if matches!(error, runtime::Error::Spec(_)) => ErrorKind::Invalid,
+        Program::NotReached => ErrorKind::System,
+    };
+    Error { kind, message: error.to_string() }
+}
+
 /// The exit status of a container that could not be started, as Docker has it.
-pub(crate) fn status(error: &Error) -> i32 {
-    match error.kind {
-        ErrorKind::NotFound => 127,
-        ErrorKind::Forbidden => 126,
-        _ => 128,
+pub(crate) fn status(error: &runtime::Error) -> i32 {
+    match program(error) {
+        Program::Missing => 127,
+        Program::Unfit => 126,
+        Program::NotReached => 128,
     }
 }
 
@@ -55,7 +71,9 @@ mod tests {
             (runtime::Error::Spec("no".into()), 128),
         ];
         for (error, expected) in cases {
-            assert_eq!(status(&of_runtime(&error)), expected, "{error}");
+            assert_eq!(status(&error), expected, "{error}");
+            let invalid = of_runtime(&error).kind == ErrorKind::Invalid;
+            assert!(invalid || expected == 128, "{error}");
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod connection;
 mod counters;
+mod doubt;
 mod drain;
 mod end;
 mod exec;

@@ -31,6 +31,7 @@ use sys::signal::SignalFd;
 use types::{Error, Timestamp};
 
 use crate::connection::Connection;
+use crate::doubt::Doubts;
 use crate::exec::{ExecProcess, Untold};
 use crate::launcher::Prepared;
 use crate::output::{Client, Scratch};
@@ -92,6 +93,7 @@ pub(crate) struct Monitor<'p> {
     pub(crate) dropped: u64,
     pub(crate) oom: Option<OomEvent>,
     pub(crate) oom_kills: u64,
+    pub(crate) doubts: Doubts,
     signals: SignalFd,
     numbers: u32,
     /// The engine has asked for an end before the start.
@@ -99,8 +101,10 @@ pub(crate) struct Monitor<'p> {
     /// Since when nobody is connected.
     alone: Option<Instant>,
     scratch: Scratch,
-    /// When memory that is held for reading is to be given back.
+    /// When memory that is held for reading is to be given back, if nothing is read until then.
     idle_at: Option<Instant>,
+    /// When memory that is free is to be given back.
+    trim_at: Option<Instant>,
     poll: Poll<Token>,
 }
 
@@ -174,12 +178,14 @@ impl<'p> Monitor<'p> {
             held,
             dropped: 0,
             oom,
+            doubts: Doubts::default(),
             signals,
             numbers: 0,
             abandoned: false,
             alone: None,
             scratch: Scratch::default(),
             idle_at: None,
+            trim_at: None,
             poll: Poll::default(),
         };
         monitor.tell(Notice::Created { pid, warnings });
@@ -204,7 +210,7 @@ impl<'p> Monitor<'p> {
     /// Waits and acts until the end.
     fn live(&mut self) {
         let mut ready = Vec::new();
-        self.idle_at = Some(Instant::now());
+        self.trim_soon(Instant::now());
         loop {
             self.advance(Instant::now());
             if matches!(self.state, State::End) {
@@ -266,6 +272,8 @@ impl<'p> Monitor<'p> {
             .chain(self.streams.deadline())
             .chain(alone)
             .chain(self.idle_at)
+            .chain(self.trim_at)
+            .chain(self.doubts.deadline())
             .chain(self.end_deadline(now))
             .min()
     }
@@ -274,6 +282,7 @@ impl<'p> Monitor<'p> {
     fn advance(&mut self, now: Instant) {
         self.connections.retain(|connection| !connection.is_broken());
         self.alone = if self.connections.is_empty() { self.alone.or(Some(now)) } else { None };
+        self.resolve_doubts(now);
         self.streams.expire(now);
         for exec in &mut self.execs {
             exec.streams.expire(now);
@@ -285,10 +294,12 @@ impl<'p> Monitor<'p> {
         if given_up && matches!(self.state, State::Created(_)) {
             self.abandon();
         }
-        if self.idle_at.is_some_and(|at| now >= at) {
-            self.idle_at = None;
+        if self.idle_at.take_if(|at| now >= *at).is_some() {
             self.scratch.release();
             self.streams.release();
+            self.trim_at = Some(now);
+        }
+        if self.trim_at.take_if(|at| now >= *at).is_some() {
             sys::memory::trim();
             sys::memory::trim_stack();
         }
@@ -302,7 +313,7 @@ impl<'p> Monitor<'p> {
                 if let Some(oom) = &self.oom {
                     oom.drain();
                 }
-                self.look_for_oom();
+                self.look_for_oom(now, 0);
             }
             Token::Connection(number) => self.serve(number, ready, now),
             Token::Container(part) => {
@@ -327,7 +338,7 @@ impl<'p> Monitor<'p> {
 
     /// Has memory that is free now given back soon.
     pub(crate) fn trim_soon(&mut self, now: Instant) {
-        self.idle_at = Some(now + IDLE);
+        self.trim_at.get_or_insert(now + IDLE);
     }
 
     /// Takes new control connections.
@@ -381,16 +392,6 @@ impl<'p> Monitor<'p> {
                 // The compression of a log, or an orphan that came to us.
                 self.streams.child_ended(pid);
             }
-        }
-    }
-
-    /// Notes, and tells, that the kernel killed for want of memory.
-    pub(crate) fn look_for_oom(&mut self) {
-        let Some(cgroup) = &self.cgroup else { return };
-        let kills = cgroup.oom_kills();
-        if kills > self.oom_kills {
-            self.oom_kills = kills;
-            self.tell(Notice::OutOfMemory);
         }
     }
 }

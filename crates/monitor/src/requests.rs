@@ -119,9 +119,8 @@ impl Monitor<'_> {
                 Ok(Reply::Started { at })
             }
             Err(error) => {
-                let error = failure::of_runtime(&error);
-                self.start_failed(&error);
-                Err(error)
+                self.start_failed(failure::status(&error));
+                Err(failure::of_runtime(&error))
             }
         }
     }

@@ -82,11 +82,6 @@ pub(crate) fn stage<'p>(
     let netns = if launch.netns { Some(take("network namespace")?) } else { None };
     let mounts = (0..launch.mounts).map(|_| take("mount")).collect::<Result<Vec<OwnedFd>, _>>()?;
     place_mounts(&mut launch.spec, &mounts);
-    let mut trees = Vec::with_capacity(launch.mounts.min(1024));
-    for _ in 0..launch.mounts {
-        trees.push(take("mount")?);
-    }
-    name_trees(&mut launch.spec, &trees);
     let held: Vec<_> = fds.collect();
     if held.len() < launch.held {
         return Err(SetupError::Descriptor("held socket").into());
@@ -95,8 +90,6 @@ pub(crate) fn stage<'p>(
     let signals = detach().map_err(SetupError::Detach)?;
     let listener = announce(&launch.dir)?;
     let made = contain(launch, root, netns, prepared);
-    // They are the container's now.
-    drop(trees);
     // Attached, or not needed any more.
     drop(mounts);
     match made {
@@ -118,16 +111,6 @@ fn place_mounts(spec: &mut Spec, descriptors: &[OwnedFd]) {
         };
         if let Some(number) = (0..descriptors.len()).find(wanted) {
             mount.set_source(Some(sys::fs::proc_fd_path(&descriptors[number])));
-        }
-    }
-}
-
-/// Has the specification name the mounts that came along by the descriptors that they have here.
-fn name_trees(spec: &mut Spec, trees: &[OwnedFd]) {
-    for mount in spec.mounts_mut().iter_mut().flatten() {
-        let number = mount.source().as_deref().and_then(proto::launch::mount_number);
-        if let Some(tree) = number.and_then(|number| trees.get(number)) {
-            mount.set_source(Some(sys::fs::proc_fd_path(tree)));
         }
     }
 }

@@ -100,6 +100,9 @@ pub(crate) struct Streams {
     dropped: u64,
     /// When output was last read.
     active: Instant,
+    /// The client whose input the process has for its own has vanished, without closing its side
+    /// first.
+    orphaned: bool,
 }
 
 impl Streams {
@@ -125,6 +128,7 @@ impl Streams {
             patience,
             dropped: 0,
             active: Instant::now(),
+            orphaned: false,
         };
         if let Some(master) = shared(console)? {
             let slave = Some(sys::pty::peer(&*master)?);
@@ -167,6 +171,16 @@ impl Streams {
     /// When output was last read.
     pub(crate) fn active(&self) -> Instant {
         self.active
+    }
+
+    /// Whether the process's input has lost its writer; asked once.
+    pub(crate) fn take_orphaned(&mut self) -> bool {
+        std::mem::take(&mut self.orphaned)
+    }
+
+    /// Ends the process's input, once it has taken everything.
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin.close();
     }
 
     /// Whether a client holds up the output.
@@ -265,6 +279,7 @@ impl Streams {
                     Fed::Bytes(_) if has_input => self.stdin.write(buffer),
                     Fed::Bytes(_) | Fed::Nothing => {}
                     Fed::Ended if has_input => match self.stdin.after_end() {
+                        AfterEnd::Close if ready.gone => self.orphaned = true,
                         AfterEnd::Close => self.stdin.close(),
                         AfterEnd::Detach => detach = true,
                     },

@@ -124,7 +124,7 @@ fn privileged_monitor_says_what_an_exec_cannot() {
     let mut container = world.sh("sleep 1000").start();
     let (_, reply) = container.control.try_exec("e", &["nosuch"], OUTPUT, false);
     let error = reply.expect_err("there is none");
-    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert_eq!(error.kind, ErrorKind::Invalid);
     assert!(error.message.contains("executable file not found"), "{error}");
     let resize = Request::Resize { exec: Some("e".into()), size: WindowSize::default() };
     let error = container.control.try_ask(resize, None).expect_err("not running");

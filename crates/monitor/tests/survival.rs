@@ -3,14 +3,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proto::control::{Phase, Reply, Request};
-use proto::launch::LogFile;
-use support::{OUTPUT, World, demultiplex, entries, eventually, is_alive};
+use proto::launch::{LogFile, Stdin};
+use support::{ALL, OUTPUT, World, demultiplex, entries, eventually, is_alive};
 
 fn log_file(path: &Path, max_size: Option<u64>, max_file: u32) -> LogFile {
     let attributes = BTreeMap::new();
@@ -85,6 +85,34 @@ fn privileged_monitor_survives_launcher_and_engine() {
     drop(again.exec("stop", &["touch", "/tmp/stop"], OUTPUT, false));
     container.control = again;
     assert_eq!(container.exited().exit_code, 11);
+}
+
+#[test]
+fn privileged_monitor_tells_a_lost_client_from_a_lost_daemon() {
+    let world = World::new();
+    let plan = || world.container(&["cat"]).stdin(Stdin::Once);
+    let mut container = plan().create();
+    let client = container.control.attach(ALL);
+    container.start();
+    drop(client);
+    assert_eq!(container.exited().exit_code, 0, "its input has ended with its client");
+
+    let mut container = plan().create();
+    let client = container.control.attach(ALL);
+    container.start();
+    let (_, unused) = std::os::unix::net::UnixStream::pair().expect("pair");
+    // As in a dying process: first the one, then the other.
+    drop(client);
+    std::thread::sleep(Duration::from_millis(50));
+    container.control = support::Control::new(unused);
+    std::thread::sleep(Duration::from_millis(800));
+    assert!(is_alive(container.pid), "a daemon's death ends no container");
+    container.control = container.connect();
+    let mut client = container.control.attach(ALL);
+    client.write_all(b"still here").expect("writes");
+    support::read_until(&mut client, "still here");
+    client.shutdown(std::net::Shutdown::Write).expect("half-closes");
+    assert_eq!(container.exited().exit_code, 0);
 }
 
 #[test]

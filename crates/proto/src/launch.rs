@@ -72,11 +72,6 @@ pub fn mount_source(number: usize) -> PathBuf {
     PathBuf::from(format!("descriptor:{number}"))
 }
 
-/// The number in a name that [`mount_source`] made.
-pub fn mount_number(source: &std::path::Path) -> Option<usize> {
-    source.to_str()?.strip_prefix("descriptor:")?.parse().ok()
-}
-
 /// Where a root file system comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

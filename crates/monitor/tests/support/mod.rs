@@ -94,6 +94,7 @@ impl World {
                 default_seccomp: false,
                 root: RootSource::Directory(self.path("root")),
                 netns: false,
+                mounts: 0,
                 held: 0,
                 terminal: None,
                 stdin: Stdin::Null,
@@ -102,6 +103,7 @@ impl World {
                 asked: Asked::default(),
                 systemd_cgroup: false,
             },
+            trees: Vec::new(),
             held: Vec::new(),
         }
     }
@@ -199,6 +201,7 @@ pub(crate) struct Plan<'w> {
     world: &'w World,
     pub(crate) spec: Value,
     pub(crate) launch: Launch,
+    pub(crate) trees: Vec<OwnedFd>,
     pub(crate) held: Vec<OwnedFd>,
 }
 
@@ -251,11 +254,13 @@ impl Plan<'_> {
     pub(crate) fn launch(mut self) -> Container {
         let spec = self.spec.take();
         self.launch.spec = serde_json::from_value(spec).expect("a specification");
+        self.launch.mounts = self.trees.len();
         self.launch.held = self.held.len();
         let (ours, theirs) = UnixStream::pair().expect("pair");
         let (id, dir) = (self.launch.id.clone(), self.launch.dir.clone());
         let log = self.log_path();
         let mut fds = vec![theirs.as_fd()];
+        fds.extend(self.trees.iter().map(AsFd::as_fd));
         fds.extend(self.held.iter().map(AsFd::as_fd));
         self.world.order(&Order::Launch(Box::new(self.launch)), &fds);
         Container { id, dir, log, control: Control::new(ours), pid: 0 }
