@@ -1,6 +1,7 @@
 //! Layers: unpacked tars, keyed by the digest of the tar.
 
 mod directory;
+pub(crate) mod init;
 mod reproduce;
 mod store;
 mod unpack;

@@ -11,6 +11,7 @@
 //!   kept/                file content that a later entry of the same tar replaced (rare)
 //!   meta.json            sizes, digests
 //! layers/tmp-*           being unpacked or being removed; swept when the store is opened
+//! layers/init/           mount points that every container gets between its image and its own files
 //! layers/empty/          an empty directory, for overlays that would have one layer only
 //! containers/<id>/       snapshot.json (image and layers), upper/, work/; the engine keeps its
 //!                        own files of the container beside them

@@ -52,6 +52,7 @@ impl Layers {
         std::fs::create_dir_all(path.join(EMPTY)).step("create the layer directory")?;
         let dir = Root::open_host(path).step("open the layer directory")?;
         dir.chmod(".", Mode::from_raw_mode(0o710)).step("protect the layer directory")?;
+        super::init::make(&dir).step("make the layer of mount points")?;
         let mut found = Vec::new();
         for name in dir.read_dir(".").step("list layers")? {
             let Some(name) = name.name.to_str() else { continue };

@@ -123,7 +123,7 @@ fn any_item() -> impl Strategy<Value = Item> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     /// Whatever can be unpacked at all comes back byte for byte, and nothing escapes.
     #[test]

@@ -15,6 +15,7 @@ use types::digest::Digest;
 
 use crate::error::{Error, Result, Step};
 use crate::layer::Layers;
+use crate::layer::init::INIT;
 use crate::store::Store;
 
 /// How an overlay is mounted.
@@ -52,7 +53,7 @@ impl Store {
     /// [`Error::NoSnapshot`]; [`Error::Unsupported`] when the kernel cannot map ids; [`Error::Io`].
     pub fn mount(&self, container: &ContainerId, options: MountOptions<'_>) -> Result<OwnedFd> {
         let record = self.record_of(container)?;
-        let layers = self.layer_dirs(&record.layers, options.userns)?;
+        let layers = self.layer_dirs(&record.layers, options.userns, true)?;
         let top = self.snapshots.dir.open_dir(container.as_str()).step("open a snapshot")?;
         let own = mapped(top, options.userns)?;
         // A volatile overlay that was not unmounted before the machine went down leaves this mark,
@@ -80,26 +81,33 @@ impl Store {
 
     /// The view of what is below a container.
     pub(super) fn mount_below(&self, layers: &[Digest]) -> Result<OwnedFd> {
-        self.mount_layers(layers, MountOptions::default())
+        let lower = self.layer_dirs(layers, None, true)?;
+        let options = MountOptions { read_only: true, ..MountOptions::default() };
+        overlay(&Parts { lower, writable: None }, options)
     }
 
     fn mount_layers(&self, layers: &[Digest], options: MountOptions<'_>) -> Result<OwnedFd> {
-        let lower = self.layer_dirs(layers, options.userns)?;
+        let lower = self.layer_dirs(layers, options.userns, false)?;
         overlay(&Parts { lower, writable: None }, MountOptions { read_only: true, ..options })
     }
 
-    /// The layers' directories, top first, and an empty one below them: an overlay without a
-    /// writable directory needs two, and one without any layer needs one.
+    /// The layers' directories, top first, that of a container's mount points above them if
+    /// `init`, and an empty one below them: an overlay without a writable directory needs two,
+    /// and one without any layer needs one.
     fn layer_dirs(
         &self,
         layers: &[Digest],
         userns: Option<BorrowedFd<'_>>,
+        init: bool,
     ) -> Result<Vec<OwnedFd>> {
         let dir = self.layers.dir().open_dir(".").step("open the layer directory")?;
         let dir = mapped(dir, userns)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let mut seen = HashSet::new();
-        let mut out = Vec::with_capacity(layers.len() + 1);
+        let mut out = Vec::with_capacity(layers.len() + 2);
+        if init {
+            out.push(dir.open(INIT, flags, 0.into()).step("open the layer of mount points")?);
+        }
         for layer in layers.iter().rev() {
             // The kernel refuses the same directory twice (ELOOP). Whatever is in the lower
             // occurrence is in the upper one as well, so the lower one adds nothing.
