@@ -291,6 +291,16 @@ fn privileged_network_networks_are_found_made_and_refused() {
         };
         assert!(lab.networks.create_network(&taken).is_err());
         assert!(output("ip -o link").contains("mine"));
+        // What the kernel refuses half-way leaves nothing.
+        let multicast = NetworkSpec {
+            name: "w4".to_owned(),
+            subnets: vec![subnet("ff05::/64")],
+            ..NetworkSpec::default()
+        };
+        let e = lab.networks.create_network(&multicast).unwrap_err();
+        assert_eq!(e.kind(), Kind::Host, "{e}");
+        assert_eq!(names(lab), ["bridge", "host", "none", "web"]);
+        assert_eq!(output("ip -o link show type bridge").lines().count(), 2);
         assert!(lab.try_start("host", "a", &[]).is_err());
         let a = lab.start("web", "a", &[]);
         let e = lab.try_start("web", "a", &[]).map(|_| ()).unwrap_err();

@@ -49,7 +49,7 @@ impl Networks {
             .and_then(|()| configure(endpoint, &network, sandbox.fd(), &mut wire));
         if let Err(e) = plugged {
             let mut errors = vec![e];
-            errors.extend(self.remove_host_link(&link).err());
+            errors.extend(Self::remove_host_link(&link).err());
             return Error::all(errors);
         }
         // 4. What is to be remembered of it.
@@ -188,14 +188,17 @@ impl Networks {
         let mut errors = Vec::new();
         let link = self.host_link(endpoint);
         if !link.is_empty() {
-            errors.extend(self.remove_host_link(&link).err());
+            errors.extend(Self::remove_host_link(&link).err());
         }
         errors.extend(self.release(endpoint).err());
         Error::all(errors)
     }
 
-    fn remove_host_link(&self, link: &str) -> Result<()> {
-        match lock(&self.kernel).run(&[remove_link(Target::Name(link))]) {
+    fn remove_host_link(link: &str) -> Result<()> {
+        // Waits for RCU: not on the socket that all starts share.
+        let socket = |source| Error::Namespace { step: "opening a netlink socket", source };
+        let mut kernel = Socket::open().map_err(socket)?;
+        match kernel.run(&[remove_link(Target::Name(link))]) {
             Err(e) if e.errno() == Some(ENODEV) => Ok(()),
             other => other.map_err(at("removing", link)),
         }

@@ -41,7 +41,9 @@ impl Networks {
             Error::all(errors).err().unwrap_or(Error::NotABridge(network.bridge.clone()))
         };
         let before = bridge::find(&mut lock(&self.kernel), &network.bridge)?;
-        let index = match bridge::ensure(&mut lock(&self.kernel), network) {
+        // Not in the match itself: the lock would be held until its end, and `undo` needs it.
+        let made = bridge::ensure(&mut lock(&self.kernel), network);
+        let index = match made {
             Ok(index) => index,
             // Somebody else's bridge stays.
             Err(e) if before.is_some() => return Err(e),
