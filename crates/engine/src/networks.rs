@@ -463,12 +463,12 @@ impl Engine {
     }
 
     /// Changes what a run holds, in memory and for the next daemon.
-    fn change_run(
+    pub(crate) fn change_run(
         &self,
         container: &Container,
         live: &Live,
         change: impl FnOnce(&mut Run),
-    ) -> Result<(), Error> {
+    ) -> Result<Live, Error> {
         let mut run = (*live.run).clone();
         change(&mut run);
         let directory = self.config.monitor_dir(container.id.as_str());
@@ -479,8 +479,9 @@ impl Engine {
         let temporary = directory.join("run.json.new");
         std::fs::write(&temporary, json).map_err(|error| failed(&error))?;
         std::fs::rename(&temporary, directory.join("run.json")).map_err(|error| failed(&error))?;
-        container.set_live(Some(Live { link: Arc::clone(&live.link), run: Arc::new(run) }));
-        Ok(())
+        let live = Live { link: Arc::clone(&live.link), run: Arc::new(run) };
+        container.set_live(Some(live.clone()));
+        Ok(live)
     }
 
     async fn keep_networks(&self, container: &Container, record: Record) -> Result<(), Error> {

@@ -317,6 +317,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
     let volumes = volume::Volumes::open(&config.data_root).map_err(crate::from_volume)?;
     let networks = network::Networks::open(config.network.clone(), Saved { networks, endpoints })
         .map_err(crate::from_network)?;
+    keep_networks(&database, &networks)?;
     let (remap, remap_namespace) = remap(config.userns_remap.as_deref())?;
     let id = engine_id(&config.data_root)?;
     if config.log.kind.is_empty() {
@@ -341,6 +342,14 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         config,
     };
     Ok((Engine { inner: Arc::new(inner) }, records))
+}
+
+/// Remembers the networks that were made just now, so that they keep their ids.
+fn keep_networks(database: &Database, networks: &network::Networks) -> Result<(), Error> {
+    for network in networks.list() {
+        database.post(Change::put(Table::Networks, &network.id, &network)?);
+    }
+    Ok(())
 }
 
 /// The daemon's bounding set: what it can give away.

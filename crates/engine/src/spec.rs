@@ -69,7 +69,7 @@ pub(crate) fn make(record: &Record, around: Surroundings<'_>) -> Result<Made, Er
     linux
         .set_uid_mappings(uids)
         .set_gid_mappings(gids)
-        .set_sysctl(Some(sysctls(&record.host)))
+        .set_sysctl(Some(sysctls(&record.host, around.netns)))
         .set_resources(Some(resources))
         .set_cgroups_path(Some(PathBuf::from(cgroups_path(around.config, record))))
         .set_namespaces(Some(namespaces(record, &around)))
@@ -164,9 +164,11 @@ fn namespaces(record: &Record, around: &Surroundings<'_>) -> Vec<LinuxNamespace>
 }
 
 /// Sysctls: what makes low ports and ping work for every user, then what was asked for.
-fn sysctls(host: &HostConfig) -> HashMap<String, String> {
+/// A namespace that comes from the networks has the former already.
+fn sysctls(host: &HostConfig, prepared: bool) -> HashMap<String, String> {
     let mut sysctls = HashMap::new();
-    let own_network = host.network_mode != "host"
+    let own_network = !prepared
+        && host.network_mode != "host"
         && super::container::validate::joined(&host.network_mode).is_none();
     if own_network {
         sysctls.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use network::Sandbox;
+use network::{Endpoint, Sandbox};
 use proto::control::{Notice, Reply, Request};
 use proto::launch::{Asked, Launch, Log, LogFile, Order, RootSource, Stdin, VERSION, WindowSize};
 use types::container::{HostConfig, LogConfig};
@@ -109,7 +109,7 @@ impl Engine {
         let subject = Arc::clone(container);
         let ordered = blocking(move || engine.order(&subject)).await?;
         let (link, mut notices) = Link::new(ordered.socket)?;
-        let live = Live { link, run: Arc::new(ordered.run) };
+        let mut live = Live { link, run: Arc::new(ordered.run) };
         let begun = self.begin(container, &live, &mut notices, ordered.plug_later).await;
         let started = match begun {
             Ok(started) => started,
@@ -118,6 +118,9 @@ impl Engine {
                 return Err(error);
             }
         };
+        if let Some(plugged) = &started.plugged {
+            live = self.change_run(container, &live, |run| run.endpoints.clone_from(plugged))?;
+        }
         for warning in ordered.warnings.iter().chain(&started.warnings) {
             tracing::warn!(container = container.id.short(), "{warning}");
         }
@@ -141,36 +144,41 @@ impl Engine {
             }
         };
         let publish = live.run.endpoints.iter().any(|endpoint| !endpoint.ports.is_empty());
+        let mut plugged = None;
         if plug_later || publish {
             let engine = self.clone();
             let run = Arc::clone(&live.run);
-            blocking(move || engine.connect(&run, plug_later.then_some(pid))).await?;
+            let connected = blocking(move || engine.connect(&run, plug_later.then_some(pid)));
+            plugged = connected.await.map_err(|error| external(container, error))?;
         }
         let attaches = std::mem::take(&mut *crate::lock(&container.attaches));
         for (attach, stream) in attaches {
             live.link.ask(Request::Attach(attach), Some(stream)).await?;
         }
         match live.link.ask(Request::Start, None).await? {
-            Reply::Started { at } => Ok(Begun { pid, at, warnings }),
+            Reply::Started { at } => Ok(Begun { pid, at, warnings, plugged }),
             other => Err(Error::system(format!("the monitor answered a start with {other:?}"))),
         }
     }
 
-    /// Plugs late endpoints in and publishes ports.
-    fn connect(&self, run: &Run, pid: Option<i32>) -> Result<(), Error> {
+    /// Plugs late endpoints in, which then know their links, and publishes ports.
+    fn connect(&self, run: &Run, pid: Option<i32>) -> Result<Option<Vec<Endpoint>>, Error> {
+        let mut plugged = None;
         if let Some(pid) = pid {
             let path = format!("/proc/{pid}/ns/net");
             let file = std::fs::File::open(&path)
                 .map_err(|error| Error::system(format!("cannot open {path}: {error}")))?;
             let mut sandbox = Sandbox::adopt(file.into());
-            for endpoint in &run.endpoints {
-                self.networks.plug(&mut endpoint.clone(), &mut sandbox).map_err(from_network)?;
+            let mut endpoints = run.endpoints.clone();
+            for endpoint in &mut endpoints {
+                self.networks.plug(endpoint, &mut sandbox).map_err(from_network)?;
             }
+            plugged = Some(endpoints);
         }
         for endpoint in run.endpoints.iter().filter(|endpoint| !endpoint.ports.is_empty()) {
             self.networks.publish(endpoint).map_err(from_network)?;
         }
-        Ok(())
+        Ok(plugged)
     }
 
     /// A launch that failed half way: the monitor undoes its part, and what the engine did goes.
@@ -395,7 +403,18 @@ impl Engine {
         }
         let mut held = Vec::new();
         for attach in self.attachments(record)? {
-            let reserved = self.networks.reserve(&attach).map_err(from_network)?;
+            let reserved = self.networks.reserve(&attach).map_err(|error| match error {
+                // Only what is about ports has that preface in Docker.
+                error if attach.ports.is_empty() => from_network(error),
+                error => {
+                    let error = from_network(error);
+                    let message = format!(
+                        "driver failed programming external connectivity on endpoint {} ({}): {}",
+                        record.name, record.id, error.message
+                    );
+                    Error { kind: error.kind, message }
+                }
+            })?;
             run.endpoints.push(reserved.endpoint);
             held.extend(reserved.sockets);
         }
@@ -435,6 +454,18 @@ struct Begun {
     pid: i32,
     at: Timestamp,
     warnings: Vec<String>,
+    /// The endpoints, if they were plugged in only now.
+    plugged: Option<Vec<Endpoint>>,
+}
+
+/// Puts Docker's words before what went wrong with ports and links.
+fn external(container: &Container, error: Error) -> Error {
+    let name = container.record().name.clone();
+    let message = format!(
+        "driver failed programming external connectivity on endpoint {name} ({}): {}",
+        container.id, error.message
+    );
+    Error { kind: error.kind, message }
 }
 
 /// The endpoints as they were when the run began, for a daemon that starts again.
