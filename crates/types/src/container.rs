@@ -185,8 +185,8 @@ pub struct HostConfig {
     /// (Isopod's own; `--rootfs`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rootfs: String,
+    ;
     /// The limits.
-    #[serde(flatten)]
     pub resources: Resources,
 }
 
@@ -265,5 +265,8 @@ mod tests {
         let text = serde_json::to_value(&host).expect("serialises");
         assert_eq!(text["Memory"], 1_048_576);
         assert!(text["Binds"].is_null());
+        for wrong in [r#"{"Memory":"x","CpuShares":5}"#, r#"{"PidsLimit":{}}"#] {
+            assert!(serde_json::from_str::<HostConfig>(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -4,9 +4,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Declares a struct whose JSON has Docker's names: `PascalCase`, every field optional on
 /// input, `null` read as the default value, unknown fields ignored.
+///
+/// A field after a semicolon is flattened and read as it is: serde takes any error inside an
+/// optional flattened value for its absence, so `null_default` would lose all limits when one of
+/// them has the wrong type.
 macro_rules! docker_json {
     ($($(#[$meta:meta])* pub struct $name:ident {
         $($(#[$field_meta:meta])* pub $field:ident : $type:ty),* $(,)?
+        $(; $(#[$flat_meta:meta])* pub $flat:ident : $flat_type:ty $(,)?)?
     })*) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -15,8 +20,13 @@ macro_rules! docker_json {
             $(
                 $(#[$field_meta])*
                 #[serde(deserialize_with = "crate::json::null_default")]
-                pub $field: $type
-            ),*
+                pub $field: $type,
+            )*
+            $(
+                $(#[$flat_meta])*
+                #[serde(flatten)]
+                pub $flat: $flat_type,
+            )?
         }
     )*};
 }
