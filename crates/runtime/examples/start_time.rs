@@ -39,8 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         cgroups.push(begun.elapsed());
         let begun = Instant::now();
         let root = Root::Path(root.clone().into());
-        let created =
-            runtime::create(CreateOptions::new("bench", &spec, root, stdio()?, &cgroup))?;
+        let created = runtime::create(CreateOptions::new("bench", &spec, root, stdio()?, &cgroup))?;
         creates.push(begun.elapsed());
         let at = Instant::now();
         let running = created.start()?;
@@ -75,8 +74,7 @@ fn exec(
     sleeper.set_process(Some(sleep));
     let path = format!("isopod-bench/{}-exec", std::process::id());
     let (cgroup, _) = Cgroup::create(layout, &path, Driver::Cgroupfs)?;
-    let options =
-        CreateOptions::new("bench", &sleeper, Root::Path(root.into()), stdio()?, &cgroup);
+    let options = CreateOptions::new("bench", &sleeper, Root::Path(root.into()), stdio()?, &cgroup);
     let running = runtime::create(options)?.start()?;
     let (mut execs, mut exits) = (Vec::new(), Vec::new());
     for _ in 0..count {

@@ -23,6 +23,8 @@ pub(crate) struct ChildPlan {
     pub new_user: bool,
     /// There is a user namespace, new or joined.
     pub in_user: bool,
+    /// Others in the pid namespace must not look into this process; its label is set already.
+    pub hidden: bool,
     pub die_with_parent: bool,
     pub init: bool,
     pub hooks: HookPlan,
@@ -101,14 +103,14 @@ struct Rest {
 
 fn set_up(plan: &mut ChildPlan, channel: &Channel) -> Result<Rest> {
     if plan.new_user {
-        channel
-            .wait_for(Order::Mapped)
-            .context(Step::IdMap, || "the id maps were not written")?;
+        channel.wait_for(Order::Mapped).context(Step::IdMap, || "the id maps were not written")?;
     }
     if plan.in_user {
         become_root()?;
-        // The change of credentials has given /proc/self to the host's root, and we need it.
-        sys::process::set_dumpable(true).context(Step::Privileges, || "cannot set dumpable")?;
+        if !plan.hidden {
+            // The change of credentials has given /proc/self to the host's root, and we need it.
+            sys::process::set_dumpable(true).context(Step::Privileges, || "cannot set dumpable")?;
+        }
     }
     if plan.die_with_parent {
         sys::process::die_with_parent().context(Step::Privileges, || "PR_SET_PDEATHSIG")?;
@@ -128,10 +130,13 @@ fn set_up(plan: &mut ChildPlan, channel: &Channel) -> Result<Rest> {
         channel.wait_for(Order::HooksDone).context(Step::Hook, || "the hooks did not run")?;
     }
     plan.hooks.run(Stage::CreateContainer)?;
-    plan.process.limit(channel)?;
+    if !plan.hidden {
+        plan.process.label()?;
+    }
     plan.rootfs.pivot()?;
     plan.rootfs.finish()?;
-    let given = Given { stdio: plan.given.stdio.take(), extra: std::mem::take(&mut plan.given.extra) };
+    let given =
+        Given { stdio: plan.given.stdio.take(), extra: std::mem::take(&mut plan.given.extra) };
     let gate = match plan.gate.take() {
         Some(gate) => {
             let above = 3 + given.extra.len() as i32;

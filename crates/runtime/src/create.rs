@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Capability, PosixRlimitType, Spec};
+use oci_spec::runtime::{Capability, Linux, PosixRlimitType, Spec};
 use sys::namespace;
 use sys::process::{Exit, IdMap};
 
@@ -153,6 +153,7 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
     if namespaces.new & namespace::MOUNT == 0 {
         return Err(Error::Spec("a container needs a mount namespace of its own".into()));
     }
+    check_supported(linux)?;
     let maps = IdMaps {
         uids: id_maps(linux.and_then(|l| l.uid_mappings().as_ref())),
         gids: id_maps(linux.and_then(|l| l.gid_mappings().as_ref())),
@@ -167,7 +168,7 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
     }
     let joined_net = join.iter().any(|(_, kind)| *kind == namespace::NET);
     let time_offsets = linux
-        .map(|l| crate::namespaces::time_offsets(l))
+        .map(crate::namespaces::time_offsets)
         .transpose()
         .context(Step::Namespace, || "invalid time offsets")?
         .flatten();
@@ -185,6 +186,10 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
         Stdio::Fds(fds) => (Some(fds), None),
         Stdio::Terminal { rows, cols } => (None, Some((rows, cols))),
     };
+    let hidden = namespaces.join.iter().any(|(kind, _)| *kind == namespace::PID);
+    if let Some(fds) = &stdio {
+        process.own_streams(fds, &maps.uids);
+    }
     let plan = ChildPlan {
         rootfs: rootfs(
             options.spec,
@@ -202,6 +207,7 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
         hostname: hostname(options.spec, &namespaces)?,
         domainname: options.spec.domainname().clone(),
         new_user,
+        hidden,
         in_user: namespaces.has(namespace::USER),
         die_with_parent: options.die_with_parent,
         init: options.init,
@@ -211,11 +217,14 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
     };
     let spawn = Spawn {
         new: namespaces.new,
-        hidden: namespaces.join.iter().any(|(kind, _)| *kind == namespace::PID),
+        hidden,
         join,
         cgroup: options.cgroup,
         time_offsets,
-        before_join: &|_| Ok(()),
+        before_join: &|channel| {
+            plan.process.limit(channel)?;
+            if hidden { plan.process.label() } else { Ok(()) }
+        },
     };
     match spawn.run()? {
         Side::Child(channel) => child::run(plan, channel),
@@ -225,6 +234,22 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
             follow(child, new_user.then_some(&maps), hooks)
         }
     }
+}
+
+/// What of the specification we cannot do must not be passed over in silence.
+fn check_supported(linux: Option<&Linux>) -> Result<()> {
+    let Some(linux) = linux else { return Ok(()) };
+    let refuse = |what: &str| Err(Error::Spec(format!("linux.{what} is not supported").into()));
+    if linux.intel_rdt().is_some() {
+        return refuse("intelRdt");
+    }
+    if linux.memory_policy().is_some() {
+        return refuse("memoryPolicy");
+    }
+    if linux.net_devices().as_ref().is_some_and(|list| !list.is_empty()) {
+        return refuse("netDevices");
+    }
+    Ok(())
 }
 
 /// The id maps of the container's user namespace.
@@ -316,9 +341,9 @@ fn rootfs(
     for mount in spec.mounts().iter().flatten() {
         plans.push(mounts::plan(mount, (&maps.uids, &maps.gids))?);
     }
-    let dev_is_bind = plans.iter().any(|p| {
-        p.dest == Path::new("/dev") && matches!(p.kind, mounts::Kind::Bind { .. })
-    });
+    let dev_is_bind = plans
+        .iter()
+        .any(|p| p.dest == Path::new("/dev") && matches!(p.kind, mounts::Kind::Bind { .. }));
     let devices = linux.and_then(|l| l.devices().as_deref()).unwrap_or_default();
     let paths = |list: Option<&Vec<String>>| {
         list.into_iter().flatten().map(PathBuf::from).collect::<Vec<_>>()

@@ -74,9 +74,35 @@ impl Step {
     pub(crate) fn from_number(number: u8) -> Step {
         use Step::*;
         const ALL: [Step; 29] = [
-            Spec, Prepare, Clone, Cgroup, Namespace, IdMap, Root, Mount, Device, Console, Mask,
-            Pivot, Sysctl, Hostname, Rlimit, OomScore, Scheduler, Keyring, Capabilities, User,
-            Privileges, Label, Seccomp, Cwd, Stdio, Hook, Lookup, Exec, Died,
+            Spec,
+            Prepare,
+            Clone,
+            Cgroup,
+            Namespace,
+            IdMap,
+            Root,
+            Mount,
+            Device,
+            Console,
+            Mask,
+            Pivot,
+            Sysctl,
+            Hostname,
+            Rlimit,
+            OomScore,
+            Scheduler,
+            Keyring,
+            Capabilities,
+            User,
+            Privileges,
+            Label,
+            Seccomp,
+            Cwd,
+            Stdio,
+            Hook,
+            Lookup,
+            Exec,
+            Died,
         ];
         ALL.into_iter().find(|s| *s as u8 == number).unwrap_or(Died)
     }
@@ -172,11 +198,7 @@ impl Error {
     pub(crate) fn at(step: Step, what: impl Into<String>, source: io::Error) -> Error {
         match source.raw_os_error() {
             Some(errno) => Error::Setup { step, what: what.into(), errno: Some(errno) },
-            None => Error::Setup {
-                step,
-                what: format!("{}: {source}", what.into()),
-                errno: None,
-            },
+            None => Error::Setup { step, what: format!("{}: {source}", what.into()), errno: None },
         }
     }
 

@@ -11,7 +11,7 @@ use crate::channel::Report;
 use crate::child;
 use crate::create::{Asked, Stdio};
 use crate::error::{Context, Result, Step};
-use crate::namespaces::Namespaces;
+use crate::namespaces::{Namespaces, id_maps};
 use crate::process::{Given, ProcessPlan, SeccompSource};
 use crate::seccomp::Filter;
 use crate::spawn::{Child, Side, Spawn};
@@ -65,12 +65,14 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
     let kinds = Namespaces::plan(linux)?.all();
     let keyring = format!("{}.exec", options.container_pid);
     let seccomp = SeccompSource::new(!options.privileged, options.seccomp);
-    let process =
-        ProcessPlan::new(options.process, linux, &keyring, &options.asked, seccomp)?;
+    let process = ProcessPlan::new(options.process, linux, &keyring, &options.asked, seccomp)?;
     let (stdio, terminal) = match options.stdio {
         Stdio::Fds(fds) => (Some(fds), None),
         Stdio::Terminal { rows, cols } => (None, Some((rows, cols))),
     };
+    if let Some(fds) = &stdio {
+        process.own_streams(fds, &id_maps(linux.and_then(|l| l.uid_mappings().as_ref())));
+    }
     let given = Given { stdio, extra: options.extra_fds };
     let pidfd = options.pidfd.try_clone_to_owned();
     let pidfd = pidfd.context(Step::Prepare, || "cannot keep the pidfd")?;
@@ -80,7 +82,10 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
         cgroup: options.cgroup,
         time_offsets: None,
         hidden: true,
-        before_join: &|channel| process.limit(channel),
+        before_join: &|channel| {
+            process.limit(channel)?;
+            process.label()
+        },
     };
     match spawn.run()? {
         Side::Child(channel) => {

@@ -57,7 +57,7 @@ impl Spawn<'_> {
     /// are no rights left to join others.
     fn two_steps(&self) -> bool {
         let joined = self.join.iter().fold(0, |all, (_, kinds)| all | kinds);
-        joined & (namespace::PID | namespace::USER) != 0
+        joined & (namespace::PID | namespace::USER | namespace::TIME) != 0
             || self.new & namespace::TIME != 0
             || (self.new & namespace::USER != 0 && joined != 0)
     }
@@ -70,12 +70,10 @@ impl Spawn<'_> {
         let two_steps = self.two_steps();
         // Not CGROUP: the root of a new cgroup namespace is where the *parent* is at clone time,
         // so the child makes it after it has moved (kernel/cgroup/namespace.c: copy_cgroup_ns).
-        let at_birth = if two_steps { 0 } else { self.new & !(namespace::CGROUP | namespace::TIME) };
-        let options = CloneOptions {
-            namespaces: at_birth,
-            cgroup: self.cgroup.v2_fd(),
-            sibling: false,
-        };
+        let at_birth =
+            if two_steps { 0 } else { self.new & !(namespace::CGROUP | namespace::TIME) };
+        let options =
+            CloneOptions { namespaces: at_birth, cgroup: self.cgroup.v2_fd(), sibling: false };
         let forked = clone3(&options).context(Step::Clone, || clone_failed(at_birth))?;
         match forked {
             Forked::Child => {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use oci_spec::runtime::Linux;
-use sys::fs::{Mode, OFlags, Root};
+use sys::fs::{Mode, OFlags, ResolveFlags, Root};
 use sys::namespace::{self, Kinds};
 
 use crate::error::{Context, Error, Result, Step};
@@ -42,8 +42,10 @@ impl SysctlPlan {
         let root = root.context(Step::Sysctl, || "cannot open /proc")?;
         for (path, value, name) in &self.list {
             let write = || -> io::Result<()> {
-                let file =
-                    root.open(PathBuf::from("sys").join(path), OFlags::WRONLY, Mode::empty())?;
+                let path = PathBuf::from("sys").join(path);
+                // Nothing that a bind of the specification put over it (CVE-2025-52881).
+                let flags = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+                let file = root.open_with(path, OFlags::WRONLY, Mode::empty(), flags)?;
                 sys::fs::write_fd(&file, value)
             };
             write().context(Step::Sysctl, || format!("failed to write sysctl {name}={value}"))?;
@@ -56,7 +58,17 @@ impl SysctlPlan {
 /// the separator, as in sysctl(8).
 fn path_of(name: &str) -> String {
     if name.find('.') < name.find('/') || !name.contains('/') {
-        name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect()
+        name.chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect()
     } else {
         name.to_owned()
     }
@@ -64,9 +76,17 @@ fn path_of(name: &str) -> String {
 
 fn check(name: &str, path: &str, has: &impl Fn(Kinds) -> bool) -> Result<()> {
     const IPC: [&str; 11] = [
-        "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall",
-        "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced", "kernel/msg_next_id",
-        "kernel/sem_next_id", "kernel/shm_next_id",
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+        "kernel/shm_rmid_forced",
+        "kernel/msg_next_id",
+        "kernel/sem_next_id",
+        "kernel/shm_next_id",
     ];
     let refuse = |why: &str| Err(Error::Spec(format!("sysctl {name:?} {why}").into()));
     if path.split('/').any(|part| part.is_empty() || part == ".." || part == ".") {
@@ -87,7 +107,9 @@ fn check(name: &str, path: &str, has: &impl Fn(Kinds) -> bool) -> Result<()> {
     match path {
         "kernel/domainname" if has(namespace::UTS) => Ok(()),
         "kernel/domainname" => refuse("is not allowed in the hosts UTS namespace"),
-        "kernel/hostname" => refuse("is not allowed as it conflicts with the OCI \"hostname\" field"),
+        "kernel/hostname" => {
+            refuse("is not allowed as it conflicts with the OCI \"hostname\" field")
+        }
         _ if path.starts_with("user/") && has(namespace::USER) => Ok(()),
         _ => refuse("is not in a separate kernel namespace"),
     }

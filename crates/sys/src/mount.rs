@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-pub use rustix::mount::{MountAttrFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MoveMountFlags};
+pub use rustix::mount::{MountAttrFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
 
 /// Attributes that only `mount_setattr(2)` and `fsmount(2)` know, as `MOUNT_ATTR_*` bits.
 pub type Attr = u64;
@@ -169,11 +169,7 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`attach`].
-pub fn attach_at(
-    mount: impl AsFd,
-    dir: impl AsFd,
-    path: impl AsRef<Path>,
-) -> io::Result<()> {
+pub fn attach_at(mount: impl AsFd, dir: impl AsFd, path: impl AsRef<Path>) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(rustix::mount::move_mount(mount, "", dir, path.as_ref(), flags)?)
 }

@@ -15,7 +15,8 @@ pub use caps::{
     Caps, ambient_clear, ambient_raise, bounding_drop, bounding_has, get_caps, last_cap, set_caps,
 };
 pub use exec::{
-    close_from, close_range_cloexec, duplicate_above, execve, inherited, place_fds, reexec_read_only, set_umask,
+    close_from, close_range_cloexec, duplicate_above, execve, inherited, place_fds,
+    reexec_read_only, set_umask,
 };
 pub use fork::{
     CloneOptions, Exit, Forked, clone3, exit_now, getpid, getppid, kill, pidfd_open, pidfd_signal,
@@ -25,9 +26,7 @@ pub use maps::{IdMap, user_namespace, write_maps};
 pub use sched::{
     IoPriority, Sched, get_rlimit, set_affinity, set_ioprio, set_personality, set_rlimit, set_sched,
 };
-pub use signal::{
-    block_all, reset_signals, signal_wait, signal_wait_timeout, unblock_all,
-};
+pub use signal::{block_all, reset_signals, signal_wait, signal_wait_timeout, unblock_all};
 
 use std::io;
 

@@ -30,7 +30,10 @@ impl Args {
             return Err(Error::Usage("arguments must be UTF-8".into()));
         }
         if let Some(value) = self.value.take() {
-            return Err(Error::Usage(format!("{} takes no value, but got {value:?}", self.current)));
+            return Err(Error::Usage(format!(
+                "{} takes no value, but got {value:?}",
+                self.current
+            )));
         }
         let Some(next) = self.rest.front() else { return Ok(None) };
         if next == "--" {

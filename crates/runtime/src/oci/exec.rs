@@ -89,7 +89,8 @@ impl Options {
         let json_error = |source| Error::Json { what: what(), source };
         let mut process: Value = match &self.process {
             Some(path) => {
-                let text = std::fs::read(path).file(|| format!("cannot read {}", path.display()))?;
+                let text =
+                    std::fs::read(path).file(|| format!("cannot read {}", path.display()))?;
                 serde_json::from_slice(&text).map_err(json_error)?
             }
             None => {
@@ -165,9 +166,10 @@ pub(super) fn exec(args: &mut Args, global: &mut Global) -> Result<i32> {
     };
     let spec = container.spec()?;
     let process = options.process(&spec)?;
-    let terminal = process.terminal().unwrap_or(false).then(|| {
-        process.console_size().map_or((0, 0), |s| (s.height() as u16, s.width() as u16))
-    });
+    let terminal = process
+        .terminal()
+        .unwrap_or(false)
+        .then(|| process.console_size().map_or((0, 0), |s| (s.height() as u16, s.width() as u16)));
     if terminal.is_some() && options.console_socket.is_none() && options.detach {
         return Err(Error::Usage(
             "cannot allocate tty if the process is detached without setting console socket".into(),

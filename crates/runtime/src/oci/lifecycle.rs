@@ -94,9 +94,7 @@ pub(super) fn kill(args: &mut Args, global: &mut Global) -> Result<i32> {
     };
     let private = container.spec()?.linux().as_ref().is_some_and(|l| {
         let mut list = l.namespaces().iter().flatten();
-        list.any(|ns| {
-            ns.typ() == oci_spec::runtime::LinuxNamespaceType::Pid && ns.path().is_none()
-        })
+        list.any(|ns| ns.typ() == oci_spec::runtime::LinuxNamespaceType::Pid && ns.path().is_none())
     });
     if signal == 9 && !private {
         // Without a pid namespace nobody ends the init's children with it.

@@ -21,7 +21,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// Appends to this file from now on.
-    pub(crate) fn to_file(&mut self, path: &Path) {
+    pub(crate) fn append_to(&mut self, path: &Path) {
         self.file = Some(path.to_owned());
     }
 

@@ -154,7 +154,7 @@ fn run(args: &mut Args, global: &mut Global) -> Result<i32> {
     while let Some(option) = args.option()? {
         match option.as_str() {
             "--root" => global.root = args.value()?.into(),
-            "--log" => global.log.to_file(args.value()?.as_ref()),
+            "--log" => global.log.append_to(args.value()?.as_ref()),
             "--log-format" => global.log.json = args.value()? == "json",
             "--systemd-cgroup" => global.systemd_cgroup = args.flag()?,
             "--debug" => global.log.debug = args.flag()?,

@@ -85,9 +85,8 @@ pub(super) fn list(args: &mut Args, global: &mut Global) -> Result<i32> {
         println!("{}", serde_json::Value::from(containers));
         return Ok(0);
     }
-    let text = |value: &serde_json::Value| {
-        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-    };
+    let text =
+        |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     if !quiet {
         println!("{:<24} {:<10} {:<10} {:<40} CREATED", "ID", "PID", "STATUS", "BUNDLE");
     }

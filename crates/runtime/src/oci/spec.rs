@@ -33,9 +33,7 @@ pub(super) fn spec(args: &mut Args) -> Result<i32> {
 
 fn example() -> Value {
     let caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-    let mount = |destination: &str, fs_type: &str, source: &str, options: &[&str]| {
-        json!({"destination": destination, "type": fs_type, "source": source, "options": options})
-    };
+    let mount = |destination: &str, fs_type: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": fs_type, "source": source, "options": options});
     json!({
         "ociVersion": features::OCI_VERSION,
         "process": {

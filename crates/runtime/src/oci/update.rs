@@ -39,7 +39,9 @@ pub(super) fn update(args: &mut Args, global: &mut Global) -> Result<i32> {
         };
         resources[section][key] = match key {
             "cpus" | "mems" => json!(args.value()?),
-            "limit" | "reservation" | "swap" if section == "memory" => json!(bytes(&args.value()?)?),
+            "limit" | "reservation" | "swap" if section == "memory" => {
+                json!(bytes(&args.value()?)?)
+            }
             _ => json!(args.number::<i64>()?),
         };
     }

@@ -115,11 +115,46 @@ fn mask(set: &Option<Capabilities>) -> u64 {
 const ORDER: [Capability; 41] = {
     use Capability::*;
     [
-        Chown, DacOverride, DacReadSearch, Fowner, Fsetid, Kill, Setgid, Setuid, Setpcap,
-        LinuxImmutable, NetBindService, NetBroadcast, NetAdmin, NetRaw, IpcLock, IpcOwner,
-        SysModule, SysRawio, SysChroot, SysPtrace, SysPacct, SysAdmin, SysBoot, SysNice,
-        SysResource, SysTime, SysTtyConfig, Mknod, Lease, AuditWrite, AuditControl, Setfcap,
-        MacOverride, MacAdmin, Syslog, WakeAlarm, BlockSuspend, AuditRead, Perfmon, Bpf,
+        Chown,
+        DacOverride,
+        DacReadSearch,
+        Fowner,
+        Fsetid,
+        Kill,
+        Setgid,
+        Setuid,
+        Setpcap,
+        LinuxImmutable,
+        NetBindService,
+        NetBroadcast,
+        NetAdmin,
+        NetRaw,
+        IpcLock,
+        IpcOwner,
+        SysModule,
+        SysRawio,
+        SysChroot,
+        SysPtrace,
+        SysPacct,
+        SysAdmin,
+        SysBoot,
+        SysNice,
+        SysResource,
+        SysTime,
+        SysTtyConfig,
+        Mknod,
+        Lease,
+        AuditWrite,
+        AuditControl,
+        Setfcap,
+        MacOverride,
+        MacAdmin,
+        Syslog,
+        WakeAlarm,
+        BlockSuspend,
+        AuditRead,
+        Perfmon,
+        Bpf,
         CheckpointRestore,
     ]
 };
@@ -134,9 +169,8 @@ fn number(cap: Capability) -> u32 {
 }
 
 fn names(mask: u64) -> String {
-    let name = |(bit, cap): (usize, &Capability)| {
-        (mask & 1 << bit != 0).then(|| format!("CAP_{cap}"))
-    };
+    let name =
+        |(bit, cap): (usize, &Capability)| (mask & 1 << bit != 0).then(|| format!("CAP_{cap}"));
     let names: Vec<_> = ORDER.iter().enumerate().filter_map(name).collect();
     names.join(", ")
 }

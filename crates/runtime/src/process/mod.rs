@@ -1,6 +1,6 @@
 //! The process itself: what it may, who it is, what it runs.
 //!
-//! Order matters: [`ProcessPlan::limit`] sets labels and limits while the host's `/proc` is there,
+//! Order matters: [`ProcessPlan::limit`] sets limits while the host's `/proc` is there,
 //! [`ProcessPlan::restrict`] takes up streams and user, and (at the very end, when the start has
 //! been ordered) [`ProcessPlan::drop_rights`] sets seccomp and capabilities, and
 //! [`ProcessPlan::become_program`] executes.
@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Process};
+use sys::process::IdMap;
 
 pub(crate) use caps::{CapPlan, capability_names};
 pub(crate) use limits::LimitPlan;
@@ -94,7 +95,9 @@ impl ProcessPlan {
         let env = process.env().as_deref().unwrap_or_default();
         // The last one wins, as for execve'd programs that put them into a map.
         let variable = |name: &str| {
-            env.iter().rev().find_map(|v| v.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+            env.iter()
+                .rev()
+                .find_map(|v| v.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
         };
         let cwd = process.cwd().clone();
         if !cwd.is_absolute() {
@@ -134,16 +137,36 @@ impl ProcessPlan {
         })
     }
 
+    /// Lets the process's user reopen its streams (`/dev/stdout` leads to a pipe that root made).
+    /// In the parent, because a user namespace has no rights over the host's pipes.
+    pub(crate) fn own_streams(&self, fds: &[OwnedFd], uid_map: &[IdMap]) {
+        let outside = |map: &IdMap| {
+            let offset = self.uid.checked_sub(map.inside).filter(|offset| *offset < map.size)?;
+            map.outside.checked_add(offset)
+        };
+        let uid = match uid_map {
+            [] => Some(self.uid),
+            maps => maps.iter().find_map(outside),
+        };
+        if let Some(uid) = uid {
+            stdio::own(fds, uid);
+        }
+    }
+
     /// The working directory.
     pub(crate) fn cwd(&self) -> &Path {
         &self.cwd
     }
 
-    /// What must be done while the host's `/proc` can still be reached.
+    /// Chooses the label that `execve` will put on; while the host's `/proc` can be reached, for
+    /// the container's might be forged.
+    pub(crate) fn label(&self) -> Result<()> {
+        self.exec_label.as_ref().map_or(Ok(()), Label::write)
+    }
+
+    /// What must be done while the host's `/proc` can still be reached, and before the rights over
+    /// it are gone.
     pub(crate) fn limit(&self, channel: &Channel) -> Result<()> {
-        if let Some(label) = &self.exec_label {
-            label.write()?;
-        }
         self.limits.apply(channel)?;
         match sys::process::new_session_keyring(&self.keyring) {
             Ok(()) => {}
@@ -178,7 +201,8 @@ impl ProcessPlan {
             .context(Step::User, || format!("setgroups {:?}", self.groups))?;
         sys::process::set_gid(self.gid).context(Step::User, || format!("setgid {}", self.gid))?;
         sys::process::set_uid(self.uid).context(Step::User, || format!("setuid {}", self.uid))?;
-        sys::process::keep_caps(false).context(Step::Capabilities, || "cannot keep capabilities")?;
+        sys::process::keep_caps(false)
+            .context(Step::Capabilities, || "cannot keep capabilities")?;
         if early.is_err() {
             // A directory that root may not enter (an NFS with root_squash) but the user may.
             change_dir(&self.cwd)?;
@@ -186,8 +210,7 @@ impl ProcessPlan {
         user::check_cwd()?;
         self.program = lookup::find(&self.program, self.path.as_deref())?;
         if self.no_new_privs {
-            sys::process::no_new_privs()
-                .context(Step::Privileges, || "cannot set no_new_privs")?;
+            sys::process::no_new_privs().context(Step::Privileges, || "cannot set no_new_privs")?;
         }
         Ok(channel)
     }
@@ -241,7 +264,9 @@ fn label(process: &Process) -> Result<Option<Label>> {
         if !Path::new("/sys/fs/selinux/enforce").exists() {
             return Err(Error::because(
                 Step::Label,
-                format!("SELinux label {text:?} was asked for, but SELinux is not enabled on this host"),
+                format!(
+                    "SELinux label {text:?} was asked for, but SELinux is not enabled on this host"
+                ),
             ));
         }
         return Ok(Some(Label { file: "exec", text, name: "SELinux label" }));

@@ -29,20 +29,10 @@ impl Streams {
         Streams { stdio, extra: given.extra, terminal: false }
     }
 
-    /// Lets the user reopen the streams (`/dev/stdout` leads to a pipe that root made). What cannot
-    /// be changed (a file on a read-only mount, the host's `/dev/null`) is left.
+    /// The terminal is the user's own.
     pub(super) fn own(&self, uid: u32) {
-        for fd in &self.stdio {
-            let Ok(stat) = sys::fs::stat_fd(fd) else { continue };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            let ours = match kind {
-                FileType::Fifo | FileType::Socket => true,
-                FileType::CharacterDevice => self.terminal,
-                _ => false,
-            };
-            if ours && stat.st_uid != uid {
-                let _ = sys::fs::chown_fd(fd, Some(uid), None);
-            }
+        for fd in self.stdio.iter().filter(|_| self.terminal) {
+            let _ = sys::fs::chown_fd(fd, Some(uid), None);
         }
     }
 
@@ -68,5 +58,16 @@ impl Streams {
         // The old numbers may be other descriptors by now: nobody may close them.
         std::mem::forget(self);
         Ok(channel)
+    }
+}
+
+/// Gives pipes and sockets to a user. What cannot be given is left: it may be somebody else's.
+pub(super) fn own(fds: &[OwnedFd], uid: u32) {
+    for fd in fds {
+        let Ok(stat) = sys::fs::stat_fd(fd) else { continue };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if matches!(kind, FileType::Fifo | FileType::Socket) && stat.st_uid != uid {
+            let _ = sys::fs::chown_fd(fd, Some(uid), None);
+        }
     }
 }

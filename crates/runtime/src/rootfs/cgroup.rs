@@ -51,9 +51,9 @@ impl CgroupView {
         match self {
             CgroupView::Absent => Err(Error::because(Step::Mount, what())),
             CgroupView::Unified(tree) => {
-                set(tree, plan).and_then(|()| sys::mount::attach(tree, target))
+                { set(tree, plan).and_then(|()| sys::mount::attach(tree, target)) }
+                    .context(Step::Mount, what)
             }
-            .context(Step::Mount, what),
             CgroupView::Split(list) => split(list, target, plan).context(Step::Mount, what),
         }
     }

@@ -107,7 +107,8 @@ impl DevicePlan {
                     }
                 }
                 Err(e) => {
-                    return Err(e).context(Step::Device, || format!("cannot make the link /{link}"));
+                    return Err(e)
+                        .context(Step::Device, || format!("cannot make the link /{link}"));
                 }
             }
         }
@@ -121,9 +122,7 @@ fn replace_ptmx(root: &Root) -> Result<()> {
         Ok(target) if target == Path::new("pts/ptmx") || target == Path::new("/dev/pts/ptmx") => {
             Ok(())
         }
-        _ => root
-            .remove_file("dev/ptmx")
-            .and_then(|()| root.symlink("pts/ptmx", "dev/ptmx")),
+        _ => root.remove_file("dev/ptmx").and_then(|()| root.symlink("pts/ptmx", "dev/ptmx")),
     };
     done.context(Step::Device, || "cannot make the link /dev/ptmx")
 }

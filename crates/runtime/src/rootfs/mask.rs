@@ -13,9 +13,7 @@ use crate::error::{Context, Result, Step};
 fn open(root: &Root, path: &Path) -> io::Result<Option<OwnedFd>> {
     match root.open_path(path) {
         Ok(fd) => Ok(Some(fd)),
-        Err(e)
-            if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
         Err(e) => Err(e),
@@ -61,14 +59,25 @@ fn mask(
     } else {
         match null.take() {
             Some(fd) => fd,
-            None => sys::mount::clone_tree(root.open_path("/dev/null")?, false)?,
+            None => sys::mount::clone_tree(null_device(root)?, false)?,
         }
     };
     sys::mount::attach(&cover, &target)?;
     // The next one is a copy of this: a mount of the same superblock costs less than another.
-    let slot = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { empty } else { null };
+    let slot =
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { empty } else { null };
     *slot = sys::mount::clone_tree(&cover, false).ok();
     Ok(())
+}
+
+/// The container's `/dev/null`, if it really is that: else a path could be "masked" with something
+/// of the image's choice (CVE-2025-31133).
+fn null_device(root: &Root) -> io::Result<OwnedFd> {
+    let fd = root.open_path("/dev/null")?;
+    let stat = sys::fs::stat_fd(&fd)?;
+    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == sys::fs::makedev(1, 3);
+    if is_null { Ok(fd) } else { Err(io::Error::other("/dev/null is not the null device")) }
 }
 
 fn empty_dir() -> io::Result<OwnedFd> {

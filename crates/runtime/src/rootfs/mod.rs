@@ -138,9 +138,7 @@ impl RootfsPlan {
             Ok(_) => Ok(()),
             // Found out again, and told properly, by whoever changes into it.
             Err(e) if e.raw_os_error() == Some(sys::errno::EACCES) => Ok(()),
-            Err(e) => Err(e).context(Step::Cwd, || {
-                format!("mkdir {}", self.cwd.display())
-            }),
+            Err(e) => Err(e).context(Step::Cwd, || format!("mkdir {}", self.cwd.display())),
         }
     }
 }

@@ -98,8 +98,17 @@ fn target(root: &Root, dest: &Path, directory: bool) -> Result<OwnedFd> {
 /// attributes; only procfs itself and the files that lxcfs and its like replace may be covered.
 fn protect_proc(target: &OwnedFd, tree: &OwnedFd, dest: &Path) -> Result<()> {
     const MAY_COVER: [&str; 11] = [
-        "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
-        "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "net/dev",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
     ];
     let magic = |fd: &OwnedFd| sys::fs::fs_magic(fd).unwrap_or(0);
     if magic(target) != PROC_SUPER_MAGIC || magic(tree) == PROC_SUPER_MAGIC {

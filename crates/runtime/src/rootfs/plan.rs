@@ -126,7 +126,8 @@ pub(crate) fn plan(mount: &Mount, container: (&[IdMap], &[IdMap])) -> Result<Mou
             },
         }
     }
-    let (uids, gids) = (id_maps(mount.uid_mappings().as_ref()), id_maps(mount.gid_mappings().as_ref()));
+    let (uids, gids) =
+        (id_maps(mount.uid_mappings().as_ref()), id_maps(mount.gid_mappings().as_ref()));
     plan.kind = match (bind, fs_type) {
         _ if remount => Kind::Remount,
         (Some(recursive), _) => Kind::Bind {
@@ -139,7 +140,8 @@ pub(crate) fn plan(mount: &Mount, container: (&[IdMap], &[IdMap])) -> Result<Mou
         (None, "cgroup" | "cgroup2") => Kind::Cgroup,
         (None, "") => {
             return Err(Error::Spec(
-                format!("mount {} has neither a type nor the option bind", plan.dest.display()).into(),
+                format!("mount {} has neither a type nor the option bind", plan.dest.display())
+                    .into(),
             ));
         }
         (None, fs_type) => Kind::New {
@@ -172,8 +174,11 @@ fn id_mapping(
         if uids.is_empty() { (container.0.to_vec(), container.1.to_vec()) } else { (uids, gids) };
     if uids.is_empty() {
         return Err(Error::Spec(
-            format!("mount {}: idmap without mappings and without a user namespace", dest.display())
-                .into(),
+            format!(
+                "mount {}: idmap without mappings and without a user namespace",
+                dest.display()
+            )
+            .into(),
         ));
     }
     Ok(Some(IdMapping { uids, gids, recursive }))
@@ -192,7 +197,17 @@ fn filter_data(
         // Flags of mount(2) without a meaning for a fresh instance; `newinstance` is every devpts
         // since 4.7.
         .filter(|(key, _)| {
-            !matches!(key.as_str(), "newinstance" | "loud" | "silent" | "norelatime" | "nomand" | "mand" | "iversion" | "noiversion")
+            !matches!(
+                key.as_str(),
+                "newinstance"
+                    | "loud"
+                    | "silent"
+                    | "norelatime"
+                    | "nomand"
+                    | "mand"
+                    | "iversion"
+                    | "noiversion"
+            )
         })
         .collect();
     // A disk that is read-only itself can only be mounted when its file system knows so. The
@@ -305,6 +320,9 @@ mod tests {
         assert!(plan(&mount, (&[], &[])).is_err());
         let map = [IdMap { inside: 0, outside: 1000, size: 10 }];
         let p = plan(&mount, (&map, &map)).unwrap();
-        assert!(matches!(p.kind, Kind::Bind { idmap: Some(IdMapping { recursive: false, .. }), .. }));
+        assert!(matches!(
+            p.kind,
+            Kind::Bind { idmap: Some(IdMapping { recursive: false, .. }), .. }
+        ));
     }
 }

@@ -46,21 +46,18 @@ pub(crate) fn root(
             return Ok(tree);
         }
     };
-    if let Some((kind, recursive)) = propagation {
-        if kind != Propagation::PRIVATE && kind != Propagation::DOWNSTREAM {
-            propagate(&tree, kind, recursive)
-                .context(Step::Root, || "cannot set the propagation of the root file system")?;
-        }
+    if let Some((kind, recursive)) = propagation
+        && kind != Propagation::PRIVATE
+        && kind != Propagation::DOWNSTREAM
+    {
+        propagate(&tree, kind, recursive)
+            .context(Step::Root, || "cannot set the propagation of the root file system")?;
     }
     Ok(tree)
 }
 
-/// Opens the sources of all binds. `user_ns` gives the container's user namespace maps a file
-/// descriptor when an idmapped mount needs one.
-pub(crate) fn mounts(
-    plans: Vec<MountPlan>,
-    bundle: Option<&Path>,
-) -> Result<Vec<Prepared>> {
+/// Opens the sources of all binds, with their options set.
+pub(crate) fn mounts(plans: Vec<MountPlan>, bundle: Option<&Path>) -> Result<Vec<Prepared>> {
     let mut user_namespaces: Vec<(IdMapping, OwnedFd)> = Vec::new();
     let mut out = Vec::with_capacity(plans.len());
     for plan in plans {
@@ -80,10 +77,10 @@ pub(crate) fn mounts(
                     let ns = user_namespace(idmap, &mut user_namespaces)
                         .context(Step::Mount, || what("cannot make a user namespace"))?;
                     let change = SetAttr { userns: Some(ns), ..SetAttr::default() };
-                    sys::mount::set_attr(&tree, idmap.recursive, change).context(
-                        Step::Mount,
-                        || what("cannot map ids (not every file system can be idmapped)"),
-                    )?;
+                    sys::mount::set_attr(&tree, idmap.recursive, change)
+                        .context(Step::Mount, || {
+                            what("cannot map ids (not every file system can be idmapped)")
+                        })?;
                 }
                 set_attributes(&tree, &plan).context(Step::Mount, || what("cannot set options"))?;
                 let directory = is_directory(&tree)

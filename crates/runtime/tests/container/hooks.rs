@@ -51,7 +51,9 @@ fn privileged_failing_hooks_stop_the_start() {
     };
     let error = with("createRuntime", "echo broken >&2; exit 3", 5).fails();
     assert!(
-        error.to_string().starts_with("error running createRuntime hook #0: /bin/sh: exit status: 3"),
+        error
+            .to_string()
+            .starts_with("error running createRuntime hook #0: /bin/sh: exit status: 3"),
         "{error}"
     );
     assert!(error.to_string().ends_with("stderr: broken"), "{error}");

@@ -74,7 +74,14 @@ impl Bundle {
         let pid_file = self.path("pid");
         let out = File::create(self.path("out")).unwrap();
         let status = self
-            .command(&["create", "--bundle", bundle, "--pid-file", pid_file.to_str().unwrap(), &self.id])
+            .command(&[
+                "create",
+                "--bundle",
+                bundle,
+                "--pid-file",
+                pid_file.to_str().unwrap(),
+                &self.id,
+            ])
             .stdout(out)
             .status()
             .unwrap();
@@ -123,8 +130,7 @@ fn privileged_oci_life() {
     assert_eq!(b.status(), "running");
     assert!(b.fails(&["start", &b.id]).contains("already running"));
     assert!(b.fails(&["delete", &b.id]).contains("that is not stopped: running"));
-    let pids: Vec<i32> =
-        serde_json::from_str(&b.ok(&["ps", "--format", "json", &b.id])).unwrap();
+    let pids: Vec<i32> = serde_json::from_str(&b.ok(&["ps", "--format", "json", &b.id])).unwrap();
     assert_eq!(pids, [pid]);
     assert!(b.ok(&["ps", &b.id]).lines().count() == 2);
     b.ok(&["pause", &b.id]);
@@ -267,7 +273,9 @@ fn privileged_oci_preserved_descriptors() {
         .output()
         .unwrap();
     assert_eq!(output.stdout, b"through\n", "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(b.fails(&["run", "--preserve-fds", "9", "-b", &bundle, &b.id]).contains("preserved-fd"));
+    assert!(
+        b.fails(&["run", "--preserve-fds", "9", "-b", &bundle, &b.id]).contains("preserved-fd")
+    );
 }
 
 #[test]

@@ -20,8 +20,11 @@ const DEFAULT: &str = "00000000a80425fb";
 #[test]
 fn privileged_capabilities() {
     for (field, want) in [
-        ("CapPrm", DEFAULT), ("CapEff", DEFAULT), ("CapBnd", DEFAULT),
-        ("CapInh", "0000000000000000"), ("CapAmb", "0000000000000000"),
+        ("CapPrm", DEFAULT),
+        ("CapEff", DEFAULT),
+        ("CapBnd", DEFAULT),
+        ("CapInh", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
     ] {
         assert_eq!(status(Fixture::new(&[]), field), want, "{field}");
     }
@@ -32,7 +35,8 @@ fn privileged_capabilities() {
 
 #[test]
 fn privileged_capabilities_of_other_users() {
-    let user = || Fixture::new(&[]).with(|s| s["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+    let user =
+        || Fixture::new(&[]).with(|s| s["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
     assert_eq!(status(user(), "CapEff"), "0000000000000000");
     assert_eq!(status(user(), "CapBnd"), DEFAULT);
     let ambient = user().with(|s| {
@@ -93,18 +97,23 @@ fn privileged_no_new_privs_and_seccomp() {
 
 #[test]
 fn privileged_user_groups_umask_home() {
-    let out = Fixture::sh("id; umask; echo $HOME; touch /tmp/f; stat -c %a /tmp/f; echo w > /dev/stdout")
-        .with(|s| {
-            s["process"]["user"] =
-                json!({"uid": 1000, "gid": 2000, "umask": 0o77, "additionalGids": [5, 6]});
-            s["mounts"].as_array_mut().unwrap().push(
-                json!({"destination": "/tmp", "type": "tmpfs", "options": ["mode=1777"]}),
-            );
-        })
-        .run()
-        .ok();
+    let out =
+        Fixture::sh("id; umask; echo $HOME; touch /tmp/f; stat -c %a /tmp/f; echo w > /dev/stdout")
+            .with(|s| {
+                s["process"]["user"] =
+                    json!({"uid": 1000, "gid": 2000, "umask": 0o77, "additionalGids": [5, 6]});
+                s["mounts"].as_array_mut().unwrap().push(
+                    json!({"destination": "/tmp", "type": "tmpfs", "options": ["mode=1777"]}),
+                );
+            })
+            .run()
+            .ok();
     let lines: Vec<&str> = out.lines().collect();
-    assert!(lines[0].starts_with("uid=1000(u) gid=2000 groups=2000,5,6") || lines[0].contains("groups=5,6"), "{out}");
+    assert!(
+        lines[0].starts_with("uid=1000(u) gid=2000 groups=2000,5,6")
+            || lines[0].contains("groups=5,6"),
+        "{out}"
+    );
     assert_eq!(lines[1..], ["0077", "/home/u", "600", "w"]);
 }
 
@@ -136,7 +145,8 @@ fn privileged_rlimits() {
 #[test]
 fn privileged_oom_score() {
     let with = |adj: i32| {
-        Fixture::sh("cat /proc/self/oom_score_adj").with(|s| s["process"]["oomScoreAdj"] = json!(adj))
+        Fixture::sh("cat /proc/self/oom_score_adj")
+            .with(|s| s["process"]["oomScoreAdj"] = json!(adj))
     };
     assert_eq!(with(321).run().ok(), "321\n");
     if sys::process::get_caps().unwrap().permitted & 1 << 24 != 0 {
@@ -166,14 +176,15 @@ fn privileged_labels_that_the_host_lacks() {
 
 #[test]
 fn privileged_scheduling() {
-    let out = Fixture::sh("cut -d' ' -f19 /proc/self/stat; grep Cpus_allowed_list /proc/self/status")
-        .with(|s| {
-            s["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
-            s["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
-            s["process"]["execCPUAffinity"] = json!({"final": "0"});
-        })
-        .run()
-        .ok();
+    let out =
+        Fixture::sh("cut -d' ' -f19 /proc/self/stat; grep Cpus_allowed_list /proc/self/status")
+            .with(|s| {
+                s["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
+                s["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
+                s["process"]["execCPUAffinity"] = json!({"final": "0"});
+            })
+            .run()
+            .ok();
     assert_eq!(out, "5\nCpus_allowed_list:\t0\n");
 }
 

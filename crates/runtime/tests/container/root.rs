@@ -19,17 +19,24 @@ fn bind(fixture: Fixture, source: &Path, dest: &str, options: &[&str]) -> Fixtur
 #[test]
 fn privileged_nothing_of_the_host_is_left() {
     let out = Fixture::sh("cut -d' ' -f5 /proc/self/mountinfo; ls /; ls /..; ls /../..").run().ok();
-    let mut expected = vec![
-        "/", "/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm",
-    ];
+    let mut expected =
+        vec!["/", "/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm"];
     for (path, alike) in [
-        ("/proc/bus", "/proc/bus"), ("/proc/fs", "/proc/fs"), ("/proc/irq", "/proc/irq"),
-        ("/proc/sys", "/proc/sys"), ("/proc/sysrq-trigger", "/proc/sysrq-trigger"),
-        ("/proc/asound", "/proc/asound"), ("/proc/acpi", "/proc/acpi"),
-        ("/proc/kcore", "/proc/kcore"), ("/proc/keys", "/proc/keys"),
-        ("/proc/latency_stats", "/proc/latency_stats"), ("/proc/timer_list", "/proc/timer_list"),
-        ("/proc/scsi", "/proc/scsi"), ("/sys/firmware", "/sys/firmware"),
-        ("/proc/timer_stats", "/proc/timer_stats"), ("/proc/sched_debug", "/proc/sched_debug"),
+        ("/proc/bus", "/proc/bus"),
+        ("/proc/fs", "/proc/fs"),
+        ("/proc/irq", "/proc/irq"),
+        ("/proc/sys", "/proc/sys"),
+        ("/proc/sysrq-trigger", "/proc/sysrq-trigger"),
+        ("/proc/asound", "/proc/asound"),
+        ("/proc/acpi", "/proc/acpi"),
+        ("/proc/kcore", "/proc/kcore"),
+        ("/proc/keys", "/proc/keys"),
+        ("/proc/latency_stats", "/proc/latency_stats"),
+        ("/proc/timer_list", "/proc/timer_list"),
+        ("/proc/scsi", "/proc/scsi"),
+        ("/sys/firmware", "/sys/firmware"),
+        ("/proc/timer_stats", "/proc/timer_stats"),
+        ("/proc/sched_debug", "/proc/sched_debug"),
     ] {
         if Path::new(path).exists() {
             expected.push(alike);
@@ -148,7 +155,8 @@ fn privileged_bind_mounts() {
 
 #[test]
 fn privileged_recursive_read_only() {
-    let fixture = Fixture::sh("touch /plain/sub/x && echo plain; touch /rro/sub/y && echo rro; true");
+    let fixture =
+        Fixture::sh("touch /plain/sub/x && echo plain; touch /rro/sub/y && echo rro; true");
     let source = fixture.dir.path().join("source");
     std::fs::create_dir_all(source.join("sub")).unwrap();
     let tmpfs = FsContext::open("tmpfs").unwrap().mount(0).unwrap();
@@ -256,7 +264,9 @@ fn privileged_bad_mounts_say_why() {
 
 #[test]
 fn privileged_cgroups_are_the_own_ones() {
-    let fixture = Fixture::sh("cat /proc/self/cgroup; ls /sys/fs/cgroup; cat /sys/fs/cgroup/pids/cgroup.procs /sys/fs/cgroup/cgroup.procs; mkdir /sys/fs/cgroup/pids/x /sys/fs/cgroup/x");
+    let fixture = Fixture::sh(
+        "cat /proc/self/cgroup; ls /sys/fs/cgroup; cat /sys/fs/cgroup/pids/cgroup.procs /sys/fs/cgroup/cgroup.procs; mkdir /sys/fs/cgroup/pids/x /sys/fs/cgroup/x",
+    );
     let out = fixture.run();
     for line in out.stdout.lines().filter(|l| l.contains("::") || l.contains(":pids:")) {
         assert!(line.ends_with(":/"), "{line}");

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use runtime::{CreateOptions, Error, Root, Step, Stdio};
+use runtime::{CreateOptions, Error, Root, Stdio, Step};
 use serde_json::json;
 use sys::process::Exit;
 
@@ -64,14 +64,15 @@ fn privileged_namespaces_of_another_container_are_joined() {
     let first = Fixture::new(&["sleep", "100"]);
     let running = first.start();
     let path = |ns: &str| json!(format!("/proc/{}/ns/{ns}", running.pid));
-    let second = Fixture::sh("hostname; ps | grep -c [s]leep; readlink /proc/self/ns/net").with(|s| {
-        s["hostname"] = json!("");
-        s["linux"]["namespaces"] = json!([
-            {"type": "mount"}, {"type": "ipc"}, {"type": "cgroup"},
-            {"type": "uts", "path": path("uts")}, {"type": "pid", "path": path("pid")},
-            {"type": "network", "path": path("net")}
-        ]);
-    });
+    let second =
+        Fixture::sh("hostname; ps | grep -c [s]leep; readlink /proc/self/ns/net").with(|s| {
+            s["hostname"] = json!("");
+            s["linux"]["namespaces"] = json!([
+                {"type": "mount"}, {"type": "ipc"}, {"type": "cgroup"},
+                {"type": "uts", "path": path("uts")}, {"type": "pid", "path": path("pid")},
+                {"type": "network", "path": path("net")}
+            ]);
+        });
     let out = second.run().ok();
     let net = std::fs::read_link(format!("/proc/{}/ns/net", running.pid)).unwrap();
     assert_eq!(out, format!("box\n1\n{}\n", net.display()));
@@ -87,8 +88,7 @@ fn privileged_network_namespace_is_handed_in() {
     let spec = fixture.parsed();
     let (stdio, streams) = pipes();
     let cgroup = fixture.cgroup.as_ref().unwrap();
-    let mut options =
-        CreateOptions::new("x", &spec, Root::Path(fixture.root()), stdio, cgroup);
+    let mut options = CreateOptions::new("x", &spec, Root::Path(fixture.root()), stdio, cgroup);
     options.netns = Some(netns.into());
     let running2 = runtime::create(options).unwrap().start().unwrap();
     let (out, _) = streams.read();
@@ -175,14 +175,16 @@ fn privileged_init_reaps_forwards_and_reports() {
     missing.init = true;
     assert!(matches!(missing.fails(), Error::NoSuchProgram { .. }));
 
-    let mut fixture = Fixture::sh("trap 'echo got; exit 3' TERM; (sleep 0.01 &); echo ready; while :; do sleep 0.05; done");
+    let mut fixture = Fixture::sh(
+        "trap 'echo got; exit 3' TERM; (sleep 0.01 &); echo ready; while :; do sleep 0.05; done",
+    );
     fixture.init = true;
     let (stdio, streams) = pipes();
-    let running =
-        fixture.create(Root::Path(fixture.root()), stdio).unwrap().start().unwrap();
+    let running = fixture.create(Root::Path(fixture.root()), stdio).unwrap().start().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
     // The orphan is gone, not a zombie: init, sh, its sleep.
-    let stat = fixture.exec(&running, &["sh", "-c", "cat /proc/[0-9]*/stat | cut -d' ' -f3"]).unwrap();
+    let stat =
+        fixture.exec(&running, &["sh", "-c", "cat /proc/[0-9]*/stat | cut -d' ' -f3"]).unwrap();
     assert!(!stat.ok().contains('Z'));
     sys::process::pidfd_signal(&running.pidfd, 15).unwrap();
     assert_eq!(sys::process::wait_pidfd(&running.pidfd).unwrap(), Exit::Code(3));
@@ -255,10 +257,7 @@ fn privileged_parent_death_ends_the_container() {
     let fixture = Fixture::new(&["sleep", "100"]);
     // Creating from a thread that ends: PDEATHSIG is about threads.
     let pidfd = std::thread::scope(|scope| scope.spawn(|| fixture.start().pidfd).join().unwrap());
-    assert_eq!(
-        sys::process::wait_pidfd(pidfd).unwrap(),
-        Exit::Signal { signal: 9, core: false }
-    );
+    assert_eq!(sys::process::wait_pidfd(pidfd).unwrap(), Exit::Signal { signal: 9, core: false });
 }
 
 #[test]
@@ -285,4 +284,11 @@ fn privileged_bad_specifications() {
         Fixture::new(&["true"]).with(|s| s["process"]["cwd"] = json!("/etc/passwd")).fails();
     assert_eq!(error.step(), Step::Cwd, "{error}");
     assert_eq!(error.errno(), Some(sys::errno::ENOTDIR));
+}
+
+#[test]
+fn privileged_what_is_not_supported_is_refused() {
+    let error =
+        Fixture::new(&["true"]).with(|s| s["linux"]["intelRdt"] = json!({"closID": "x"})).fails();
+    assert_eq!(error.to_string(), "linux.intelRdt is not supported");
 }

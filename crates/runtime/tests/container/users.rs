@@ -94,7 +94,11 @@ fn privileged_idmapped_bind_mount() {
     let out = fixture.run();
     assert_eq!(out.stdout, "5000\n0\n");
     // root of the container is not in the mapped range, so it may not create there.
-    assert!(out.stderr.contains("Value too large") || out.stderr.contains("denied"), "{}", out.stderr);
+    assert!(
+        out.stderr.contains("Value too large") || out.stderr.contains("denied"),
+        "{}",
+        out.stderr
+    );
 }
 
 #[test]
@@ -102,4 +106,62 @@ fn privileged_user_namespace_without_maps_is_refused() {
     let fixture = Fixture::new(&["true"])
         .with(|s| s["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"})));
     assert!(fixture.fails().to_string().contains("uidMappings"));
+}
+
+#[test]
+fn privileged_user_namespace_with_a_network_namespace_handed_in() {
+    // Two steps: the network namespace is joined with the host's rights, the others are made after.
+    let first = Fixture::new(&["sleep", "100"]);
+    let running = first.start();
+    let path = format!("/proc/{}/ns/net", running.pid);
+    let fixture =
+        remapped(Fixture::sh("readlink /proc/self/ns/net; id -u; echo out > /dev/stdout"));
+    let fixture = fixture.with(|s| {
+        let list = s["linux"]["namespaces"].as_array_mut().unwrap();
+        list.retain(|ns| ns["type"] != "network");
+        list.push(json!({"type": "network", "path": path}));
+        // A sysfs shows a network namespace, and only whose owner one is can mount it.
+        s["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|m| m["type"] != "sysfs" && m["type"] != "cgroup");
+        s["linux"]["maskedPaths"] = json!([]);
+    });
+    let out = fixture.try_run_on(idmapped_root(&fixture)).unwrap().ok();
+    let net = std::fs::read_link(&path).unwrap();
+    assert_eq!(out, format!("{}\n0\nout\n", net.display()));
+    kill(running);
+}
+
+#[test]
+fn privileged_joins_the_user_namespace_of_another() {
+    let first = remapped(Fixture::new(&["sleep", "100"]));
+    let (stdio, _streams) = crate::fixture::pipes();
+    let running = first.create(idmapped_root(&first), stdio).unwrap().start().unwrap();
+    let path = |ns: &str| json!(format!("/proc/{}/ns/{ns}", running.pid));
+    let fixture = Fixture::sh("id -u; cat /proc/self/uid_map; hostname").with(|s| {
+        s["hostname"] = json!("");
+        s["linux"]["namespaces"] = json!([
+            {"type": "mount"}, {"type": "pid"}, {"type": "cgroup"},
+            {"type": "user", "path": path("user")}, {"type": "uts", "path": path("uts")},
+            {"type": "ipc", "path": path("ipc")}, {"type": "network", "path": path("net")}
+        ]);
+    });
+    let out = fixture.try_run_on(idmapped_root(&fixture)).unwrap().ok();
+    assert!(out.starts_with("0\n         0     200000"), "{out}");
+    assert!(out.ends_with("box\n"), "{out}");
+    kill(running);
+}
+
+#[test]
+fn privileged_time_namespace() {
+    let uptime = |text: &str| text.split_whitespace().next().unwrap().parse::<f64>().unwrap();
+    let host = uptime(&std::fs::read_to_string("/proc/uptime").unwrap());
+    let fixture = Fixture::sh("cat /proc/uptime; echo $$").with(|s| {
+        s["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
+        s["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1_000_000, "nanosecs": 0}});
+    });
+    let out = fixture.run().ok();
+    assert!(uptime(&out) > host + 999_999.0, "{out}");
+    assert!(out.ends_with("\n1\n"), "{out}");
 }

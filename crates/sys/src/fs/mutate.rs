@@ -161,11 +161,7 @@ impl Root {
     ///
     /// # Errors
     /// Those of `renameat2(2)` with `RENAME_NOREPLACE`.
-    pub fn rename_noreplace(
-        &self,
-        old: impl AsRef<Path>,
-        new: impl AsRef<Path>,
-    ) -> io::Result<()> {
+    pub fn rename_noreplace(&self, old: impl AsRef<Path>, new: impl AsRef<Path>) -> io::Result<()> {
         let (old_dir, old_name) = self.parent(old.as_ref())?;
         let (new_dir, new_name) = self.parent(new.as_ref())?;
         let flags = RenameFlags::NOREPLACE;

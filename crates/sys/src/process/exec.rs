@@ -100,10 +100,10 @@ pub fn reexec_read_only() -> io::Result<()> {
         return Ok(());
     }
     let view = crate::mount::clone_tree(&exe, false)?;
-    let read_only =
-        crate::mount::SetAttr { set: crate::mount::RDONLY, ..Default::default() };
+    let read_only = crate::mount::SetAttr { set: crate::mount::RDONLY, ..Default::default() };
     crate::mount::set_attr(&view, false, read_only)?;
-    let to_c = |s: std::ffi::OsString| CString::new(s.into_encoded_bytes()).map_err(io::Error::from);
+    let to_c =
+        |s: std::ffi::OsString| CString::new(s.into_encoded_bytes()).map_err(io::Error::from);
     let argv: Vec<CString> = std::env::args_os().map(to_c).collect::<io::Result<_>>()?;
     let envp: Vec<CString> = std::env::vars_os()
         .map(|(mut key, value)| {

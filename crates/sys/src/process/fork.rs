@@ -79,9 +79,8 @@ pub fn clone3(options: &CloneOptions<'_>) -> io::Result<Forked> {
     // SAFETY: without CLONE_VM and with no stack given this is fork(2): the child has its own copy
     // of everything, so neither side can invalidate the other's references. `args` and `pidfd`
     // outlive the call.
-    let pid = check(unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>())
-    })?;
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
     if pid == 0 {
         return Ok(Forked::Child);
     }

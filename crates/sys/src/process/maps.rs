@@ -43,8 +43,7 @@ pub fn write_maps(pid: i32, uids: &[IdMap], gids: &[IdMap]) -> io::Result<()> {
 /// # Errors
 /// Those of `clone3`, of writing the maps, and of opening the namespace.
 pub fn user_namespace(uids: &[IdMap], gids: &[IdMap]) -> io::Result<OwnedFd> {
-    let options =
-        CloneOptions { namespaces: crate::namespace::USER, ..CloneOptions::default() };
+    let options = CloneOptions { namespaces: crate::namespace::USER, ..CloneOptions::default() };
     let (theirs, ours) = crate::socket::pair()?;
     match clone3(&options)? {
         Forked::Child => {
@@ -56,9 +55,8 @@ pub fn user_namespace(uids: &[IdMap], gids: &[IdMap]) -> io::Result<OwnedFd> {
         }
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
-            let opened = write_maps(pid, uids, gids).and_then(|()| {
-                Ok(std::fs::File::open(format!("/proc/{pid}/ns/user"))?.into())
-            });
+            let opened = write_maps(pid, uids, gids)
+                .and_then(|()| Ok(std::fs::File::open(format!("/proc/{pid}/ns/user"))?.into()));
             drop(ours);
             wait_pidfd(&pidfd)?;
             opened
