@@ -13,6 +13,7 @@ pub mod frames;
 pub mod http;
 pub mod image;
 pub mod netns;
+pub mod pulls;
 pub mod shape;
 pub mod websocket;
 

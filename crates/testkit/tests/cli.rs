@@ -249,7 +249,10 @@ fn privileged_cli_knows_contexts() {
 #[test]
 fn privileged_cli_completions() {
     for shell in ["bash", "zsh", "fish"] {
-        let output = std::process::Command::new(isopod_binary()).args(["completion", shell]).output().unwrap();
+        let output = std::process::Command::new(isopod_binary())
+            .args(["completion", shell])
+            .output()
+            .unwrap();
         assert!(output.status.success() && output.stdout.len() > 500, "{shell}");
     }
 }
@@ -261,6 +264,16 @@ fn privileged_cli_a_directory_as_root() {
     std::fs::create_dir(folder.path().join("bin")).unwrap();
     std::fs::copy("/bin/busybox", folder.path().join("bin/sh")).unwrap();
     let root = folder.path().display().to_string();
-    let output = engine.isopod_cli(&["run", "--rm", "--network", "none", "--rootfs", &root, "/bin/sh", "-c", "echo from a directory"]);
+    let output = engine.isopod_cli(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--rootfs",
+        &root,
+        "/bin/sh",
+        "-c",
+        "echo from a directory",
+    ]);
     assert_eq!(output.success(), "from a directory");
 }

@@ -498,7 +498,7 @@ fn privileged_users_can_be_mapped() {
     let container = engine2.sleeper(json!({}));
     let pid = container.inspect()["State"]["Pid"].as_i64().unwrap();
     let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
-    assert_eq!(map.split_whitespace().nth(0), Some("0"));
+    assert_eq!(map.split_whitespace().next(), Some("0"));
     assert_ne!(map.split_whitespace().nth(1), Some("0"), "{map}");
     assert_eq!(
         container.sh("id -u; stat -c %u /etc/passwd; touch /mine; stat -c %u /mine"),

@@ -81,7 +81,7 @@ on_both! {
             ids
         };
         assert_eq!(with(json!({})), sorted(&[&running, &exited, &created]));
-        assert_eq!(listed(engine, &json!({"label": [label]}), false), [running.id.clone()]);
+        assert_eq!(listed(engine, &json!({"label": [label]}), false), std::slice::from_ref(&running.id));
         assert_eq!(with(json!({"status": ["running"]})), sorted(&[&running]));
         assert_eq!(with(json!({"status": ["exited", "created"]})), sorted(&[&exited, &created]));
         assert_eq!(with(json!({"exited": ["3"]})), sorted(&[&exited]));

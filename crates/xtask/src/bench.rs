@@ -1,7 +1,188 @@
-//! Measures us and every rival that is installed, in turn, in one run.
+//! Measures us and every rival that is installed, in turn, in one run, and prints Markdown.
+//!
+//! Each round runs every contestant once, so that whatever else the machine does hits all alike.
+//! Medians are compared, with the budget of the design beside them.
 
-use anyhow::{Result, bail};
+mod contestants;
+mod density;
+mod memory;
+
+use anyhow::{Context, Result, bail, ensure};
+use contestants::Contestant;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What the command line asked for.
+struct Request {
+    runs: usize,
+    only: Vec<String>,
+}
+
+impl Request {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|one| name.contains(one.as_str()))
+    }
+}
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    bail!("no benchmark is called {arguments:?}")
+    ensure!(rustix::process::geteuid().is_root(), "containers need root");
+    let Some((what, rest)) = arguments.split_first() else { bail!(super::USAGE) };
+    let request = parse(rest)?;
+    let binary = release_binary()?;
+    machine();
+    match what.as_str() {
+        "start" => start(&request, &binary),
+        "exec" => exec(&request, &binary),
+        "density" => density::run(&request, &binary),
+        _ => bail!(super::USAGE),
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<Request> {
+    let mut request = Request { runs: 20, only: Vec::new() };
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let value = rest.next().with_context(|| format!("{argument} needs a value"))?;
+        match argument.as_str() {
+            "--runs" => request.runs = value.parse().context("--runs takes a number")?,
+            "--only" => request.only = value.split(',').map(str::to_owned).collect(),
+            _ => bail!(super::USAGE),
+        }
+    }
+    ensure!(request.runs > 0, "--runs must be more than nothing");
+    Ok(request)
+}
+
+/// Figures of an unoptimised build would say nothing.
+fn release_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("ISOPOD_BINARY") {
+        return Ok(path.into());
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--locked", "-p", "isopod"])
+        .current_dir(&root)
+        .status()?;
+    ensure!(status.success(), "the release build failed");
+    Ok(root.join("target/release/isopod"))
+}
+
+fn machine() {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    println!("Linux {}, {processors} processors.\n", kernel.trim());
+}
+
+fn start(request: &Request, binary: &Path) -> Result<()> {
+    let contestants = contestants::all(request, binary)?;
+    measure(
+        request,
+        &contestants,
+        "run --rm /bin/true",
+        Some(Duration::from_millis(20)),
+        Contestant::start,
+    )
+}
+
+fn exec(request: &Request, binary: &Path) -> Result<()> {
+    let mut contestants = contestants::all(request, binary)?;
+    contestants.retain(Contestant::can_exec);
+    for contestant in &mut contestants {
+        contestant.keep_one_running()?;
+    }
+    measure(
+        request,
+        &contestants,
+        "exec /bin/true",
+        Some(Duration::from_millis(5)),
+        Contestant::exec,
+    )
+}
+
+fn measure(
+    request: &Request,
+    contestants: &[Contestant],
+    what: &str,
+    budget: Option<Duration>,
+    command: impl Fn(&Contestant) -> Command,
+) -> Result<()> {
+    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
+    // The first round warms caches and is not counted.
+    for round in 0..=request.runs {
+        for (contestant, times) in contestants.iter().zip(&mut times) {
+            let mut command = command(contestant);
+            let began = Instant::now();
+            let output = command.output().with_context(|| contestant.name.clone())?;
+            let took = began.elapsed();
+            ensure!(
+                output.status.success(),
+                "{}: {}",
+                contestant.name,
+                String::from_utf8_lossy(&output.stderr)
+            );
+            if round > 0 {
+                times.push(took);
+            }
+        }
+    }
+    println!("`{what}`, median of {} runs in turn:\n", request.runs);
+    println!("| engine | network | median | fastest | slowest | times ours |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: |");
+    for times in &mut times {
+        times.sort();
+    }
+    let ours = median(&times[0]);
+    for (contestant, times) in contestants.iter().zip(&times) {
+        println!(
+            "| {} | {} | {} | {} | {} | {:.1} |",
+            contestant.name,
+            contestant.network,
+            shown(median(times)),
+            shown(times[0]),
+            shown(times[times.len() - 1]),
+            median(times).as_secs_f64() / ours.as_secs_f64()
+        );
+    }
+    if let Some(budget) = budget {
+        let verdict = if ours <= budget { "kept" } else { "missed" };
+        println!("\nBudget {}: {verdict}.", shown(budget));
+    }
+    Ok(())
+}
+
+/// Of sorted times.
+fn median(times: &[Duration]) -> Duration {
+    let middle = times.len() / 2;
+    if times.len().is_multiple_of(2) {
+        (times[middle - 1] + times[middle]) / 2
+    } else {
+        times[middle]
+    }
+}
+
+fn shown(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        let times =
+            |list: &[u64]| list.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>();
+        assert_eq!(median(&times(&[1, 2, 9])), Duration::from_millis(2));
+        assert_eq!(median(&times(&[1, 2, 4, 9])), Duration::from_millis(3));
+    }
+
+    #[test]
+    fn arguments() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let request = parse(&words("--runs 5 --only isopod,crun")).expect("valid");
+        assert_eq!(request.runs, 5);
+        assert!(request.wants("crun") && !request.wants("podman"));
+        assert!(parse(&words("--runs")).is_err());
+    }
 }

@@ -22,7 +22,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("isopod-vm", &["types", "sys", "proto"]),
     ("isopod-build", &["types", "image"]),
     // `sys`: paths inside a container are resolved below a directory fd, and fds go to the monitor.
-    ("isopod-engine", &["image", "network", "volume", "distribution", "build", "proto", "types", "sys"]),
+    (
+        "isopod-engine",
+        &["image", "network", "volume", "distribution", "build", "proto", "types", "sys"],
+    ),
     ("isopod-monitor", &["runtime", "vm", "proto", "sys", "types"]),
     ("isopod-guest-agent", &["runtime", "proto", "sys", "types"]),
     ("isopod-daemon", &["engine", "docker-api", "types"]),

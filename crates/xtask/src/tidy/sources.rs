@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// Lines above which a file wants splitting along a noun.
 const LONG: usize = 400;
 /// Names that say nothing about what is inside.
-const EMPTY_NAMES: &[&str] = &["manager", "helper", "helpers", "util", "utils", "common", "core", "misc"];
+const EMPTY_NAMES: &[&str] =
+    &["manager", "helper", "helpers", "util", "utils", "common", "core", "misc"];
 
 pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
@@ -109,8 +110,14 @@ mod tests {
     fn empty_names_stubs_and_unsafe_are_found() {
         assert_eq!(check_text("crates/cli/src/util.rs", "").len(), 1);
         assert_eq!(check_text("crates/cli/src/a.rs", concat!("  todo", "!()")).len(), 1);
-        assert_eq!(check_text("crates/cli/src/a.rs", concat!("#![allow(unsafe", "_code)]")).len(), 1);
-        assert_eq!(check_text("crates/sys/src/a.rs", concat!("#![allow(unsafe", "_code)]")).len(), 0);
+        assert_eq!(
+            check_text("crates/cli/src/a.rs", concat!("#![allow(unsafe", "_code)]")).len(),
+            1
+        );
+        assert_eq!(
+            check_text("crates/sys/src/a.rs", concat!("#![allow(unsafe", "_code)]")).len(),
+            0
+        );
     }
 
     #[test]
