@@ -67,6 +67,8 @@ pub(crate) async fn serve<A: Answer>(
     let mut connection = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
+        // Go's spelling, which hand-written clients may look for.
+        .title_case_headers(true)
         .serve_connection(door, service);
 
     let deadline = tokio::time::sleep(head_time);

@@ -23,7 +23,7 @@ impl Answer for Fake {
             let session = async move |client: Client| {
                 let (engine, container) = UnixStream::pair().expect("a pair");
                 tokio::spawn(echo(container));
-                relay(client, engine, true, None).await;
+                relay(client, engine, true, None, std::future::ready(())).await;
             };
             match doorway.take(head, session).await {}
         }

@@ -1,6 +1,8 @@
 //! What this engine does not have: swarms, plugins, registries and builds. Answers are those of
 //! a dockerd outside a swarm, or say plainly what is missing.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -9,6 +11,11 @@ use types::Error;
 
 use crate::api::Api;
 use crate::http::answer::{Answer, Refusal, ok};
+use crate::http::call::Call;
+use crate::http::upload;
+
+/// How long a context that nobody wants may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why pulls, pushes and searches fail.
 pub(super) const NO_REGISTRIES: &str = "registries are not supported yet: bring the image with `docker load`, or make one from a root file system with `docker import`";
@@ -54,7 +61,10 @@ async fn no_registries() -> Answer {
     Err(Error::not_implemented(NO_REGISTRIES).into())
 }
 
-async fn no_builds() -> Answer {
+async fn no_builds(mut call: Call) -> Answer {
+    // A client that is cut off in the middle of its context prints that instead of our words.
+    let context = upload::discard(call.take_body());
+    drop(tokio::time::timeout(PATIENCE, context).await);
     Err(Error::not_implemented("builds are not supported yet").into())
 }
 

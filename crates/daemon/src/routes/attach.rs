@@ -94,7 +94,8 @@ async fn attach(State(api): State<Api>, Name(name): Name, call: Call) -> Answer 
             let (reader, writer) = tokio::io::split(client.socket);
             return close(reader, writer).await;
         };
-        let end = relay(client, live.stream, opened.options.stdin, watch).await;
+        let stdin = opened.options.stdin;
+        let end = relay(client, live.stream, stdin, watch, std::future::ready(())).await;
         say_detached(&api, &name, end);
     };
     match doorway.take(head, session).await {}

@@ -1,5 +1,7 @@
 //! Further processes in running containers.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,6 +22,9 @@ use crate::stream::detach::{self, Watch};
 use crate::stream::frames::{self, Channel};
 use crate::stream::relay::{close, relay};
 use crate::takeover::{Client, stream_head};
+
+/// How long to wait for the exit status after the last output.
+const STATUS: Duration = Duration::from_secs(1);
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -98,7 +103,12 @@ async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer
     let watch =
         if tty { detach::parse(&state.config.detach_keys).ok().map(Watch::new) } else { None };
     let session = async move |client: Client| {
-        relay(client, attached.stream, state.config.attach_stdin, watch).await;
+        // Clients ask for the exit status as soon as the stream ends. The output may end long
+        // before the process does, so there is an end to this patience.
+        let ended = async {
+            drop(tokio::time::timeout(STATUS, api.engine.exec_wait(&id)).await);
+        };
+        relay(client, attached.stream, state.config.attach_stdin, watch, ended).await;
     };
     match doorway.take(head, session).await {}
 }

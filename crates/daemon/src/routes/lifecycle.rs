@@ -91,7 +91,12 @@ async fn wait(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
         let outcome = waiter.outcome().await;
         WaitResponse {
             status_code: outcome.code,
-            error: outcome.error.map(|message| WaitError { message }),
+            // dockerd tells of a failed start only those who ask how the container is; others
+            // hear of it from the start itself, and clients would print it twice.
+            error: outcome
+                .error
+                .filter(|_| condition == WaitCondition::NotRunning)
+                .map(|message| WaitError { message }),
         }
     };
     if !call.at_least(30) {

@@ -8,6 +8,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use engine::{LogLine, LogOptions, Stream};
 use futures_util::StreamExt;
+use types::Error;
 
 use super::attach::{MULTIPLEXED, RAW};
 use crate::api::Api;
@@ -43,6 +44,11 @@ async fn logs(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
         tail: call.text("tail").parse().ok(),
         details: call.flag("details"),
     };
+    if !options.stdout && !options.stderr {
+        // dockerd looks at this before it looks for the container.
+        let message = "Bad parameters: you must choose at least one stream";
+        return Err(Error::invalid(message).into());
+    }
     if options.follow {
         call.is_endless();
     }

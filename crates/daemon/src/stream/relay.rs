@@ -31,12 +31,14 @@ pub(crate) enum End {
 }
 
 /// Copies both ways until one of the ends. `stdin` says whether what the client sends reaches
-/// the process; if not, it is read and dropped.
+/// the process; if not, it is read and dropped. After the last output, `settled` is waited for
+/// before the client is told that it was the last.
 pub(crate) async fn relay(
     client: Client,
     engine: UnixStream,
     stdin: bool,
     keys: Option<Watch>,
+    settled: impl Future<Output = ()>,
 ) -> End {
     let (mut client_reader, mut client_writer) = tokio::io::split(client.socket);
     let (engine_reader, engine_writer) = engine.into_split();
@@ -48,6 +50,9 @@ pub(crate) async fn relay(
             () = input => End::Detached,
         }
     };
+    if end == End::Output {
+        settled.await;
+    }
     if end != End::ClientGone {
         close(client_reader, client_writer).await;
     }

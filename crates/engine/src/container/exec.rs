@@ -279,6 +279,17 @@ impl Engine {
         }
     }
 
+    /// Waits until an exec has ended; its exit status.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn exec_wait(&self, id: &str) -> Result<i32, Error> {
+        let mut done = self.exec(id)?.done.subscribe();
+        let gone = |_| Error::not_found(format!("No such exec instance: {id}"));
+        let code = done.wait_for(Option::is_some).await.map_err(gone)?;
+        Ok(code.unwrap_or_default())
+    }
+
     /// What is known of an exec.
     ///
     /// # Errors

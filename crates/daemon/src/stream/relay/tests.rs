@@ -12,7 +12,7 @@ fn setup(
     let (client, server) = UnixStream::pair().expect("a pair");
     let (engine, container) = UnixStream::pair().expect("a pair");
     let server = Client { socket: Socket::Unix(server), early: Bytes::from_static(early) };
-    let task = tokio::spawn(relay(server, engine, stdin, keys));
+    let task = tokio::spawn(relay(server, engine, stdin, keys, std::future::ready(())));
     (client, container, task)
 }
 
@@ -82,6 +82,23 @@ async fn without_stdin_nothing_is_typed_and_nothing_is_closed() {
     container.write_all(b"out").await.expect("writes");
     drop(container);
     assert_eq!(rest(client).await, b"out");
+    assert_eq!(task.await.expect("no panic"), End::Output);
+}
+
+#[tokio::test]
+async fn the_client_hears_of_the_end_when_all_is_settled() {
+    let (mut client, server) = UnixStream::pair().expect("a pair");
+    let (engine, container) = UnixStream::pair().expect("a pair");
+    let server = Client { socket: Socket::Unix(server), early: Bytes::new() };
+    let (say, heard) = tokio::sync::oneshot::channel::<()>();
+    let settled = async { drop(heard.await) };
+    let task = tokio::spawn(relay(server, engine, false, None, settled));
+    drop(container);
+    let mut byte = [0];
+    let early = tokio::time::timeout(Duration::from_millis(50), client.read(&mut byte)).await;
+    assert!(early.is_err(), "{early:?}");
+    say.send(()).expect("is waited for");
+    assert_eq!(rest(client).await, b"");
     assert_eq!(task.await.expect("no panic"), End::Output);
 }
 
