@@ -1,2 +1,30 @@
-//! TODO doc
-fn main() {}
+//! The one installed program: looks at its first word and hands over.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use runtime::cgroup::{Capabilities, Layout};
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match args.get(1).and_then(|word| word.to_str()) {
+        Some("daemon") => {
+            daemon::main(args.into_iter().skip(2).collect(), monitor::launcher::spawn, support)
+        }
+        Some("oci") => {
+            let code = runtime::oci::main(args.into_iter().skip(2).collect());
+            ExitCode::from(u8::try_from(code).unwrap_or(1))
+        }
+        _ => {
+            let words: Vec<String> =
+                args.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+            cli::main(&words)
+        }
+    }
+}
+
+/// What this host can limit. A host without cgroups can limit nothing, which each container is
+/// told about when it asks.
+fn support() -> Capabilities {
+    Layout::probe().map(|layout| layout.capabilities()).unwrap_or_default()
+}
