@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
     /// Freeze the container meanwhile
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, value_parser = crate::verbs::switch)]
+    #[arg(short, long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, value_parser = crate::verbs::switch)]
     pause: bool,
     /// Container, and a name for the image
     #[arg(value_name = "CONTAINER")]

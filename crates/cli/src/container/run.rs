@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "", hide_default_value = true)]
     detach_keys: String,
     /// Pass signals on to the container
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, value_parser = crate::verbs::switch)]
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, value_parser = crate::verbs::switch)]
     sig_proxy: bool,
     #[command(flatten)]
     flags: ContainerFlags,

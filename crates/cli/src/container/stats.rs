@@ -73,14 +73,13 @@ fn usage(stats: &StatsResponse) -> Usage {
         .copied()
         .unwrap_or(0);
     let sum = |of: fn(&docker_api::stats::NetworkStats) -> u64| -> f64 {
-        stats.networks.values().map(|n| of(n) as f64).sum()
+        stats.networks.values().fold(0.0, |all, n| all + of(n) as f64)
     };
     let block = |letter: char| -> f64 {
         let entries = stats.blkio_stats.io_service_bytes_recursive.iter();
         entries
             .filter(|entry| entry.op.to_ascii_lowercase().starts_with(letter))
-            .map(|entry| entry.value as f64)
-            .sum()
+            .fold(0.0, |all, entry| all + entry.value as f64)
     };
     Usage {
         cpu_percent: cpu_percent(stats),

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "", hide_default_value = true)]
     format: String,
     /// Sizes and times for people
-    #[arg(short = 'H', long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, value_parser = crate::verbs::switch)]
+    #[arg(short = 'H', long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, value_parser = crate::verbs::switch)]
     human: bool,
     /// Show everything in full length
     #[arg(long)]

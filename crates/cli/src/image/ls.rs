@@ -160,11 +160,11 @@ fn line(image: &ImageSummary, name: &Name, full: bool) -> Line {
     let id = if full { image.id.as_str() } else { human::short_id(&image.id) };
     let counted = |size: i64| match size {
         -1 => "N/A".to_owned(),
-        size => human::size(size, 3),
+        size => human::size(size, 4),
     };
     let unique = match (image.size, image.shared_size) {
         (-1, _) | (_, -1) => "N/A".to_owned(),
-        (size, shared) => human::size(size - shared, 3),
+        (size, shared) => human::size(size - shared, 4),
     };
     let containers = match image.containers {
         -1 => "N/A".to_owned(),

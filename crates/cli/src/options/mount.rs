@@ -96,7 +96,7 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
             return Ok(());
         }
         "volume-nocopy" => {
-            mount.volume_options.get_or_insert_default().no_copy = boolean(key, value)?;
+            volume_options(mount).no_copy = boolean(key, value)?;
             return Ok(());
         }
         "bind-nonrecursive" => {
@@ -130,11 +130,11 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
             }
         },
         "volume-subpath" => {
-            mount.volume_options.get_or_insert_default().subpath = value.to_owned();
+            volume_options(mount).subpath = value.to_owned();
         }
         "volume-label" => {
             let (key, value) = pair();
-            mount.volume_options.get_or_insert_default().labels.insert(key, value);
+            volume_options(mount).labels.insert(key, value);
         }
         "volume-driver" => driver(mount).name = value.to_owned(),
         "volume-opt" => {
@@ -155,9 +155,15 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
     Ok(())
 }
 
+/// Docker's client always sends a driver with the options, if an empty one.
+fn volume_options(mount: &mut Mount) -> &mut VolumeOptions {
+    let options = mount.volume_options.get_or_insert_default();
+    options.driver_config.get_or_insert_default();
+    options
+}
+
 fn driver(mount: &mut Mount) -> &mut DriverConfig {
-    let options: &mut VolumeOptions = mount.volume_options.get_or_insert_default();
-    options.driver_config.get_or_insert_default()
+    volume_options(mount).driver_config.get_or_insert_default()
 }
 
 fn tmpfs(mount: &mut Mount) -> &mut TmpfsOptions {

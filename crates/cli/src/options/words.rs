@@ -1,6 +1,6 @@
 //! Comma-separated values with quotes, `key=value` maps, list validation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of comma-separated values; a field in double quotes may hold commas and doubled
 /// quotes.
@@ -127,15 +127,25 @@ pub(crate) fn sysctl(text: &str) -> Result<String, String> {
     }
 }
 
-/// A container link: `name` or `name:alias`, as `name:alias`.
+/// A container link: `name` or `name:alias`.
 pub(crate) fn link(text: &str) -> Result<String, String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    match parts.as_slice() {
+    match text.matches(':').count() {
         _ if text.is_empty() => Err("empty string specified for links".to_owned()),
-        [name] => Ok(format!("{name}:{name}")),
-        [_, _] => Ok(text.to_owned()),
+        0 | 1 => Ok(text.to_owned()),
         _ => Err(format!("bad format for links: {text}")),
     }
+}
+
+/// Capabilities in one spelling, sorted, each once.
+pub(crate) fn capabilities(names: &[String]) -> Vec<String> {
+    let names: BTreeSet<String> = names
+        .iter()
+        .map(|name| {
+            let name = name.trim().to_uppercase();
+            if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+        })
+        .collect();
+    names.into_iter().collect()
 }
 
 /// Where to attach.

@@ -31,9 +31,9 @@ pub(crate) enum End {
 
 /// Carries bytes both ways until the container closes its end or the user detaches.
 pub(crate) async fn carry(connection: Hijacked, plan: &Plan) -> Result<End, Error> {
-    let Hijacked { mut reader, mut writer, multiplexed } = connection;
-    // Only daemons since API 1.42 say which it is; the terminal says it for all others.
-    let raw = multiplexed.map_or(plan.tty, |multiplexed| !multiplexed) || plan.tty;
+    let Hijacked { mut reader, mut writer, .. } = connection;
+    // The content type would say it too, but daemons before API 1.42 call both raw.
+    let raw = plan.tty;
     let output = async {
         let mut demux = Demux::default();
         let mut buffer = vec![0_u8; 32 << 10];

@@ -1,6 +1,7 @@
 //! Names, addresses and ports.
 
 use docker_api::container::CreateBody;
+use types::network::EndpointSettings;
 
 use crate::options::network::{Attachment, is_user_defined, parse};
 use crate::options::{port, words};
@@ -65,7 +66,6 @@ impl Flags {
         config.exposed_ports = ports.exposed;
         config.hostname = self.hostname.clone();
         config.domainname = self.domainname.clone();
-        config.mac_address = self.mac_address.clone();
         let host = &mut body.host_config;
         host.port_bindings = ports.bindings;
         host.publish_all_ports = self.publish_all;
@@ -76,15 +76,18 @@ impl Flags {
         host.links = self.link.clone();
 
         let networks = self.networks()?;
+        let own = networks.iter().filter(|network| is_user_defined(&network.target)).count();
+        if own != 0 && own != networks.len() {
+            return Err("conflicting options: cannot attach both user-defined and non-user-defined network-modes".to_owned());
+        }
         host.network_mode = networks.first().map_or("default", |n| n.target.as_str()).to_owned();
         for network in &networks {
-            if networks.len() > 1 && !is_user_defined(&network.target) {
-                let target = &network.target;
-                if matches!(target.as_str(), "host" | "none") || target.starts_with("container:") {
-                    return Err("conflicting options: cannot attach both user-defined and non-user-defined network-modes".to_owned());
-                }
-            }
             let endpoint = network.endpoint();
+            // One network of which nothing is asked needs no entry: the mode says it all.
+            let says_nothing = endpoint == EndpointSettings::default();
+            if networks.len() == 1 && !self.network.is_empty() && says_nothing {
+                continue;
+            }
             let known = body
                 .networking_config
                 .endpoints_config
@@ -124,7 +127,7 @@ impl Flags {
         if !self.network_alias.is_empty() {
             first.aliases = self.network_alias.clone();
         }
-        if !self.link.is_empty() {
+        if !self.link.is_empty() && is_user_defined(&first.target) {
             first.links = self.link.clone();
         }
         if !self.ip.is_empty() {

@@ -35,8 +35,8 @@ pub(crate) struct Flags {
 
 impl Flags {
     pub(super) fn apply(&self, host: &mut HostConfig) -> Result<(), String> {
-        host.cap_add = self.cap_add.clone();
-        host.cap_drop = self.cap_drop.clone();
+        host.cap_add = words::capabilities(&self.cap_add);
+        host.cap_drop = words::capabilities(&self.cap_drop);
         host.privileged = self.privileged;
         host.sysctls = words::map(&self.sysctl);
         host.isolation = self.isolation.clone();
