@@ -64,11 +64,6 @@ impl Channel {
         Ok((a.into(), b.into()))
     }
 
-    /// A second handle, numbered `min` or higher.
-    pub(crate) fn duplicate_from(&self, min: i32) -> io::Result<Channel> {
-        Ok(sys::process::duplicate_above(&self.socket, min)?.into())
-    }
-
     /// Waits for the next report.
     pub(crate) fn report(&self) -> io::Result<Report> {
         let mut buf = [0u8; MAX];

@@ -36,12 +36,19 @@ pub(crate) struct ChildPlan {
 pub(crate) fn run(plan: ChildPlan, channel: Channel) -> ! {
     sys::process::set_umask(0);
     let mut plan = plan;
-    let rest = match set_up(&mut plan, &channel) {
-        Ok(rest) => rest,
+    let (new_channel, gate) = match set_up(&mut plan, &channel) {
+        Ok(kept) => kept,
         Err(error) => leave(&channel, &error),
     };
-    drop(channel);
-    let channel = match wait_for_start(rest.gate, rest.channel) {
+    // Closed by number already.
+    std::mem::forget(channel);
+    let restricted = plan.process.restrict(&new_channel).and_then(|()| {
+        new_channel.tell_ready().context(Step::Prepare, || "cannot report to the caller")
+    });
+    if let Err(error) = restricted {
+        leave(&new_channel, &error);
+    }
+    let channel = match wait_for_start(gate, new_channel) {
         Ok(channel) => channel,
         // The caller has gone without starting us.
         Err(_) => sys::process::exit_now(1),
@@ -77,12 +84,19 @@ pub(crate) fn run_exec(
             None => None,
         };
         let streams = streams(terminal, given, &channel)?;
-        process.restrict(streams, &channel)
+        process.take_up(streams, &channel, None)
     };
-    match set_up() {
-        Ok(channel) => leave(&channel, &finish(&process, false)),
+    let new_channel = match set_up() {
+        Ok((new_channel, _)) => new_channel,
         Err(error) => leave(&channel, &error),
-    }
+    };
+    // Closed by number already.
+    std::mem::forget(channel);
+    let error = match process.restrict(&new_channel) {
+        Ok(()) => finish(&process, false),
+        Err(error) => error,
+    };
+    leave(&new_channel, &error)
 }
 
 fn leave(channel: &Channel, error: &Error) -> ! {
@@ -95,13 +109,8 @@ fn leave(channel: &Channel, error: &Error) -> ! {
     })
 }
 
-/// What is left after the set-up.
-struct Rest {
-    channel: Channel,
-    gate: Option<OwnedFd>,
-}
-
-fn set_up(plan: &mut ChildPlan, channel: &Channel) -> Result<Rest> {
+/// Builds the container around this process; channel and gate come back under other numbers.
+fn set_up(plan: &mut ChildPlan, channel: &Channel) -> Result<(Channel, Option<OwnedFd>)> {
     if plan.new_user {
         channel.wait_for(Order::Mapped).context(Step::IdMap, || "the id maps were not written")?;
     }
@@ -137,18 +146,9 @@ fn set_up(plan: &mut ChildPlan, channel: &Channel) -> Result<Rest> {
     plan.rootfs.finish()?;
     let given =
         Given { stdio: plan.given.stdio.take(), extra: std::mem::take(&mut plan.given.extra) };
-    let gate = match plan.gate.take() {
-        Some(gate) => {
-            let above = 3 + given.extra.len() as i32;
-            let moved = sys::process::duplicate_above(&gate, above);
-            Some(moved.context(Step::Stdio, || "cannot keep the start socket")?)
-        }
-        None => None,
-    };
     let streams = streams(built.terminal, given, channel)?;
-    let channel = plan.process.restrict(streams, channel)?;
-    channel.tell_ready().context(Step::Prepare, || "cannot report")?;
-    Ok(Rest { channel, gate })
+    let gate = plan.gate.take();
+    plan.process.take_up(streams, channel, gate)
 }
 
 /// In a user namespace: its root, with no groups.

@@ -15,7 +15,7 @@ pub use caps::{
     Caps, ambient_clear, ambient_raise, bounding_drop, bounding_has, get_caps, last_cap, set_caps,
 };
 pub use exec::{
-    close_from, close_range_cloexec, duplicate_above, execve, inherited, place_fds,
+    close_all_but, close_from, close_range_cloexec, duplicate_above, execve, inherited, place_fds,
     reexec_read_only, set_umask,
 };
 pub use fork::{

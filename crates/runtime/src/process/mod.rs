@@ -184,18 +184,27 @@ impl ProcessPlan {
         Ok(())
     }
 
-    /// Takes up user and streams, and finds the program. All but the last rights are gone after.
-    pub(crate) fn restrict(&mut self, streams: Streams, channel: &Channel) -> Result<Channel> {
-        sys::process::set_umask(self.umask);
+    /// Takes up the streams; see [`Streams::place`] for what that closes.
+    pub(crate) fn take_up(
+        &self,
+        streams: Streams,
+        channel: &Channel,
+        gate: Option<OwnedFd>,
+    ) -> Result<(Channel, Option<OwnedFd>)> {
         streams.own(self.uid);
-        let channel = streams.place(channel)?;
+        streams.place(channel, gate)
+    }
+
+    /// Takes up the user, and finds the program. All but the last rights are gone after.
+    pub(crate) fn restrict(&mut self, channel: &Channel) -> Result<()> {
+        sys::process::set_umask(self.umask);
         if !self.has_home {
             let home = user::home(self.uid);
             self.env.push(CString::new(format!("HOME={home}")).unwrap_or_default());
         }
         let early = change_dir(&self.cwd);
-        self.limits.apply_rlimits(&channel)?;
-        self.caps.limit_bounding(&channel)?;
+        self.limits.apply_rlimits(channel)?;
+        self.caps.limit_bounding(channel)?;
         sys::process::keep_caps(true).context(Step::Capabilities, || "cannot keep capabilities")?;
         sys::process::set_groups(&self.groups)
             .context(Step::User, || format!("setgroups {:?}", self.groups))?;
@@ -212,7 +221,7 @@ impl ProcessPlan {
         if self.no_new_privs {
             sys::process::no_new_privs().context(Step::Privileges, || "cannot set no_new_privs")?;
         }
-        Ok(channel)
+        Ok(())
     }
 
     /// Seccomp and capabilities.

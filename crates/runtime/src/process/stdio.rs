@@ -30,18 +30,28 @@ impl Streams {
     }
 
     /// The terminal is the user's own.
-    pub(super) fn own(&self, uid: u32) {
+    pub(crate) fn own(&self, uid: u32) {
         for fd in self.stdio.iter().filter(|_| self.terminal) {
             let _ = sys::fs::chown_fd(fd, Some(uid), None);
         }
     }
 
     /// Puts the streams at 0 to 2 and the others from 3, makes the terminal the controlling one and
-    /// marks all else close-on-exec. Returns the channel under a number out of the way.
-    pub(super) fn place(self, channel: &Channel) -> Result<Channel> {
+    /// closes everything else but the channel and the gate, which get new numbers, whoever owns it:
+    /// the caller must drop nothing that it opened before.
+    pub(crate) fn place(
+        self,
+        channel: &Channel,
+        gate: Option<OwnedFd>,
+    ) -> Result<(Channel, Option<OwnedFd>)> {
         let what = || "cannot put the standard streams in place";
         let first_free = 3 + self.extra.len() as i32;
-        let channel = channel.duplicate_from(first_free).context(Step::Stdio, what)?;
+        // High above, so that the numbers that the streams shall have are not among theirs.
+        let high = |fd: BorrowedFd<'_>| {
+            sys::process::duplicate_above(fd, first_free).context(Step::Stdio, what)
+        };
+        let kept_channel = Channel::from(high(channel.as_fd())?);
+        let kept_gate = gate.as_ref().map(|gate| high(gate.as_fd())).transpose()?;
         let mut list: Vec<BorrowedFd<'_>> = Vec::with_capacity(3 + self.extra.len());
         match &self.stdio[..] {
             [one] => list.extend([one.as_fd(); 3]),
@@ -53,11 +63,15 @@ impl Streams {
             sys::pty::make_controlling(std::io::stdin())
                 .context(Step::Console, || "cannot make the terminal the controlling one")?;
         }
-        sys::process::close_range_cloexec(first_free as u32)
-            .context(Step::Stdio, || "cannot mark the other descriptors close-on-exec")?;
-        // The old numbers may be other descriptors by now: nobody may close them.
-        std::mem::forget(self);
-        Ok(channel)
+        // Now, not at `execve`: a created container may wait long for its start, and would hold on
+        // to its caller's files and to unattached mounts until then.
+        let keep: Vec<BorrowedFd<'_>> =
+            [kept_channel.as_fd()].into_iter().chain(kept_gate.as_ref().map(AsFd::as_fd)).collect();
+        sys::process::close_all_but(first_free, &keep);
+        drop(keep);
+        // Their numbers are closed, or other descriptors' by now: nobody may close them again.
+        std::mem::forget((self, gate));
+        Ok((kept_channel, kept_gate))
     }
 }
 

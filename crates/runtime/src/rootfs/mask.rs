@@ -51,22 +51,16 @@ fn mask(
 ) -> io::Result<()> {
     let Some(target) = open(root, path)? else { return Ok(()) };
     let stat = sys::fs::stat_fd(&target)?;
-    let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        match empty.take() {
-            Some(fd) => fd,
-            None => empty_dir()?,
-        }
-    } else {
-        match null.take() {
-            Some(fd) => fd,
-            None => sys::mount::clone_tree(null_device(root)?, false)?,
-        }
+    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let slot = if directory { empty } else { null };
+    // A copy of the first costs less than another superblock.
+    let cover = match slot {
+        Some(first) => sys::mount::clone_tree(first, false)?,
+        None if directory => empty_dir()?,
+        None => sys::mount::clone_tree(null_device(root)?, false)?,
     };
     sys::mount::attach(&cover, &target)?;
-    // The next one is a copy of this: a mount of the same superblock costs less than another.
-    let slot =
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { empty } else { null };
-    *slot = sys::mount::clone_tree(&cover, false).ok();
+    slot.get_or_insert(cover);
     Ok(())
 }
 

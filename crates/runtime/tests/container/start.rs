@@ -113,6 +113,22 @@ fn privileged_created_container_waits() {
 }
 
 #[test]
+fn privileged_created_container_holds_nothing_of_its_caller() {
+    let fixture = Fixture::new(&["true"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let null = || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").unwrap());
+    let created =
+        fixture.create(Root::Path(fixture.root()), Stdio::Fds([null(), null(), null()])).unwrap();
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", created.pid)).unwrap().count();
+    assert_eq!(fds, 4, "three streams and the channel");
+    drop(writer);
+    let mut text = String::new();
+    (&reader).read_to_string(&mut text).unwrap();
+    let running = created.start().unwrap();
+    sys::process::wait_pidfd(running.pidfd).unwrap();
+}
+
+#[test]
 fn privileged_dropped_container_ends() {
     let fixture = Fixture::sh("echo started");
     let (stdio, streams) = pipes();

@@ -39,6 +39,21 @@ pub fn close_from(first: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, libc::c_uint::MAX, 0) };
 }
 
+/// Closes every fd from `first` on but those to keep, whoever owns them: as [`close_from`].
+pub fn close_all_but(first: RawFd, keep: &[BorrowedFd<'_>]) {
+    let mut numbers: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    let mut from = first as libc::c_uint;
+    for number in numbers {
+        if number > from {
+            // SAFETY: integers; the caller gives up whatever owned these descriptors.
+            unsafe { libc::syscall(libc::SYS_close_range, from, number - 1, 0) };
+        }
+        from = from.max(number + 1);
+    }
+    close_from(from);
+}
+
 /// Sets the umask and returns the old one.
 pub fn set_umask(mask: u32) -> u32 {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask)).as_raw_mode()
