@@ -10,6 +10,8 @@ mod fork;
 mod maps;
 mod sched;
 mod signal;
+#[cfg(test)]
+mod tests;
 
 pub use caps::{
     Caps, ambient_clear, ambient_raise, bounding_drop, bounding_has, get_caps, last_cap, set_caps,
