@@ -143,8 +143,9 @@ fn start(
         .build()
         .map_err(StartError::Runtime)?;
     let outcome = runtime.block_on(live(opened));
-    // Threads that still block are left behind: the process ends.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    // Threads that still block are left behind: the process ends, and what they leave half done
+    // is what a crash would leave, which the next start puts right.
+    runtime.shutdown_timeout(Duration::from_millis(100));
     for path in paths.iter().chain([&pidfile]) {
         // Somebody else may have removed them, and nothing depends on them.
         drop(fs::remove_file(path));
