@@ -225,8 +225,8 @@ impl ConfigDir {
             };
             let directory = self.0.join("contexts/tls").join(&stored.directory).join("docker");
             let skip = stored.endpoints.get("docker").is_some_and(|e| e.skip_tls_verify);
-            let tls = (directory.exists() || skip)
-                .then(|| TlsFiles::in_directory(&directory, !skip));
+            let tls =
+                (directory.exists() || skip).then(|| TlsFiles::in_directory(&directory, !skip));
             return Ok(Destination { endpoint: host.parse()?, tls, context });
         }
         let host = globals.host.clone().or_else(|| variable("DOCKER_HOST"));
@@ -258,6 +258,7 @@ pub(crate) fn write_whole(path: &Path, text: &[u8]) -> anyhow::Result<()> {
         file.sync_all()?;
         fs::rename(&temporary, path)
     };
-    attempt().inspect_err(|_| drop(fs::remove_file(&temporary)))
+    attempt()
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))
         .with_context(|| path.display().to_string())
 }

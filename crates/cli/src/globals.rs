@@ -72,9 +72,13 @@ pub(crate) fn split(args: &[String]) -> Result<(Globals, &[String]), String> {
             };
             let value = match (takes, inline) {
                 (None, Some(value)) => {
-                    set_switch(&mut globals, name, truth(&value).ok_or_else(|| {
-                        format!("invalid argument {value:?} for \"--{name}\" flag")
-                    })?);
+                    set_switch(
+                        &mut globals,
+                        name,
+                        truth(&value).ok_or_else(|| {
+                            format!("invalid argument {value:?} for \"--{name}\" flag")
+                        })?,
+                    );
                     continue;
                 }
                 (None, None) => {

@@ -99,18 +99,24 @@ fn find<'a>(name: &str, rest: &'a [String]) -> anyhow::Result<Found<'a>> {
         return Ok(Found::Verb(verb, format!("isopod {name}"), rest));
     }
     let Some(group) = GROUPS.iter().find(|group| group.name == name) else {
-        return Err(Failure::with(1, format!(
-            "isopod: unknown command: isopod {name}\n\nRun 'isopod --help' for more information"
-        )));
+        return Err(Failure::with(
+            1,
+            format!(
+                "isopod: unknown command: isopod {name}\n\nRun 'isopod --help' for more information"
+            ),
+        ));
     };
     match rest.split_first() {
         None => Ok(Found::Group(group)),
         Some((verb, _)) if verb == "--help" || verb == "-h" => Ok(Found::Group(group)),
         Some((verb, rest)) => match group.find(verb) {
             Some(found) => Ok(Found::Verb(found, format!("isopod {name} {verb}"), rest)),
-            None => Err(Failure::with(1, format!(
-                "isopod: unknown command: isopod {name} {verb}\n\nUsage:  isopod {name}\n\nRun 'isopod {name} --help' for more information"
-            ))),
+            None => Err(Failure::with(
+                1,
+                format!(
+                    "isopod: unknown command: isopod {name} {verb}\n\nUsage:  isopod {name}\n\nRun 'isopod {name} --help' for more information"
+                ),
+            )),
         },
     }
 }
@@ -140,5 +146,9 @@ fn help(session: &Session, name: &str, rest: &[String]) -> anyhow::Result<u8> {
 
 /// Runs a command on a runtime of its own, on this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?.block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?
+        .block_on(future)
 }

@@ -98,9 +98,10 @@ impl Session {
     /// Refuses to write binary data to a terminal.
     pub(crate) fn refuse_terminal(&self, what: &str) -> anyhow::Result<()> {
         if std::io::stdout().is_terminal() {
-            return Err(Failure::with(1, format!(
-                "cowardly refusing to {what} to a terminal. Use the -o flag or redirect"
-            )));
+            return Err(Failure::with(
+                1,
+                format!("cowardly refusing to {what} to a terminal. Use the -o flag or redirect"),
+            ));
         }
         Ok(())
     }

@@ -66,7 +66,11 @@ pub(crate) use verb;
 /// The nouns.
 pub(crate) static GROUPS: &[Group] = &[
     Group { name: "container", about: "Work with containers", verbs: crate::container::VERBS },
-    Group { name: "context", about: "Choose which daemon to speak to", verbs: crate::context::VERBS },
+    Group {
+        name: "context",
+        about: "Choose which daemon to speak to",
+        verbs: crate::context::VERBS,
+    },
     Group { name: "image", about: "Work with images", verbs: crate::image::VERBS },
     Group { name: "network", about: "Work with networks", verbs: crate::network::VERBS },
     Group { name: "system", about: "Look at the engine as a whole", verbs: crate::system::VERBS },
@@ -192,9 +196,12 @@ impl Verb {
             }
         };
         let usage = self.usage;
-        Failure::with(1, format!(
-            "isopod: '{path}' {need}\n\nUsage:  {path} {usage}\n\nSee '{path} --help' for more information"
-        ))
+        Failure::with(
+            1,
+            format!(
+                "isopod: '{path}' {need}\n\nUsage:  {path} {usage}\n\nSee '{path} --help' for more information"
+            ),
+        )
     }
 
     /// Puts the parser's complaint into Docker's words.
@@ -252,7 +259,9 @@ impl Verb {
         let usage = self.usage;
         Failure::with(
             125,
-            format!("{reason}\n\nUsage:  {path} {usage}\n\nRun '{path} --help' for more information"),
+            format!(
+                "{reason}\n\nUsage:  {path} {usage}\n\nRun '{path} --help' for more information"
+            ),
         )
     }
 }

@@ -229,7 +229,12 @@ fn record_docker() {
                 Err(_) => {
                     if client.try_wait().expect("waited").is_some() {
                         let mut text = String::new();
-                        client.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
+                        client
+                            .stderr
+                            .take()
+                            .expect("piped")
+                            .read_to_string(&mut text)
+                            .expect("text");
                         panic!("{line}: {text}");
                     }
                     assert!(begun.elapsed().as_secs() < 10, "{line}: nothing came");

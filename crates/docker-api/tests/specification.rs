@@ -53,9 +53,12 @@ fn schema<'a>(spec: &'a Value, at: &str) -> &'a Value {
             }
             status => {
                 let code: usize = status.parse().expect("a status");
-                value = value["responses"].get(code).or_else(|| value["responses"].get(status))
+                value = value["responses"]
+                    .get(code)
+                    .or_else(|| value["responses"].get(status))
                     .expect("the status is specified")
-                    .get("schema").expect("the answer has a schema");
+                    .get("schema")
+                    .expect("the answer has a schema");
             }
         }
         value
@@ -259,11 +262,21 @@ fn flattened_bodies_match_the_specification() {
         value.as_object().expect("an object").keys().cloned().collect()
     };
     let host = serde_json::to_value(types::container::HostConfig::default()).expect("serialises");
-    let mut wrong = compare(&spec, "HostConfig", &names(host), &[], &[
-        "Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs",
-    ]);
+    let mut wrong = compare(
+        &spec,
+        "HostConfig",
+        &names(host),
+        &[],
+        &["Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs"],
+    );
     let update = serde_json::to_value(container::UpdateBody::default()).expect("serialises");
-    wrong.extend(compare(&spec, "/containers/{id}/update post body", &names(update), &[], &["Init"]));
+    wrong.extend(compare(
+        &spec,
+        "/containers/{id}/update post body",
+        &names(update),
+        &[],
+        &["Init"],
+    ));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

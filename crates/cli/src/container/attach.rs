@@ -38,7 +38,9 @@ pub(crate) async fn attach(session: &Session, args: Args) -> anyhow::Result<u8> 
         );
     }
     if inspect.state.paused {
-        anyhow::bail!("cannot attach to a paused container, unpause it first: isopod unpause {name}");
+        anyhow::bail!(
+            "cannot attach to a paused container, unpause it first: isopod unpause {name}"
+        );
     }
     if inspect.state.restarting {
         anyhow::bail!("cannot attach to a restarting container, wait until it is running");
@@ -58,10 +60,17 @@ pub(crate) async fn attach(session: &Session, args: Args) -> anyhow::Result<u8> 
     let mut proxy = (args.sig_proxy && !config.tty).then(Proxy::catch).transpose()?;
     let id = inspect.id.as_str();
     // Where the container removes itself, "not running" could be asked of nothing.
-    let (connection, wait) = tokio::try_join!(
-        async { open(client, id, &plan, &keys).await },
-        async { wait_for(client, id, "not-running").await },
-    )?;
+    let (connection, wait) =
+        tokio::try_join!(async { open(client, id, &plan, &keys).await }, async {
+            wait_for(client, id, "not-running").await
+        },)?;
+    if let (true, Some([rows, columns])) = (plan.tty, terminal::size()) {
+        // A program draws its prompt again only when the size changes, so it does.
+        let target = Target::named("/containers", id, "/resize")
+            .with("h", (rows + 1).to_string())
+            .with("w", (columns + 1).to_string());
+        let _ = client.post_empty(&target).await;
+    }
     let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
     let end = {
         let others = async {
@@ -78,8 +87,7 @@ pub(crate) async fn attach(session: &Session, args: Args) -> anyhow::Result<u8> 
     };
     drop(raw);
     if end == End::Detached {
-        session.warn("read escape sequence");
-        return Ok(0);
+        return Err(Failure::with(1, "read escape sequence"));
     }
     exit_status(wait).await
 }

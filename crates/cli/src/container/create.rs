@@ -44,9 +44,12 @@ pub(crate) async fn create(session: &Session, args: Args) -> anyhow::Result<u8> 
 pub(super) fn check_pull(flags: &ContainerFlags) -> anyhow::Result<()> {
     match flags.life.pull.as_str() {
         "always" | "missing" | "never" | "" => Ok(()),
-        other => Err(Failure::with(125, format!(
-            "isopod: invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
-        ))),
+        other => Err(Failure::with(
+            125,
+            format!(
+                "isopod: invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
+            ),
+        )),
     }
 }
 
@@ -87,7 +90,11 @@ pub(super) async fn make(
     Ok(made)
 }
 
-async fn post(client: &Client, target: &Target, body: &CreateBody) -> Result<CreateResponse, Error> {
+async fn post(
+    client: &Client,
+    target: &Target,
+    body: &CreateBody,
+) -> Result<CreateResponse, Error> {
     client.post(target, body).await
 }
 
@@ -96,7 +103,8 @@ fn lacks_image(error: &Error) -> bool {
     match error {
         Error::Status { status: 404, message } => {
             let message = message.to_lowercase();
-            message.contains("no such image") || message.contains("image") && message.contains("not found")
+            message.contains("no such image")
+                || message.contains("image") && message.contains("not found")
         }
         _ => false,
     }
@@ -132,9 +140,11 @@ impl IdFile {
         }
         match OpenOptions::new().write(true).create_new(true).open(path) {
             Ok(file) => Ok(Self(Some((file, path.to_owned(), false)))),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(anyhow::anyhow!(
-                "container ID file found, make sure the other container isn't running or delete {path}"
-            )),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(anyhow::anyhow!(
+                    "container ID file found, make sure the other container isn't running or delete {path}"
+                ))
+            }
             Err(error) => {
                 Err(error).with_context(|| format!("failed to create the container ID file {path}"))
             }

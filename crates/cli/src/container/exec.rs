@@ -76,14 +76,10 @@ pub(crate) async fn exec(session: &Session, args: Args) -> anyhow::Result<u8> {
         return Err(Failure::with(1, "the input device is not a TTY"));
     }
     let body = args.body(&keys).map_err(anyhow::Error::msg)?;
-    let made: IdResponse =
-        client.post(&Target::named("/containers", name, "/exec"), &body).await?;
+    let made: IdResponse = client.post(&Target::named("/containers", name, "/exec"), &body).await?;
     let start = Target::named("/exec", &made.id, "/start");
-    let begin = ExecStartBody {
-        detach: args.detach,
-        tty: args.tty,
-        console_size: body.console_size,
-    };
+    let begin =
+        ExecStartBody { detach: args.detach, tty: args.tty, console_size: body.console_size };
     if args.detach {
         client.post_only(&start, &begin).await?;
         return Ok(0);
@@ -113,7 +109,7 @@ pub(crate) async fn exec(session: &Session, args: Args) -> anyhow::Result<u8> {
     };
     drop(raw);
     if end == End::Detached {
-        return Ok(0);
+        return Err(Failure::with(1, "read escape sequence"));
     }
     let inspect: ExecInspect = client.get(&Target::named("/exec", &made.id, "/json")).await?;
     Ok(status_byte(inspect.exit_code.unwrap_or(0).into()))

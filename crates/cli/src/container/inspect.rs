@@ -27,8 +27,6 @@ pub(crate) async fn fetch(client: &Client, name: &str, size: bool) -> Result<Val
 
 pub(crate) async fn inspect(session: &Session, args: Args) -> anyhow::Result<u8> {
     let client = session.client()?;
-    show(session, &args.containers, &args.format, async |name| {
-        fetch(client, name, args.size).await
-    })
-    .await
+    show(session, &args.containers, &args.format, async |name| fetch(client, name, args.size).await)
+        .await
 }

@@ -9,7 +9,7 @@ use crate::options::filter;
 use crate::session::Session;
 use crate::show::format::{Format, Layout, Line, fields};
 use crate::show::human;
-use crate::template::quote;
+use crate::template::{Value, quote};
 
 /// `ls`'s options.
 #[derive(Debug, clap::Args)]
@@ -45,27 +45,24 @@ const TABLE: &str =
 
 /// Fields of a list of containers.
 pub(crate) const LIST_FIELDS: &[(&str, &str)] = &[
-        ("Command", "COMMAND"),
-        ("CreatedAt", "CREATED AT"),
-        ("ID", "CONTAINER ID"),
-        ("Image", "IMAGE"),
-        ("Labels", "LABELS"),
-        ("LocalVolumes", "LOCAL VOLUMES"),
-        ("Mounts", "MOUNTS"),
-        ("Names", "NAMES"),
-        ("Networks", "NETWORKS"),
-        ("Ports", "PORTS"),
-        ("RunningFor", "CREATED"),
-        ("Size", "SIZE"),
-        ("State", "STATE"),
-        ("Status", "STATUS"),
-    ];
+    ("Command", "COMMAND"),
+    ("CreatedAt", "CREATED AT"),
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Labels", "LABELS"),
+    ("LocalVolumes", "LOCAL VOLUMES"),
+    ("Mounts", "MOUNTS"),
+    ("Names", "NAMES"),
+    ("Networks", "NETWORKS"),
+    ("Platform", "PLATFORM"),
+    ("Ports", "PORTS"),
+    ("RunningFor", "CREATED"),
+    ("Size", "SIZE"),
+    ("State", "STATE"),
+    ("Status", "STATUS"),
+];
 
-const LAYOUT: Layout = Layout {
-    fields: LIST_FIELDS,
-    table: TABLE,
-    quiet: "{{.ID}}",
-};
+const LAYOUT: Layout = Layout { fields: LIST_FIELDS, table: TABLE, quiet: "{{.ID}}" };
 
 const LAYOUT_WITH_SIZE: Layout = Layout {
     fields: LAYOUT.fields,
@@ -115,29 +112,33 @@ impl Row<'_> {
             .map(|name| if self.full { name.clone() } else { human::ellipsis(name, 15) })
             .collect();
         let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let networks: Vec<&str> =
-            c.network_settings.networks.keys().map(String::as_str).collect();
+        let networks: Vec<&str> = c.network_settings.networks.keys().map(String::as_str).collect();
         let command = if self.full { c.command.clone() } else { human::ellipsis(&c.command, 20) };
         let locals = c.mounts.iter().filter(|mount| mount.driver == "local").count();
-        Line {
-            fields: fields(vec![
-                ("Command", quote(&command)),
-                ("CreatedAt", human::moment(c.created)),
-                ("ID", id.to_owned()),
-                ("Image", self.image()),
-                ("Labels", labels.join(",")),
-                ("LocalVolumes", locals.to_string()),
-                ("Mounts", mounts.join(",")),
-                ("Names", self.names()),
-                ("Networks", networks.join(",")),
-                ("Ports", ports(&c.ports)),
-                ("RunningFor", human::ago(c.created)),
-                ("Size", self.size()),
-                ("State", c.state.clone()),
-                ("Status", c.status.clone()),
-            ]),
-            labels: c.labels.clone(),
+        let mut all = fields(vec![
+            ("Command", quote(&command)),
+            ("CreatedAt", human::moment(c.created)),
+            ("ID", id.to_owned()),
+            ("Image", self.image()),
+            ("Labels", labels.join(",")),
+            ("LocalVolumes", locals.to_string()),
+            ("Mounts", mounts.join(",")),
+            ("Names", self.names()),
+            ("Networks", networks.join(",")),
+            ("Ports", ports(&c.ports)),
+            ("RunningFor", human::ago(c.created)),
+            ("Size", self.size()),
+            ("State", c.state.clone()),
+            ("Status", c.status.clone()),
+        ]);
+        if let Value::Map(entries) = &mut all {
+            let platform = c.image_manifest_descriptor.as_ref().and_then(|d| d.platform.as_ref());
+            let value = platform.and_then(|platform| serde_json::to_vec(platform).ok());
+            let value = value.and_then(|json| Value::from_json(&json).ok()).unwrap_or_default();
+            let at = entries.partition_point(|(name, _)| name.as_str() < "Platform");
+            entries.insert(at, ("Platform".to_owned(), value));
         }
+        Line { fields: all, labels: c.labels.clone() }
     }
 
     fn image(&self) -> String {
@@ -179,8 +180,12 @@ impl Row<'_> {
 pub(crate) fn ports(ports: &[Port]) -> String {
     let mut sorted: Vec<&Port> = ports.iter().collect();
     sorted.sort_by(|a, b| {
-        (a.private_port, &a.ip, a.public_port, &a.kind)
-            .cmp(&(b.private_port, &b.ip, b.public_port, &b.kind))
+        (a.private_port, &a.ip, a.public_port, &a.kind).cmp(&(
+            b.private_port,
+            &b.ip,
+            b.public_port,
+            &b.kind,
+        ))
     });
     let joined = |ip: &str, range: &str| {
         if ip.contains(':') { format!("[{ip}]:{range}") } else { format!("{ip}:{range}") }

@@ -20,7 +20,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn command(session: &Session, args: Args) -> anyhow::Result<u8> {
     if !args.force
-        && !session.confirm("WARNING! This will remove all stopped containers.\nAre you sure you want to continue?")?
+        && !session.confirm(
+            "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?",
+        )?
     {
         anyhow::bail!("container prune has been cancelled");
     }

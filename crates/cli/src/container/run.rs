@@ -73,9 +73,8 @@ pub(super) fn detach_keys(session: &Session, given: &str) -> anyhow::Result<(Str
         "" => session.config()?.detach_keys.clone(),
         given => given.to_owned(),
     };
-    let keys = detach::parse(&text).map_err(|reason| {
-        Failure::with(125, format!("invalid detach keys ({text}): {reason}"))
-    })?;
+    let keys = detach::parse(&text)
+        .map_err(|reason| Failure::with(125, format!("invalid detach keys ({text}): {reason}")))?;
     Ok((text, keys))
 }
 
@@ -96,10 +95,7 @@ fn start_failure(error: &Error) -> anyhow::Error {
     } else {
         125
     };
-    Failure::with(
-        status,
-        format!("isopod: {text}\n\nRun 'isopod run --help' for more information"),
-    )
+    Failure::with(status, format!("isopod: {text}\n\nRun 'isopod run --help' for more information"))
 }
 
 /// Opens the connection that carries bytes.
@@ -135,10 +131,9 @@ pub(super) async fn exit_status(mut wait: JsonStream<WaitResponse>) -> anyhow::R
             Err(Failure::with(125, format!("Error waiting for container: {}", error.message)))
         }
         Ok(Some(answer)) => Ok(status_byte(answer.status_code)),
-        Ok(None) => Err(Failure::with(
-            125,
-            "error waiting for container: the daemon closed the connection",
-        )),
+        Ok(None) => {
+            Err(Failure::with(125, "error waiting for container: the daemon closed the connection"))
+        }
         Err(error) => Err(Failure::with(
             125,
             format!("error waiting for container: {}", describe_client(&error)),
@@ -168,15 +163,16 @@ async fn attached(
         detach: config.tty.then_some(sequence),
     };
     let condition = if body.host_config.auto_remove { "removed" } else { "next-exit" };
-    let (connection, wait) = tokio::try_join!(
-        async { open(client, id, &plan, &keys).await },
-        async { wait_for(client, id, condition).await },
-    )?;
+    let (connection, wait) =
+        tokio::try_join!(async { open(client, id, &plan, &keys).await }, async {
+            wait_for(client, id, condition).await
+        },)?;
     if let Err(error) = start(client, id).await {
         drop(connection);
         if body.host_config.auto_remove {
             // The daemon removes what did not start; be sure that it is gone when we are.
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(10), exit_status(wait)).await;
+            let _ =
+                tokio::time::timeout(std::time::Duration::from_secs(10), exit_status(wait)).await;
         }
         return Err(error);
     }

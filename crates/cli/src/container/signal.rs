@@ -75,11 +75,7 @@ async fn stop_all(session: &Session, args: &StopArgs, verb: &str) -> anyhow::Res
             Err(error) => failed.push(crate::failure::describe_client(&error)),
         }
     }
-    if failed.is_empty() {
-        Ok(0)
-    } else {
-        Err(crate::failure::Failure::with(1, failed.join("\n")))
-    }
+    if failed.is_empty() { Ok(0) } else { Err(crate::failure::Failure::with(1, failed.join("\n"))) }
 }
 
 pub(crate) async fn stop(session: &Session, args: StopArgs) -> anyhow::Result<u8> {

@@ -65,10 +65,10 @@ pub(crate) async fn start(session: &Session, args: Args) -> anyhow::Result<u8> {
     let mut proxy = (!config.tty).then(Proxy::catch).transpose()?;
     let id = inspect.id.as_str();
     let condition = if inspect.host_config.auto_remove { "removed" } else { "next-exit" };
-    let (connection, wait) = tokio::try_join!(
-        async { open(client, id, &plan, &keys).await },
-        async { wait_for(client, id, condition).await },
-    )?;
+    let (connection, wait) =
+        tokio::try_join!(async { open(client, id, &plan, &keys).await }, async {
+            wait_for(client, id, condition).await
+        },)?;
     client.post_empty(&Target::named("/containers", id, "/start")).await?;
     let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
     let end = {

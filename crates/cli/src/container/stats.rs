@@ -131,7 +131,10 @@ fn line(container: &str, stats: Option<&StatsResponse>, full: bool) -> Line {
                 ("Container", container.to_owned()),
                 ("ID", id.to_owned()),
                 ("MemPerc", format!("{percent:.2}%")),
-                ("MemUsage", format!("{} / {}", human::binary(now.memory), human::binary(now.limit))),
+                (
+                    "MemUsage",
+                    format!("{} / {}", human::binary(now.memory), human::binary(now.limit)),
+                ),
                 ("Name", stats.name.trim_start_matches('/').to_owned()),
                 ("NetIO", pair(now.received, now.sent)),
                 ("PIDs", now.tasks.to_string()),
@@ -194,10 +197,8 @@ pub(crate) async fn stats(session: &Session, args: Args) -> anyhow::Result<u8> {
         for name in ended {
             streams.remove(&name);
         }
-        let lines: Vec<Line> = order
-            .iter()
-            .map(|name| line(name, latest.get(name), args.no_trunc))
-            .collect();
+        let lines: Vec<Line> =
+            order.iter().map(|name| line(name, latest.get(name), args.no_trunc)).collect();
         // Home, and what is left of the picture before is cleared.
         let head = if format.is_table() { "\x1b[H\x1b[2J" } else { "" };
         session.text(&format!("{head}{}", format.render(&LAYOUT, &lines)?));

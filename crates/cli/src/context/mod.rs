@@ -163,8 +163,8 @@ async fn inspect(session: &Session, args: InspectArgs) -> anyhow::Result<u8> {
         "" => session.line(&indented(&all)?),
         "json" => session.line(&serde_json::to_string(&all)?),
         text => {
-            let template = template::parse(text)
-                .map_err(|error| Failure::with(64, error.to_string()))?;
+            let template =
+                template::parse(text).map_err(|error| Failure::with(64, error.to_string()))?;
             for value in &all {
                 session.line(&template.execute(value, None, Mode::Values)?);
             }

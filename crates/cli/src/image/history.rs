@@ -55,8 +55,8 @@ const LAYOUT_FOR_PROGRAMS: Layout = Layout {
 
 pub(crate) async fn history(session: &Session, args: Args) -> anyhow::Result<u8> {
     let name = args.image.first().map_or("", String::as_str);
-    let target = Target::named("/images", name, "/history")
-        .maybe("platform", platform(&args.platform)?);
+    let target =
+        Target::named("/images", name, "/history").maybe("platform", platform(&args.platform)?);
     let items: Vec<HistoryItem> = session.client()?.get(&target).await?;
     let lines: Vec<Line> = items.iter().map(|item| line(item, &args)).collect();
     let layout = if args.human { &LAYOUT } else { &LAYOUT_FOR_PROGRAMS };

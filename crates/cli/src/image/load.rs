@@ -25,9 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn load(session: &Session, args: Args) -> anyhow::Result<u8> {
     let body = match args.input.as_deref().filter(|path| !path.is_empty()) {
-        Some(path) => {
-            input::reader_body(File::open(path).with_context(|| format!("open {path}"))?)
-        }
+        Some(path) => input::reader_body(File::open(path).with_context(|| format!("open {path}"))?),
         None if stdin_is_terminal() => {
             anyhow::bail!("requested load from stdin, but stdin is empty: use -i FILE, or redirect")
         }

@@ -68,9 +68,8 @@ pub(crate) async fn ls(session: &Session, args: Args) -> anyhow::Result<u8> {
     if let Some(name) = args.name.first() {
         filters.push(("reference".to_owned(), name.clone()));
     }
-    let target = Target::new("/images/json")
-        .flag("all", args.all)
-        .maybe("filters", filter::json(&filters));
+    let target =
+        Target::new("/images/json").flag("all", args.all).maybe("filters", filter::json(&filters));
     let layout = if args.digests { &LAYOUT_WITH_DIGESTS } else { &LAYOUT };
     let config = session.config()?;
     let format = Format::choose(layout, &args.format, &config.images_format, args.quiet);
@@ -174,7 +173,10 @@ fn line(image: &ImageSummary, name: &Name, full: bool) -> Line {
         fields: fields(vec![
             ("Containers", containers),
             ("CreatedAt", human::moment(image.created)),
-            ("CreatedSince", if image.created > 0 { human::ago(image.created) } else { "N/A".into() }),
+            (
+                "CreatedSince",
+                if image.created > 0 { human::ago(image.created) } else { "N/A".into() },
+            ),
             ("Digest", name.digest.clone()),
             ("ID", id.to_owned()),
             ("Repository", name.repository.clone()),
@@ -182,7 +184,7 @@ fn line(image: &ImageSummary, name: &Name, full: bool) -> Line {
             ("Size", human::size(image.size, 3)),
             ("Tag", name.tag.clone()),
             ("UniqueSize", unique),
-            ("VirtualSize", human::size(image.size, 3)),
+            ("VirtualSize", human::size(image.size, 4)),
         ]),
         labels: image.labels.clone().unwrap_or_default(),
     }

@@ -74,8 +74,7 @@ async fn tag(session: &Session, args: TagArgs) -> anyhow::Result<u8> {
     }
     let (repository, tag) = split_tag(target);
     let tag = if tag.is_empty() { "latest" } else { tag };
-    let target =
-        Target::named("/images", source, "/tag").with("repo", repository).with("tag", tag);
+    let target = Target::named("/images", source, "/tag").with("repo", repository).with("tag", tag);
     session.client()?.post_empty(&target).await?;
     Ok(0)
 }

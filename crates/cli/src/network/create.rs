@@ -107,7 +107,9 @@ impl Args {
             for known in configs.keys() {
                 let known = Range::parse(known)?;
                 if known.contains(range.base) || range.contains(known.base) {
-                    return Err("multiple overlapping subnet configuration is not supported".to_owned());
+                    return Err(
+                        "multiple overlapping subnet configuration is not supported".to_owned()
+                    );
                 }
             }
             let config = IpamConfig { subnet: subnet.clone(), ..IpamConfig::default() };
@@ -125,7 +127,10 @@ impl Args {
                 .ok_or_else(|| format!("no matching subnet for range {text}"))?;
             let config = configs.entry(subnet).or_default();
             if !config.ip_range.is_empty() {
-                return Err(format!("cannot configure multiple ranges ({text}, {}) on the same subnet", config.ip_range));
+                return Err(format!(
+                    "cannot configure multiple ranges ({text}, {}) on the same subnet",
+                    config.ip_range
+                ));
             }
             config.ip_range = text.clone();
         }
@@ -136,7 +141,10 @@ impl Args {
                 .ok_or_else(|| format!("no matching subnet for gateway {text}"))?;
             let config = configs.entry(subnet).or_default();
             if !config.gateway.is_empty() {
-                return Err(format!("cannot configure multiple gateways ({text}, {}) for the same subnet", config.gateway));
+                return Err(format!(
+                    "cannot configure multiple gateways ({text}, {}) for the same subnet",
+                    config.gateway
+                ));
             }
             config.gateway = text.clone();
         }

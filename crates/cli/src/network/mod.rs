@@ -127,8 +127,8 @@ pub(crate) async fn fetch_inspect(client: &Client, name: &str) -> Result<Value, 
 async fn inspect(session: &Session, args: InspectArgs) -> anyhow::Result<u8> {
     let client = session.client()?;
     show(session, &args.networks, &args.format, async |name| {
-        let target = Target::named("/networks", name, "")
-            .maybe("verbose", args.verbose.then_some("true"));
+        let target =
+            Target::named("/networks", name, "").maybe("verbose", args.verbose.then_some("true"));
         client.get(&target).await
     })
     .await

@@ -66,8 +66,7 @@ pub(crate) fn cgroup_rule(text: &str) -> Result<String, String> {
 }
 
 fn device_path<'a>(text: &'a str, value: &str) -> Result<(&'a str, String), String> {
-    let (path, number) =
-        text.split_once(':').ok_or_else(|| format!("bad format: {text}"))?;
+    let (path, number) = text.split_once(':').ok_or_else(|| format!("bad format: {text}"))?;
     if !path.starts_with("/dev/") {
         return Err(format!("bad format for device path: {text}"));
     }
@@ -114,8 +113,21 @@ pub(crate) fn rate_operations(text: &str) -> Result<ThrottleDevice, String> {
 }
 
 const ULIMITS: &[&str] = &[
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc",
-    "rss", "rtprio", "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// `nofile=1024[:2048]`.

@@ -17,10 +17,9 @@ pub(crate) fn nanoseconds(text: &str) -> Result<i64, String> {
     }
     let mut total = 0_i64;
     while !rest.is_empty() {
-        let split =
-            rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(|| {
-                format!("time: missing unit in duration {text:?}")
-            })?;
+        let split = rest
+            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .ok_or_else(|| format!("time: missing unit in duration {text:?}"))?;
         let (number, after) = rest.split_at(split);
         let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
@@ -72,8 +71,11 @@ pub(crate) fn moment(text: &str, now: Timestamp) -> Result<String, String> {
         _ => bare.to_owned(),
     };
     let civil: jiff::civil::DateTime = full.parse().map_err(|_| bad())?;
-    let zone =
-        if bare.len() < text.len() { jiff::tz::TimeZone::UTC } else { jiff::tz::TimeZone::system() };
+    let zone = if bare.len() < text.len() {
+        jiff::tz::TimeZone::UTC
+    } else {
+        jiff::tz::TimeZone::system()
+    };
     let time = civil.to_zoned(zone).map_err(|_| bad())?.timestamp();
     i64::try_from(time.as_nanosecond()).map(written).map_err(|_| bad())
 }

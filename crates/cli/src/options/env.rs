@@ -52,7 +52,9 @@ fn lines(path: &str, text: &[u8], lookup: bool, all: &mut Vec<String>) -> Result
         };
         let name = name.trim_start();
         if name.contains([' ', '\t']) {
-            return Err(format!("invalid env file ({path}): variable '{name}' contains whitespaces"));
+            return Err(format!(
+                "invalid env file ({path}): variable '{name}' contains whitespaces"
+            ));
         }
         if name.is_empty() {
             return Err(format!("invalid env file ({path}): no variable name on line '{line}'"));

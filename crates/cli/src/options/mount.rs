@@ -57,8 +57,9 @@ pub(crate) fn volume(text: &str) -> Result<Volume, String> {
 fn boolean(key: &str, value: Option<&str>) -> Result<bool, String> {
     match value {
         None => Ok(true),
-        Some(value) => crate::globals::truth(value)
-            .ok_or_else(|| format!("invalid value for {key}: {value}")),
+        Some(value) => {
+            crate::globals::truth(value).ok_or_else(|| format!("invalid value for {key}: {value}"))
+        }
     }
 }
 
@@ -144,8 +145,10 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
         "image-subpath" => {
             mount.image_options = Some(ImageOptions { subpath: value.to_owned() });
         }
-        "tmpfs-size" => tmpfs(mount).size_bytes = super::size::bytes(value)
-            .map_err(|_| format!("invalid value for tmpfs-size: {value}"))?,
+        "tmpfs-size" => {
+            tmpfs(mount).size_bytes = super::size::bytes(value)
+                .map_err(|_| format!("invalid value for tmpfs-size: {value}"))?
+        }
         "tmpfs-mode" => tmpfs(mount).mode = Some(octal(value)?),
         "tmpfs-opt" | "tmpfs-options" => {
             tmpfs(mount).options.push(value.split('=').map(str::to_owned).collect());

@@ -36,8 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
         return Ok(network);
     }
     for field in super::words::csv(text)? {
-        let (key, value) =
-            field.split_once('=').ok_or_else(|| format!("invalid field {field}"))?;
+        let (key, value) = field.split_once('=').ok_or_else(|| format!("invalid field {field}"))?;
         let (key, value) = (key.trim().to_lowercase(), value.trim());
         match key.as_str() {
             "name" => network.target = value.to_owned(),
@@ -70,7 +69,8 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
 
 /// Networks that are no networks of the user's.
 pub(crate) fn is_user_defined(name: &str) -> bool {
-    !matches!(name, "default" | "bridge" | "host" | "none" | "nat") && !name.starts_with("container:")
+    !matches!(name, "default" | "bridge" | "host" | "none" | "nat")
+        && !name.starts_with("container:")
 }
 
 impl Attachment {

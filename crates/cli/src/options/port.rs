@@ -136,7 +136,11 @@ fn shorten(text: &str) -> Result<String, String> {
             "protocol" => protocol = value,
             "host_ip" | "host-ip" => address = value,
             "mode" if value == "host" || value == "ingress" => {}
-            _ => return Err(format!("invalid publish opts format (should be name=value but got '{field}')")),
+            _ => {
+                return Err(format!(
+                    "invalid publish opts format (should be name=value but got '{field}')"
+                ));
+            }
         }
     }
     let head = if address.is_empty() { String::new() } else { format!("{address}:") };

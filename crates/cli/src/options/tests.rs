@@ -28,9 +28,13 @@ fn sizes() {
 
 #[test]
 fn durations() {
-    for (text, want) in
-        [("1m30s", 90_000_000_000), ("500ms", 500_000_000), ("1.5h", 5_400_000_000_000), ("0", 0), ("-1s", -1_000_000_000)]
-    {
+    for (text, want) in [
+        ("1m30s", 90_000_000_000),
+        ("500ms", 500_000_000),
+        ("1.5h", 5_400_000_000_000),
+        ("0", 0),
+        ("-1s", -1_000_000_000),
+    ] {
         assert_eq!(duration::nanoseconds(text), Ok(want), "{text}");
     }
     for bad in ["", "x", "1", "1y", ".s", "1.2.3s"] {
@@ -93,7 +97,8 @@ fn mounts() {
     let tmpfs = mount::mount("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770").expect("valid");
     let options = tmpfs.tmpfs_options.expect("set");
     assert_eq!((options.size_bytes, options.mode), (1 << 20, Some(0o1770)));
-    let volume = mount::mount("src=v,dst=/v,\"volume-opt=o=addr=1,rw\",volume-nocopy").expect("valid");
+    let volume =
+        mount::mount("src=v,dst=/v,\"volume-opt=o=addr=1,rw\",volume-nocopy").expect("valid");
     let options = volume.volume_options.expect("set");
     assert!(options.no_copy);
     assert_eq!(options.driver_config.expect("set").options["o"], "addr=1,rw");
@@ -102,17 +107,17 @@ fn mounts() {
         ("type=foo,target=/a", "invalid mount type 'foo'"),
         ("target=/a,nonsense=1", "unexpected key 'nonsense' in 'nonsense=1'"),
         ("target=/a,ro=maybe", "invalid value for ro: maybe"),
-        ("type=bind,source=/a,target=/b,volume-nocopy", "cannot mix 'volume-*' options with mount type 'bind'"),
+        (
+            "type=bind,source=/a,target=/b,volume-nocopy",
+            "cannot mix 'volume-*' options with mount type 'bind'",
+        ),
     ] {
         assert_eq!(mount::mount(text), Err(want.into()), "{text}");
     }
     assert_eq!(mount::volume("/data"), Ok(mount::Volume::Anonymous("/data".into())));
     assert_eq!(mount::volume("/a:/b:ro"), Ok(mount::Volume::Bind("/a:/b:ro".into())));
     let here = std::env::current_dir().expect("somewhere").join("x");
-    assert_eq!(
-        mount::volume("./x:/b"),
-        Ok(mount::Volume::Bind(format!("{}:/b", here.display())))
-    );
+    assert_eq!(mount::volume("./x:/b"), Ok(mount::Volume::Bind(format!("{}:/b", here.display()))));
 }
 
 #[test]
@@ -144,7 +149,8 @@ fn devices_and_limits() {
 
 #[test]
 fn networks() {
-    let network = network::parse("name=net,alias=a,alias=b,ip=10.0.0.2,driver-opt=K=V").expect("valid");
+    let network =
+        network::parse("name=net,alias=a,alias=b,ip=10.0.0.2,driver-opt=K=V").expect("valid");
     assert_eq!(network.target, "net");
     let endpoint = network.endpoint();
     assert_eq!(endpoint.aliases, ["a", "b"]);

@@ -56,11 +56,10 @@ pub(crate) fn map(pairs: &[String]) -> BTreeMap<String, String> {
 pub(crate) fn label(text: &str) -> Result<String, String> {
     let key = text.split('=').next().unwrap_or_default();
     if key.is_empty() || key.trim() != key {
-        return Err(format!("invalid label '{text}': {}", if key.is_empty() {
-            "empty name"
-        } else {
-            "leading or trailing whitespace"
-        }));
+        return Err(format!(
+            "invalid label '{text}': {}",
+            if key.is_empty() { "empty name" } else { "leading or trailing whitespace" }
+        ));
     }
     Ok(text.to_owned())
 }
@@ -113,8 +112,14 @@ pub(crate) fn extra_host(text: &str) -> Result<String, String> {
 /// A kernel parameter that a container may have of its own.
 pub(crate) fn sysctl(text: &str) -> Result<String, String> {
     const ALLOWED: &[&str] = &[
-        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
-        "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
     ];
     let key = match text.split_once('=') {
         Some((key, _)) => key,

@@ -95,7 +95,7 @@ impl Format {
                 }
                 _ => None,
             };
-            rows.push(template.execute(&line.fields, Some(&label), Mode::Values)?);
+            rows.push(template.execute(&line.fields, Some(&label), Mode::Rows)?);
         }
         if !self.is_table {
             return Ok(rows.into_iter().map(|row| row + "\n").collect());
@@ -134,7 +134,10 @@ mod tests {
     #[test]
     fn formats_are_tables_templates_or_json() {
         assert_eq!(shown("", false), "CONTAINER ID   NAMES\nabc            web\n");
-        assert_eq!(shown("table {{.Names}}\\t{{.ID}}", false), "NAMES     CONTAINER ID\nweb       abc\n");
+        assert_eq!(
+            shown("table {{.Names}}\\t{{.ID}}", false),
+            "NAMES     CONTAINER ID\nweb       abc\n"
+        );
         assert_eq!(shown("json", false), "{\"ID\":\"abc\",\"Names\":\"web\"}\n");
         assert_eq!(shown("{{.ID}}:{{.Names}}", false), "abc:web\n");
         assert_eq!(shown("", true), "abc\n");

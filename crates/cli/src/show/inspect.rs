@@ -18,9 +18,7 @@ where
 {
     let template = match format {
         "" | "json" => None,
-        text => Some(
-            template::parse(text).map_err(|error| Failure::with(64, error.to_string()))?,
-        ),
+        text => Some(template::parse(text).map_err(|error| Failure::with(64, error.to_string()))?),
     };
     let mut found = Vec::new();
     let mut failed = Vec::new();

@@ -23,8 +23,7 @@ pub(crate) async fn download(
 ) -> anyhow::Result<u8> {
     let Some(path) = path.filter(|path| !path.is_empty()) else {
         session.refuse_terminal(verb)?;
-        let answer =
-            session.client()?.stream(Method::GET, target, None, empty()).await?;
+        let answer = session.client()?.stream(Method::GET, target, None, empty()).await?;
         let mut body = answer.into_body();
         while let Some(data) = next_data(&mut body).await? {
             output::stdout(&data)?;

@@ -87,5 +87,10 @@ fn bar(current: i64, total: i64) -> String {
     let filled = (0..50).take_while(|at| f64::from(*at) < share).count();
     let head = if filled < 50 { ">" } else { "" };
     let rest = 50 - filled - head.len();
-    format!("[{}{head}{}] {done:>8}/{}", "=".repeat(filled), " ".repeat(rest), human::size(total, 4))
+    format!(
+        "[{}{head}{}] {done:>8}/{}",
+        "=".repeat(filled),
+        " ".repeat(rest),
+        human::size(total, 4)
+    )
 }

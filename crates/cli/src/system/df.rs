@@ -54,8 +54,11 @@ const VOLUMES: Layout = Layout {
 
 fn line(kind: &str, total: usize, active: usize, size: i64, reclaimable: i64) -> Line {
     #[allow(clippy::cast_precision_loss, reason = "a percentage")]
-    let percent =
-        if size > 0 { format!(" ({:.0}%)", (reclaimable as f64 * 100.0 / size as f64).floor()) } else { String::new() };
+    let percent = if size > 0 {
+        format!(" ({:.0}%)", (reclaimable as f64 * 100.0 / size as f64).floor())
+    } else {
+        String::new()
+    };
     let reclaimable = human::size(reclaimable, 4) + &percent;
     Line {
         fields: fields(vec![
@@ -83,7 +86,8 @@ fn summary(usage: &DiskUsage) -> Vec<Line> {
     let own = |c: &docker_api::container::ContainerSummary| c.size_rw.unwrap_or(0);
     let volumes = usage.volumes.as_deref().unwrap_or_default();
     let volume = |wanted: fn(i64) -> bool| -> (usize, i64) {
-        let fit = volumes.iter().filter_map(|v| v.usage_data.as_ref()).filter(|u| wanted(u.ref_count));
+        let fit =
+            volumes.iter().filter_map(|v| v.usage_data.as_ref()).filter(|u| wanted(u.ref_count));
         fit.fold((0, 0), |(count, size), u| (count + 1, size + u.size.max(0)))
     };
     let cache = usage.build_cache.as_deref().unwrap_or_default();
@@ -98,8 +102,20 @@ fn summary(usage: &DiskUsage) -> Vec<Line> {
             containers.iter().map(own).sum(),
             containers.iter().filter(|c| !running(&c.state)).map(own).sum(),
         ),
-        line("Local Volumes", volumes.len(), volume(|n| n > 0).0, volume(|_| true).1, volume(|n| n == 0).1),
-        line("Build Cache", cache.len(), cache.iter().filter(|c| c.in_use).count(), cache_size, cache_idle),
+        line(
+            "Local Volumes",
+            volumes.len(),
+            volume(|n| n > 0).0,
+            volume(|_| true).1,
+            volume(|n| n == 0).1,
+        ),
+        line(
+            "Build Cache",
+            cache.len(),
+            cache.iter().filter(|c| c.in_use).count(),
+            cache_size,
+            cache_idle,
+        ),
     ]
 }
 

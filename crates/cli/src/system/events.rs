@@ -49,10 +49,8 @@ pub(crate) async fn events(session: &Session, args: Args) -> anyhow::Result<u8> 
         .maybe("since", moment(&args.since)?)
         .maybe("until", moment(&args.until)?)
         .maybe("filters", filter::json(&args.filter));
-    let mut stream = session
-        .client()?
-        .json_stream::<Value>(Method::GET, &target, None, empty())
-        .await?;
+    let mut stream =
+        session.client()?.json_stream::<Value>(Method::GET, &target, None, empty()).await?;
     while let Some(event) = stream.next().await? {
         match &template {
             Some(template) => session.line(&template.execute(&event, None, Mode::Values)?),

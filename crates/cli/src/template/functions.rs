@@ -82,7 +82,8 @@ pub(super) fn call(name: &str, args: &[Value], mode: Mode) -> Result<Value, Erro
         "js" | "urlquery" => Value::Text(printf::print(args)),
         "json" => {
             let value = args.first().cloned().unwrap_or_default();
-            Value::Text(serde_json::to_string(&value).unwrap_or_default())
+            let text = serde_json::to_string(&value).unwrap_or_default();
+            Value::Text(if mode == Mode::Rows { for_pages(&text) } else { text })
         }
         "split" => {
             let (all, by) = (text(name, args, 0)?, text(name, args, 1)?);
@@ -108,6 +109,11 @@ pub(super) fn call(name: &str, args: &[Value], mode: Mode) -> Result<Value, Erro
         }
         other => return Err(wrong(other, "no such function")),
     })
+}
+
+/// What Go's `json.Marshal` does for the sake of web pages.
+fn for_pages(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 fn length(args: &[Value]) -> Result<Value, Error> {

@@ -113,9 +113,8 @@ fn action(text: &str, line: usize) -> Result<(Vec<Token>, usize), Error> {
         if rest.starts_with("}}") || (spaced && rest.starts_with("-}}")) {
             return Ok((tokens, at));
         }
-        let word = |s: &str| {
-            s.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(s.len())
-        };
+        let word =
+            |s: &str| s.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(s.len());
         match first {
             c if c.is_whitespace() => at += c.len_utf8(),
             '|' | '(' | ')' | ',' | '=' => {
@@ -158,10 +157,7 @@ fn action(text: &str, line: usize) -> Result<(Vec<Token>, usize), Error> {
                 at += length;
             }
             other => {
-                return Err(syntax(
-                    line,
-                    format!("unexpected {other:?} in command"),
-                ));
+                return Err(syntax(line, format!("unexpected {other:?} in command")));
             }
         }
     }
@@ -171,7 +167,10 @@ fn number(text: &str, line: usize) -> Result<(Token, usize), Error> {
     let length = text
         .char_indices()
         .find(|(at, c)| {
-            !(c.is_ascii_alphanumeric() || *c == '.' || *c == '_' || (*at == 0 && "+-".contains(*c)))
+            !(c.is_ascii_alphanumeric()
+                || *c == '.'
+                || *c == '_'
+                || (*at == 0 && "+-".contains(*c)))
         })
         .map_or(text.len(), |(at, _)| at);
     let word = &text[..length];

@@ -58,8 +58,10 @@ pub(crate) fn parse(text: &str) -> Result<Template, Error> {
 /// value leave the heading alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Rows.
+    /// Anything.
     Values,
+    /// Rows of a list, whose JSON has `<`, `>` and `&` escaped, as Docker's has.
+    Rows,
     /// The heading.
     Header,
 }

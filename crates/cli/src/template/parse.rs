@@ -100,7 +100,10 @@ impl Parser {
                         "continue" if tokens.len() == 1 => nodes.push(Node::Continue),
                         "if" | "with" | "range" => nodes.push(self.branch(&tokens, line)?),
                         "define" | "template" | "block" => {
-                            return Err(syntax(line, format!("{{{{{keyword}}}}} is not supported")));
+                            return Err(syntax(
+                                line,
+                                format!("{{{{{keyword}}}}} is not supported"),
+                            ));
                         }
                         _ => nodes.push(Node::Show(pipeline(&tokens, line)?)),
                     }

@@ -45,9 +45,7 @@ pub(super) fn printf(format: &str, args: &[Value]) -> String {
             number.parse::<usize>().ok()
         };
         let width = digits(&mut chars).unwrap_or(0).min(WIDEST);
-        let precision = chars
-            .next_if_eq(&'.')
-            .map(|_| digits(&mut chars).unwrap_or(0).min(WIDEST));
+        let precision = chars.next_if_eq(&'.').map(|_| digits(&mut chars).unwrap_or(0).min(WIDEST));
         let Some(verb) = chars.next() else {
             out.push_str("%!(NOVERB)");
             break;
@@ -95,11 +93,9 @@ fn one(verb: char, precision: Option<usize>, arg: &Value) -> String {
         ('X', Value::Number(Number::Int(n))) => format!("{n:X}"),
         ('o', Value::Number(Number::Int(n))) => format!("{n:o}"),
         ('b', Value::Number(Number::Int(n))) => format!("{n:b}"),
-        ('c', Value::Number(Number::Int(n))) => u32::try_from(*n)
-            .ok()
-            .and_then(char::from_u32)
-            .map(String::from)
-            .unwrap_or_default(),
+        ('c', Value::Number(Number::Int(n))) => {
+            u32::try_from(*n).ok().and_then(char::from_u32).map(String::from).unwrap_or_default()
+        }
         ('f' | 'F', Value::Number(Number::Float(n))) => {
             format!("{n:.*}", precision.unwrap_or(6))
         }

@@ -49,10 +49,13 @@ fn templates_give_what_go_gives() {
         ("{{$x := 1}}{{range .Config.Env}}{{$x = 2}}{{end}}{{$x}}", "2"),
         ("{{range .Config.Env}}{{.}}{{break}}{{end}}", "A=1"),
         ("{{`raw\\n`}}{{\"\\t\"}}{{'a'}}", "raw\\n\t97"),
-        ("{{.}}", "map[Config:map[Entrypoint:<nil> Env:[A=1 B=2] Labels:map[a:2 z:1]] F:1.5 Id:abc \
+        (
+            "{{.}}",
+            "map[Config:map[Entrypoint:<nil> Env:[A=1 B=2] Labels:map[a:2 z:1]] F:1.5 Id:abc \
             NetworkSettings:map[Networks:map[bridge:map[IPAddress:172.17.0.2]] \
             Ports:map[80/tcp:[map[HostIp:0.0.0.0 HostPort:8080]] 90/udp:<nil>]] SizeRw:1000000 \
-            State:map[ExitCode:0 Pid:42 Running:true]]"),
+            State:map[ExitCode:0 Pid:42 Running:true]]",
+        ),
     ] {
         assert_eq!(render(template, INSPECT).as_deref(), Ok(want), "{template}");
     }

@@ -207,8 +207,7 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-                Ok(i64::try_from(number)
-                    .map_or(Value::Number(Number::Uint(number)), Value::from))
+                Ok(i64::try_from(number).map_or(Value::Number(Number::Uint(number)), Value::from))
             }
 
             fn visit_f64<E>(self, number: f64) -> Result<Value, E> {

@@ -10,7 +10,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<u8>, String> {
     if text.is_empty() {
         return Ok(DEFAULT.to_vec());
     }
-    text.split(',').map(|key| one(key).ok_or_else(|| format!("Unknown character: '{key}'"))).collect()
+    text.split(',')
+        .map(|key| one(key).ok_or_else(|| format!("Unknown character: '{key}'")))
+        .collect()
 }
 
 fn one(key: &str) -> Option<u8> {

@@ -42,7 +42,9 @@ pub(crate) fn stdin_body() -> docker_api::client::Body {
 }
 
 /// A file as the body of a request, read by a thread.
-pub(crate) fn reader_body(mut file: impl std::io::Read + Send + 'static) -> docker_api::client::Body {
+pub(crate) fn reader_body(
+    mut file: impl std::io::Read + Send + 'static,
+) -> docker_api::client::Body {
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(4);
     let work = move || {
         let mut buffer = vec![0_u8; 128 << 10];

@@ -37,8 +37,7 @@ fn tree() -> Command {
         }
         root = root.subcommand(command);
     }
-    root
-        .subcommand(Command::new("daemon").about("Run the engine"))
+    root.subcommand(Command::new("daemon").about("Run the engine"))
         .subcommand(Command::new("oci").about("Be an OCI runtime"))
 }
 

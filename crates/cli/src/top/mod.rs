@@ -52,6 +52,10 @@ pub(crate) fn group_help(group: &Group) -> String {
     for verb in group.verbs {
         let _ = writeln!(text, "  {:<12}{}", verb.name, verb.about);
     }
-    let _ = writeln!(text, "\nRun 'isopod {} COMMAND --help' to learn more about a command.", group.name);
+    let _ = writeln!(
+        text,
+        "\nRun 'isopod {} COMMAND --help' to learn more about a command.",
+        group.name
+    );
     text
 }

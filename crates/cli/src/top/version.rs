@@ -87,7 +87,8 @@ fn describe(out: &mut String, server: &Version) {
     }
     let _ = writeln!(out);
     for component in &server.components {
-        let detail = |name: &str| component.details.get(name).map(String::as_str).unwrap_or_default();
+        let detail =
+            |name: &str| component.details.get(name).map(String::as_str).unwrap_or_default();
         let _ = writeln!(out, " {}:", component.name);
         let mut line = |name: &str, value: &str| {
             if !value.is_empty() {

@@ -44,7 +44,9 @@ pub(crate) struct CreateArgs {
 
 async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<u8> {
     if !args.name.is_empty() && !args.volume.is_empty() {
-        anyhow::bail!("conflicting options: cannot specify a volume-name through both --name and as a positional arg");
+        anyhow::bail!(
+            "conflicting options: cannot specify a volume-name through both --name and as a positional arg"
+        );
     }
     let body = VolumeCreateBody {
         name: args.volume.first().cloned().unwrap_or(args.name),

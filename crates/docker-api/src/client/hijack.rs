@@ -32,14 +32,14 @@ pub struct Writer {
 
 impl Hijacked {
     pub(super) async fn new(answer: Response<Incoming>) -> Result<Self, Error> {
-        let multiplexed = answer.headers().get(hyper::header::CONTENT_TYPE).map(|kind| {
-            kind.as_bytes() == b"application/vnd.docker.multiplexed-stream"
-        });
+        let multiplexed = answer
+            .headers()
+            .get(hyper::header::CONTENT_TYPE)
+            .map(|kind| kind.as_bytes() == b"application/vnd.docker.multiplexed-stream");
         let status = answer.status().as_u16();
         let upgraded = hyper::upgrade::on(answer).await.map_err(Error::Http)?;
-        let parts = upgraded
-            .downcast::<TokioIo<Transport>>()
-            .map_err(|_| Error::NotHijacked(status))?;
+        let parts =
+            upgraded.downcast::<TokioIo<Transport>>().map_err(|_| Error::NotHijacked(status))?;
         let (reader, writer) = tokio::io::split(parts.io.into_inner());
         Ok(Self {
             reader: Reader { io: reader, early: parts.read_buf },

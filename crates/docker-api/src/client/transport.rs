@@ -34,8 +34,8 @@ pub(super) async fn connect(
             // Keystrokes should not wait for company.
             stream.set_nodelay(true).map_err(failed)?;
             let Some(config) = tls else { return Ok(Transport::Tcp(stream)) };
-            let name = ServerName::try_from(host.clone())
-                .map_err(|_| Error::ServerName(host.clone()))?;
+            let name =
+                ServerName::try_from(host.clone()).map_err(|_| Error::ServerName(host.clone()))?;
             let stream = TlsConnector::from(Arc::clone(config))
                 .connect(name, stream)
                 .await

@@ -115,7 +115,9 @@ pub(crate) async fn cp(session: &Session, args: Args) -> anyhow::Result<u8> {
         anyhow::bail!("destination can not be empty");
     }
     let (bytes, destination) = match (split(source), split(target)) {
-        ((Some(_), _), (Some(_), _)) => anyhow::bail!("copying between containers is not supported"),
+        ((Some(_), _), (Some(_), _)) => {
+            anyhow::bail!("copying between containers is not supported")
+        }
         ((None, _), (None, _)) => anyhow::bail!("must specify at least one container source"),
         ((Some(container), path), (None, local)) => {
             let bytes = from_container(session, &args, container, path, local).await?;
@@ -203,11 +205,7 @@ async fn from_container(
         .and_then(PathStat::from_header)
         .with_context(|| format!("the daemon did not say what {path} is"))?;
     let here = Path::new(local);
-    let mut place = Place {
-        path: local.to_owned(),
-        exists: here.exists(),
-        is_dir: here.is_dir(),
-    };
+    let mut place = Place { path: local.to_owned(), exists: here.exists(), is_dir: here.is_dir() };
     if place.exists && place.is_dir {
         place.path = here.canonicalize()?.to_string_lossy().into_owned();
     }

@@ -34,7 +34,6 @@ pub(super) async fn unpack(mut body: Incoming, route: Route) -> anyhow::Result<u
     work.join().map_err(|_| anyhow::anyhow!("unpacking failed"))?
 }
 
-
 struct Pipe {
     receiver: mpsc::Receiver<Bytes>,
     rest: Bytes,
@@ -110,8 +109,9 @@ fn parent(root: &OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
 }
 
 fn extract(pipe: &mut Pipe, route: &Route) -> anyhow::Result<u64> {
-    let root = rustix::fs::open(route.directory.as_str(), DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| route.directory.clone())?;
+    let root =
+        rustix::fs::open(route.directory.as_str(), DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| route.directory.clone())?;
     let mut archive = tar::Archive::new(pipe);
     let mut total = 0;
     // Modes and times of directories come last: they may forbid writing, and writing changes them.
@@ -149,8 +149,8 @@ fn one(
     let time = i64::try_from(entry.header().mtime()?).unwrap_or(i64::MAX);
     let kind = entry.header().entry_type();
     let existing = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-    let is_dir = existing
-        .is_some_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
+    let is_dir =
+        existing.is_some_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
     if kind.is_dir() {
         if existing.is_some() && !is_dir {
             anyhow::bail!("cannot overwrite non-directory with directory");
@@ -169,7 +169,8 @@ fn one(
     }
     let mut size = 0;
     if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file =
             File::from(rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o600))?);
         size = io::copy(entry, &mut file)?;
@@ -243,7 +244,8 @@ mod tests {
             to: "a".into(),
         };
         let outcome = extract(&mut pipe, &route);
-        let escaped = base.join("evil").exists() || base.parent().is_some_and(|p| p.join("evil").exists());
+        let escaped =
+            base.join("evil").exists() || base.parent().is_some_and(|p| p.join("evil").exists());
         std::fs::remove_dir_all(&base).expect("removed");
         assert!(outcome.is_err(), "refused");
         assert!(!escaped);

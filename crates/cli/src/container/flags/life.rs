@@ -51,7 +51,9 @@ pub(crate) fn restart_policy(text: &str) -> Result<RestartPolicy, String> {
         None => (text, None),
     };
     if name.is_empty() && count.is_some() {
-        return Err(format!("invalid restart policy format: no policy provided before colon: {text}"));
+        return Err(format!(
+            "invalid restart policy format: no policy provided before colon: {text}"
+        ));
     }
     let name = match name {
         "" | "no" => RestartRule::No,
@@ -66,9 +68,9 @@ pub(crate) fn restart_policy(text: &str) -> Result<RestartPolicy, String> {
     };
     let maximum_retry_count = match count {
         None => 0,
-        Some(count) => count
-            .parse()
-            .map_err(|_| "invalid restart policy format: maximum retry count must be an integer".to_owned())?,
+        Some(count) => count.parse().map_err(|_| {
+            "invalid restart policy format: maximum retry count must be an integer".to_owned()
+        })?,
     };
     Ok(RestartPolicy { name, maximum_retry_count })
 }

@@ -88,10 +88,8 @@ impl Flags {
             if networks.len() == 1 && !self.network.is_empty() && says_nothing {
                 continue;
             }
-            let known = body
-                .networking_config
-                .endpoints_config
-                .insert(network.target.clone(), endpoint);
+            let known =
+                body.networking_config.endpoints_config.insert(network.target.clone(), endpoint);
             if known.is_some() {
                 return Err(format!(
                     "conflicting options: network {:?} is specified multiple times",
@@ -110,16 +108,27 @@ impl Flags {
         }
         let Some(first) = networks.first_mut() else { return Ok(networks) };
         if !self.network_alias.is_empty() && !first.aliases.is_empty() {
-            return Err("conflicting options: cannot specify both --network-alias and per-network alias".to_owned());
+            return Err(
+                "conflicting options: cannot specify both --network-alias and per-network alias"
+                    .to_owned(),
+            );
         }
         if !self.link.is_empty() && !first.links.is_empty() {
-            return Err("conflicting options: cannot specify both --link and per-network links".to_owned());
+            return Err(
+                "conflicting options: cannot specify both --link and per-network links".to_owned()
+            );
         }
         if !self.ip.is_empty() && !first.ipv4.is_empty() {
-            return Err("conflicting options: cannot specify both --ip and per-network IPv4 address".to_owned());
+            return Err(
+                "conflicting options: cannot specify both --ip and per-network IPv4 address"
+                    .to_owned(),
+            );
         }
         if !self.ip6.is_empty() && !first.ipv6.is_empty() {
-            return Err("conflicting options: cannot specify both --ip6 and per-network IPv6 address".to_owned());
+            return Err(
+                "conflicting options: cannot specify both --ip6 and per-network IPv6 address"
+                    .to_owned(),
+            );
         }
         if !self.mac_address.is_empty() && !first.mac.is_empty() {
             return Err("conflicting options: cannot specify both --mac-address and per-network MAC address".to_owned());
@@ -145,7 +154,8 @@ impl Flags {
         for network in &networks {
             let user_defined = is_user_defined(&network.target);
             if !user_defined && !network.aliases.is_empty() {
-                return Err("network-scoped aliases are only supported for user-defined networks".to_owned());
+                return Err("network-scoped aliases are only supported for user-defined networks"
+                    .to_owned());
             }
             if !user_defined
                 && network.target != "default"

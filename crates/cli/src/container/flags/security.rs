@@ -67,8 +67,9 @@ fn security_option(option: &str) -> Result<String, String> {
     let text = std::fs::read_to_string(value)
         .map_err(|error| format!("opening seccomp profile ({value}) failed: {error}"))?;
     // Only white space goes: the order of keys and the spelling of numbers stay.
-    serde_json::from_str::<serde::de::IgnoredAny>(&text)
-        .map_err(|error| format!("compacting json for seccomp profile ({value}) failed: {error}"))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|error| {
+        format!("compacting json for seccomp profile ({value}) failed: {error}")
+    })?;
     Ok(format!("seccomp={}", compact(&text)))
 }
 
