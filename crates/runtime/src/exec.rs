@@ -62,7 +62,9 @@ pub struct Exec {
 /// The first step that failed, in the child or here.
 pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
     let linux = options.spec.linux().as_ref();
-    let kinds = Namespaces::plan(linux)?.all();
+    // A network namespace that was handed in as a descriptor does not stand in the
+    // specification; joining the one that one is in already changes nothing.
+    let kinds = Namespaces::plan(linux)?.all() | namespace::NET;
     let keyring = format!("{}.exec", options.container_pid);
     let seccomp = SeccompSource::new(!options.privileged, options.seccomp);
     let process = ProcessPlan::new(options.process, linux, &keyring, &options.asked, seccomp)?;

@@ -1,8 +1,6 @@
 //! `--init`: a process 1 that does what a program not made for it forgets: it reaps orphans and
 //! passes signals on. It is this very image, forked; nothing is loaded for it.
 
-use sys::process::{CloneOptions, Forked};
-
 use crate::channel::Channel;
 use crate::error::{Context, Error, Result, Step};
 use crate::process::ProcessPlan;
@@ -25,15 +23,16 @@ fn start(process: &ProcessPlan, channel: &Channel, die_with_parent: bool) -> Res
     }
     sys::process::block_all().context(Step::Privileges, || "cannot block signals")?;
     let what = || "cannot fork below the init";
-    match sys::process::clone3(&CloneOptions::default()).context(Step::Clone, what)? {
-        Forked::Child => {
+    // Not clone3, which Docker's seccomp profile answers with ENOSYS: the filter is in place.
+    match sys::role::fork().context(Step::Clone, what)? {
+        None => {
             // A group of its own, in the foreground: ^C is for the program, not for us.
             let _ = sys::pty::lead_foreground(std::io::stdin());
             let error = process.become_program();
             channel.fail(&error);
             sys::process::exit_now(127)
         }
-        Forked::Parent { pid, .. } => Ok(pid),
+        Some(pid) => Ok(pid),
     }
 }
 

@@ -5,11 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 
-use crate::namespace::{self, MOUNT};
-
-/// `CLONE_FS`: root and working directory of its own, without which a thread of several may not
-/// change its mount namespace (`setns(2)`, EINVAL).
-const FS: namespace::Kinds = 0x200;
+use crate::namespace::{self, FS, MOUNT};
 
 /// A detached copy of the mount at `path` as the mount namespace `namespace` has it.
 ///

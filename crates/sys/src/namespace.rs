@@ -24,6 +24,9 @@ pub const USER: Kinds = 0x1000_0000;
 pub const PID: Kinds = 0x2000_0000;
 /// `CLONE_NEWNET`
 pub const NET: Kinds = 0x4000_0000;
+/// `CLONE_FS`: root and working directory. No namespace, and for [`unshare`] only: without it a
+/// thread of several may not change its mount namespace (`setns(2)`, EINVAL).
+pub const FS: Kinds = 0x200;
 
 /// Joins namespaces: `fd` is a namespace file (then `kinds` may be 0 or its own kind) or, since
 /// 5.8, a pidfd (then `kinds` says which of that process's namespaces).
@@ -45,7 +48,7 @@ pub fn unshare(kinds: Kinds) -> io::Result<()> {
     // SAFETY: only namespace bits are passed on, never CLONE_FILES, so no thread loses its fds.
     let ret = unsafe {
         rustix::thread::unshare_unsafe(UnshareFlags::from_bits_retain(
-            (kinds & (TIME | MOUNT | CGROUP | UTS | IPC | USER | PID | NET)) as u32,
+            (kinds & (TIME | MOUNT | CGROUP | UTS | IPC | USER | PID | NET | FS)) as u32,
         ))
     };
     Ok(ret?)
