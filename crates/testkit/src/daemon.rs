@@ -119,9 +119,10 @@ impl Daemon {
         } else {
             command.arg("-p").arg(self.folder.join("pid"));
         }
+        if !self.arguments.iter().any(|argument| argument == "--data-root") {
+            command.arg("--data-root").arg(self.folder.join("data"));
+        }
         command
-            .arg("--data-root")
-            .arg(self.folder.join("data"))
             .arg("--exec-root")
             .arg(self.folder.join("run"))
             .arg("-H")
@@ -241,10 +242,11 @@ impl Daemon {
                 String::from_utf8_lossy(&words).replace('\0', " ")
             ));
         }
-        if let Some(netns) = &self.netns {
-            let veths = netns.links().into_iter().filter(|link| link.starts_with("veth"));
-            left.extend(veths.map(|link| format!("link {link}")));
+        // The kernel takes links away some time after the namespace at their other end.
+        while began.elapsed() < Duration::from_secs(5) && !self.veths().is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
         }
+        left.extend(self.veths().into_iter().map(|link| format!("link {link}")));
         left.extend(self.mounts().iter().map(|mount| format!("mount {}", mount.display())));
         for place in ["data/containers", "run/monitors"] {
             let entries =
@@ -252,6 +254,11 @@ impl Daemon {
             left.extend(entries.map(|entry| format!("directory {}", entry.path().display())));
         }
         left
+    }
+
+    fn veths(&self) -> Vec<String> {
+        let links = self.netns.as_ref().map(Netns::links).unwrap_or_default();
+        links.into_iter().filter(|link| link.starts_with("veth")).collect()
     }
 
     fn strangers(&self) -> Vec<i32> {

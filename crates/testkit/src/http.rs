@@ -246,6 +246,26 @@ impl Client {
         self.open(method, path, headers, body).whole(format!("{method} {path}"))
     }
 
+    /// The same for engines that may die at any moment.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens, or the connection ended before the answer did.
+    pub fn attempt(&self, method: &str, path: &str, body: &[u8]) -> std::io::Result<Response> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let headers = [("Content-Type", "application/json")];
+        let mut message = head(method, path, if body.is_empty() { &[] } else { &headers });
+        message.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()));
+        stream.write_all(message.as_bytes())?;
+        stream.write_all(body)?;
+        let mut open = answer(stream, method == "HEAD")?;
+        let mut body = Vec::new();
+        open.body.read_to_end(&mut body)?;
+        let asked = format!("{method} {path}");
+        Ok(Response { asked, status: open.status, headers: open.headers, body })
+    }
+
     /// One request whose answer is read piece by piece.
     #[track_caller]
     pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Open {

@@ -3,6 +3,7 @@
 //! and no container registry is needed to run them.
 
 use crate::engine::Engine;
+use crate::http::Client;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -35,6 +36,13 @@ fn serve(mut client: UnixStream, engine: &Path) -> std::io::Result<()> {
         let Some(image) = pulled(&text) else { return pass_on(client, engine, &text, &head) };
         discard_body(&mut client, &text)?;
         let (name, tag) = split_reference(&image);
+        // A pull is an event; naming the image once more is one as well, and comes about as late.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let again = format!("/images/{name}:{tag}/tag?repo={name}&tag={tag}");
+        let client_of_engine = Client::new(engine);
+        if client_of_engine.answers() {
+            let _ = client_of_engine.request("POST", &again, &[], &[]);
+        }
         let body = format!(
             "{{\"status\":\"Pulling from {name}\",\"id\":\"{tag}\"}}\r\n{{\"status\":\"Status: Image is up to date for {name}:{tag}\"}}\r\n"
         );

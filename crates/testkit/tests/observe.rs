@@ -32,6 +32,7 @@ const OLD_INSPECT: &[&str] = &[
     ".Config.Image",
     ".HostConfig.NanoCpus",
     ".HostConfig.MemorySwappiness",
+    ".HostConfig.OomKillDisable",
 ];
 
 fn listed(engine: &Engine, filter: &Value, all: bool) -> Vec<String> {

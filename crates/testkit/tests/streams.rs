@@ -120,7 +120,7 @@ on_both! {
     }
 
     fn privileged_logs_of_driver_local(engine) {
-        let container = engine.create(json!({"Cmd": ["sh", "-c", "echo one; echo two >&2; echo three"], "HostConfig": {"LogConfig": {"Type": "local"}}}));
+        let container = engine.create(json!({"Cmd": ["sh", "-c", "echo two >&2; sleep 0.3; echo one; echo three"], "HostConfig": {"LogConfig": {"Type": "local"}}}));
         container.start();
         container.wait();
         eventually("three", SOON, || (container.logs().stdout == b"one\nthree\n").then_some(()));

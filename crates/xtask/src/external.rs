@@ -49,7 +49,7 @@ fn against(daemon: &Daemon, suite: &str, folder: &Path) -> Result<Vec<suites::Ou
     pulls::listen(&engine, &socket).context("the stand-in for registries")?;
     match suite {
         "bollard" => suites::bollard(&engine, &socket, folder),
-        "docker-py" => suites::docker_py(&engine, &socket, folder),
+        "docker-py" => suites::docker_py(&engine, folder),
         other => bail!("no suite is called {other}"),
     }
 }

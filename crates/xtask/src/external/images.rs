@@ -16,7 +16,9 @@ pub(super) fn load(engine: &Engine, suite: &str) -> Result<()> {
         let web = Layer::new()
             .file("usr/sbin/run_uhttpd", 0o755, b"#!/bin/sh\nexec httpd \"$@\"\n")
             .dir("www", 0o755)
-            .file("www/index.html", 0o644, b"hello\n");
+            .file("www/index.html", 0o644, b"hello\n")
+            .dir("etc/config", 0o755)
+            .file("etc/config/uhttpd", 0o644, b"# Server configuration\nconfig uhttpd main\n");
         let config = json!({"Env": busybox_config()["Env"], "Cmd": ["/hello"]});
         vec![
             ("localhost:5000/alpine:latest", busybox(&["localhost:5000/alpine:latest"])),
@@ -34,8 +36,24 @@ pub(super) fn load(engine: &Engine, suite: &str) -> Result<()> {
             ),
         ]
     } else {
+        // What the tests know of alpine beyond busybox: a user and a directory.
+        let alpine = Layer::new()
+            .dir("var/opt", 0o755)
+            .file(
+                "etc/passwd",
+                0o644,
+                b"root:x:0:0:root:/root:/bin/sh\npostgres:x:70:70::/var/lib/postgresql:/bin/sh\n",
+            )
+            .file("etc/group", 0o644, b"root:x:0:root\npostgres:x:70:\n");
         vec![
-            ("alpine:3.10", busybox(&["alpine:3.10", "alpine:latest"])),
+            (
+                "alpine:3.10",
+                save(
+                    &["alpine:3.10", "alpine:latest"],
+                    &busybox_config(),
+                    vec![busybox_layer(), alpine],
+                ),
+            ),
             // An own layer, so that removing one image does not remove the other.
             (
                 "busybox:latest",

@@ -60,7 +60,7 @@ pub(super) fn bollard(engine: &Engine, socket: &Path, folder: &Path) -> Result<V
 }
 
 /// Runs docker-py's tests in the virtual environment that `scripts/external` has made.
-pub(super) fn docker_py(engine: &Engine, socket: &Path, folder: &Path) -> Result<Vec<Outcome>> {
+pub(super) fn docker_py(engine: &Engine, folder: &Path) -> Result<Vec<Outcome>> {
     let folder = folder.canonicalize()?;
     let mut command = Command::new(folder.join("venv/bin/python"));
     command
@@ -70,7 +70,7 @@ pub(super) fn docker_py(engine: &Engine, socket: &Path, folder: &Path) -> Result
     // The version that this client speaks by default; dockerd 20.10 is older.
     let version = if engine.kind == Kind::Dockerd { "1.41" } else { "1.43" };
     command.env("DOCKER_TEST_API_VERSION", version).env("PYTHONDONTWRITEBYTECODE", "1");
-    let text = output(&mut command, engine, socket)?;
+    let text = output(&mut command, engine, &engine.socket)?;
     fs::write(folder.join("docker-py.log"), &text)?;
     Ok(pytest_outcomes(&text))
 }
