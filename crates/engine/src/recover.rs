@@ -68,6 +68,8 @@ impl Engine {
         for container in restarts {
             let engine = self.clone();
             tokio::spawn(async move {
+                // The policy is wanted again, whoever stopped it before.
+                container.record().stopped_by_user = false;
                 let starter = crate::container::start::Starter::Policy;
                 match engine.start_one(&container, starter).await {
                     Err(error) if error.kind != types::ErrorKind::NotModified => {

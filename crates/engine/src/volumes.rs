@@ -175,7 +175,10 @@ impl Engine {
         let mut list = Vec::new();
         for point in &record.mounts {
             match point.kind {
-                MountKind::Bind => list.push(bind(record, point, Path::new(&point.source))),
+                MountKind::Bind => {
+                    check_propagation(point)?;
+                    list.push(bind(record, point, Path::new(&point.source)));
+                }
                 MountKind::Volume => {
                     let source = self.volume_source(record, point, trees)?;
                     list.push(bind(record, point, &source));
@@ -257,6 +260,46 @@ impl Engine {
         let inside = sys::fs::Root::from(tree).open_path(subpath).map_err(failed)?;
         let tree = sys::mount::clone_tree(&inside, false).map_err(failed)?;
         Ok(take_along(tree, trees))
+    }
+}
+
+/// A bind can share mounts with the host only where the host shares them
+/// (mount_namespaces(7); the optional fields of /proc/self/mountinfo, proc(5)).
+fn check_propagation(point: &MountPoint) -> Result<(), Error> {
+    let (accepted, what) = match point.propagation.as_str() {
+        "shared" | "rshared" => (&["shared:"][..], "shared"),
+        "slave" | "rslave" => (&["shared:", "master:"][..], "shared or slave"),
+        _ => return Ok(()),
+    };
+    let failed = |error: std::io::Error| {
+        Error::invalid(format!("cannot look at bind source {}: {error}", point.source))
+    };
+    let source = std::fs::canonicalize(&point.source).map_err(failed)?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
+    let mut found: Option<(PathBuf, bool)> = None;
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let Some(target) = fields.get(4).map(|text| PathBuf::from(text.replace("\\040", " ")))
+        else {
+            continue;
+        };
+        let optional = fields.iter().skip(6).take_while(|field| **field != "-");
+        let fits = optional.clone().any(|field| accepted.iter().any(|p| field.starts_with(p)));
+        // Of several mounts in one place the last one shows.
+        let nearer = found
+            .as_ref()
+            .is_none_or(|(best, _)| target.components().count() >= best.components().count());
+        if source.starts_with(&target) && nearer {
+            found = Some((target, fits));
+        }
+    }
+    match found {
+        Some((_, true)) | None => Ok(()),
+        Some((target, false)) => Err(Error::invalid(format!(
+            "path {} is mounted on {} but it is not a {what} mount",
+            point.source,
+            target.display()
+        ))),
     }
 }
 

@@ -193,7 +193,8 @@ impl Engine {
             }
         };
         if matches!(host.network_mode.as_str(), "" | "default") {
-            let mode = if config.network_disabled { "none" } else { "bridge" };
+            let bridge = !config.network_disabled && self.networks.default_bridge().is_ok();
+            let mode = if bridge { "bridge" } else { "none" };
             mode.clone_into(&mut host.network_mode);
         }
         if host.network_mode == "host" || host.uts_mode == "host" {

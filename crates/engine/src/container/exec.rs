@@ -234,7 +234,10 @@ impl Engine {
                 user.uid != 0 && !config.privileged,
                 config.privileged,
             )?))
-            .set_rlimits(None)
+            .set_rlimits(Some(process::rlimits(
+                &self.config.ulimits,
+                &record.host.resources.ulimits,
+            )?))
             .set_no_new_privileges(Some(no_new_privileges))
             .set_apparmor_profile(options.apparmor)
             .set_selinux_label(options.process_label);

@@ -88,12 +88,10 @@ impl Engine {
             Status::Restarting if starter == Starter::User => self.cancel_restart(container),
             Status::Created | Status::Exited | Status::Restarting => {}
         }
-        {
+        if starter == Starter::User {
             let mut record = container.record();
             record.stopped_by_user = false;
-            if starter == Starter::User {
-                record.restart_count = 0;
-            }
+            record.restart_count = 0;
         }
         match self.launch(container).await {
             Ok(()) => Ok(()),

@@ -43,11 +43,10 @@ impl Engine {
         signal: Option<i32>,
         timeout: Option<i64>,
     ) -> Result<(), Error> {
-        let status = container.record().state.status;
-        if status == Status::Restarting && container.live().is_none() {
-            return self.stop_restarting(container).await;
+        if self.stop_restarting(container).await? {
+            return Ok(());
         }
-        if !status.is_active() {
+        if !container.record().state.status.is_active() {
             return Err(Error::not_modified(format!("container {} is not running", container.id)));
         }
         container.record().stopped_by_user = true;
@@ -79,13 +78,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Stops what waits for its next start.
-    async fn stop_restarting(&self, container: &Arc<Container>) -> Result<(), Error> {
+    /// Stops what waits for its next start; says whether it did.
+    async fn stop_restarting(&self, container: &Arc<Container>) -> Result<bool, Error> {
+        if container.record().state.status != Status::Restarting {
+            return Ok(false);
+        }
+        // Said before the lock is waited for: a restart that has it already looks for this.
+        container.record().stopped_by_user = true;
         let _operation = container.operation.lock().await;
+        if container.live().is_some() {
+            return Ok(false);
+        }
         self.cancel_restart(container);
         let record = {
             let mut record = container.record();
-            record.stopped_by_user = true;
             if record.state.status == Status::Restarting {
                 record.state.status = Status::Exited;
             }
@@ -96,7 +102,7 @@ impl Engine {
             .commit(Change::put(Table::Containers, container.id.as_str(), &record)?)
             .await?;
         self.tell_container(container, "stop", &[]);
-        Ok(())
+        Ok(true)
     }
 
     /// Waits until a container has ended once more than `ends` times; says whether it has.
@@ -155,8 +161,8 @@ impl Engine {
         let container = self.containers.find(reference)?;
         let number =
             signal.filter(|text| !text.is_empty()).map_or(Ok(SIGKILL), validate::signal)?;
-        if container.record().state.status == Status::Restarting && container.live().is_none() {
-            return self.stop_restarting(&container).await;
+        if self.stop_restarting(&container).await? {
+            return Ok(());
         }
         if container.running().is_err() {
             return Err(Error::conflict(format!(

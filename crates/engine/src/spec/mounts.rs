@@ -64,7 +64,8 @@ fn kernel(host: &HostConfig) -> Vec<Mount> {
             &["nosuid", "noexec", "nodev", "relatime", writable],
         ),
     ];
-    let hosts = host.ipc_mode == "host";
+    // A host that never mounted its message queues still has them.
+    let hosts = host.ipc_mode == "host" && Path::new("/dev/mqueue").exists();
     if hosts {
         list.push(mount(
             "/dev/mqueue",

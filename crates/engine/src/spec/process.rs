@@ -117,7 +117,7 @@ pub(crate) fn rlimit_name(name: &str) -> Option<PosixRlimitType> {
 }
 
 /// The daemon's limits, and the container's over them.
-fn rlimits(defaults: &[Ulimit], own: &[Ulimit]) -> Result<Vec<PosixRlimit>, Error> {
+pub(crate) fn rlimits(defaults: &[Ulimit], own: &[Ulimit]) -> Result<Vec<PosixRlimit>, Error> {
     let inherited =
         defaults.iter().filter(|limit| !own.iter().any(|other| other.name == limit.name));
     own.iter().chain(inherited).map(rlimit).collect()
