@@ -55,6 +55,8 @@ mod split;
 mod store;
 mod stream;
 mod tarball;
+#[cfg(test)]
+mod testing;
 mod tree;
 
 pub use config::{History, ImageConfig, RootFs, host_architecture};

@@ -230,3 +230,6 @@ impl Store {
         self.snapshots.dir.sub_root(path).step("open a container's files")
     }
 }
+
+#[cfg(test)]
+mod tests;

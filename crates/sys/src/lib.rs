@@ -5,23 +5,24 @@
 //! This crate never knows what a container is: it has mechanisms, no policy.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod entry;
+pub mod errno;
 pub mod foreign;
 pub mod fs;
+pub mod fsids;
 pub mod hold;
+pub mod inotify;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod netns;
+pub mod poll;
 pub mod process;
 pub mod pty;
-pub mod bpf;
+pub mod role;
 pub mod seccomp;
-pub mod errno;
+pub mod signal;
 pub mod socket;
 pub mod stream;
-pub mod poll;
-pub mod signal;
-pub mod role;
-pub mod memory;
-pub mod inotify;

@@ -17,7 +17,7 @@ use sys::fs::{FileType, Mode, Root};
 
 use super::{IdMap, open_root};
 use crate::archive::path::Asked;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::materialize;
 use crate::stream::{Compression, decoder};
 use crate::tarball::{Entry, Kind, TarReader};
@@ -36,6 +36,28 @@ pub struct PutOptions {
 /// # Errors
 /// [`Error::NoSuchPath`], [`Error::NotADirectory`], [`Error::Overwrite`]; those of the tar.
 pub fn put(
+    root: BorrowedFd<'_>,
+    path: &str,
+    input: &mut (dyn Read + Send),
+    options: &PutOptions,
+    ids: &IdMap,
+) -> Result<()> {
+    if *ids == IdMap::default() {
+        return unpack(root, path, input, options, ids);
+    }
+    // Where the host's root has no id it can make nothing (EOVERFLOW), so be the container's. Ids
+    // belong to a thread; this one ends with the upload.
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let (uid, gid) = ids.outside(0, 0);
+            sys::fsids::set(uid, gid).step("become the container's root")?;
+            unpack(root, path, input, options, ids)
+        });
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn unpack(
     root: BorrowedFd<'_>,
     path: &str,
     input: &mut (dyn Read + Send),

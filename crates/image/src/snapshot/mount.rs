@@ -6,8 +6,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use sys::entry::Errno;
+use sys::entry::{self, Errno};
 use sys::fs::{OFlags, Root, proc_fd_path};
+use sys::fsids;
 use sys::mount::{self, FsContext, MountPropagationFlags, SetAttr};
 use sys::namespace;
 use types::ContainerId;
@@ -35,9 +36,16 @@ pub struct MountOptions<'a> {
 /// The directories of an overlay, as open files.
 struct Parts {
     /// Top first; never empty.
-    lower: Vec<OwnedFd>,
+    lower: Lower,
     /// Upper and work directory.
     writable: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// The directories of layers. An id-mapped mount that they were opened on goes away with its own
+/// fd, and overlayfs refuses what is on a mount that is gone (EINVAL), so that fd comes along.
+struct Lower {
+    dirs: Vec<OwnedFd>,
+    _mount: Option<Root>,
 }
 
 /// Options that make an upper directory a plain difference to the layers below, whatever the
@@ -99,7 +107,7 @@ impl Store {
         layers: &[Digest],
         userns: Option<BorrowedFd<'_>>,
         init: bool,
-    ) -> Result<Vec<OwnedFd>> {
+    ) -> Result<Lower> {
         let dir = self.layers.dir().open_dir(".").step("open the layer directory")?;
         let dir = mapped(dir, userns)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -123,7 +131,7 @@ impl Store {
         if out.len() < 2 {
             out.push(dir.open(Layers::empty_name(), flags, 0.into()).step("open the empty layer")?);
         }
-        Ok(out)
+        Ok(Lower { dirs: out, _mount: Some(dir) })
     }
 }
 
@@ -148,12 +156,34 @@ fn mapped(dir: OwnedFd, userns: Option<BorrowedFd<'_>>) -> Result<Root> {
 }
 
 fn overlay(parts: &Parts, options: MountOptions<'_>) -> Result<OwnedFd> {
+    if let (Some((_, work)), Some(_)) = (&parts.writable, options.userns) {
+        return as_root_of(work, || modern(parts, options)).step("mount an id-mapped overlay");
+    }
     match modern(parts, options) {
         // EINVAL: no `lowerdir+` (before 6.8). ENOSYS, EPERM of a seccomp filter: no fsopen
         // (before 5.2).
-        Err(error) if is_unknown(&error) => legacy(parts, options).step("mount an overlay"),
+        Err(error) if is_unknown(&error) && options.userns.is_none() => {
+            legacy(parts, options).step("mount an overlay")
+        }
         other => other.step("mount an overlay"),
     }
+}
+
+/// Does something as the user that root is on an id-mapped mount. overlayfs makes files in its work
+/// directory as whoever mounted it, and the host's root has no id there (`EOVERFLOW`, and the
+/// overlay would be read-only). Ids belong to a thread; this one ends at once.
+fn as_root_of(
+    dir: &OwnedFd,
+    action: impl FnOnce() -> io::Result<OwnedFd> + Send,
+) -> io::Result<OwnedFd> {
+    let stat = entry::stat_fd(dir)?;
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            fsids::set(stat.st_uid, stat.st_gid)?;
+            action()
+        });
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Whether the kernel does not know the way that was tried.
@@ -176,7 +206,7 @@ fn modern(parts: &Parts, options: MountOptions<'_>) -> io::Result<OwnedFd> {
 
 fn configure(context: &FsContext, parts: &Parts, options: MountOptions<'_>) -> io::Result<()> {
     context.string("source", "overlay")?;
-    for dir in &parts.lower {
+    for dir in &parts.lower.dirs {
         layer(context, "lowerdir+", dir)?;
     }
     if let Some((upper, work)) = &parts.writable {
@@ -215,7 +245,44 @@ fn layer(context: &FsContext, key: &str, dir: &OwnedFd) -> io::Result<()> {
 /// place to mount on; to leave nothing behind in a crash it happens in a mount namespace that only
 /// one thread is in and that ends with it. What is cloned from there outlives it.
 fn legacy(parts: &Parts, options: MountOptions<'_>) -> io::Result<OwnedFd> {
-    let lower: Vec<String> = parts.lower.iter().map(|dir| shown(dir)).collect();
+    const MS_RDONLY: u32 = 1;
+    let flags = if options.read_only { MS_RDONLY } else { 0 };
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| -> io::Result<OwnedFd> {
+            namespace::unshare(namespace::MOUNT)?;
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            mount::propagation("/", private)?;
+            // The files were opened in the other namespace, whose mounts overlayfs refuses here.
+            let parts = reopened(parts)?;
+            // Any directory does; nobody else sees it covered.
+            mount::mount_legacy(
+                "overlay",
+                "/tmp",
+                "overlay",
+                flags,
+                &legacy_data(&parts, options)?,
+            )?;
+            mount::clone_tree_at(File::open("/")?, "/tmp", false)
+        });
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The same directories, found by their paths.
+fn reopened(parts: &Parts) -> io::Result<Parts> {
+    let again =
+        |dir: &OwnedFd| Ok(Root::open_host(std::fs::read_link(proc_fd_path(dir))?)?.into_fd());
+    let writable = match &parts.writable {
+        Some((upper, work)) => Some((again(upper)?, again(work)?)),
+        None => None,
+    };
+    let dirs = parts.lower.dirs.iter().map(again).collect::<io::Result<_>>()?;
+    Ok(Parts { lower: Lower { dirs, _mount: None }, writable })
+}
+
+/// The options of `mount(2)`.
+fn legacy_data(parts: &Parts, options: MountOptions<'_>) -> io::Result<String> {
+    let lower: Vec<String> = parts.lower.dirs.iter().map(shown).collect();
     let mut data = format!("lowerdir={}", lower.join(":"));
     if let Some((upper, work)) = &parts.writable {
         data.push_str(&format!(",upperdir={},workdir={}", shown(upper), shown(work)));
@@ -235,22 +302,25 @@ fn legacy(parts: &Parts, options: MountOptions<'_>) -> io::Result<OwnedFd> {
             "so many layers need Linux 6.8 or newer",
         ));
     }
-    const MS_RDONLY: u32 = 1;
-    let flags = if options.read_only { MS_RDONLY } else { 0 };
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(|| -> io::Result<OwnedFd> {
-            namespace::unshare(namespace::MOUNT)?;
-            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-            mount::propagation("/", private)?;
-            // Any directory does; nobody else sees it covered.
-            mount::mount_legacy("overlay", "/tmp", "overlay", flags, &data)?;
-            mount::clone_tree_at(File::open("/")?, "/tmp", false)
-        });
-        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    Ok(data)
 }
 
 /// The short name of an open directory. `/proc/self` is the process, whose files all threads share.
 fn shown(dir: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", dir.as_raw_fd())
+}
+
+#[cfg(test)]
+impl Store {
+    /// The way of old kernels, for the test that it is the same.
+    pub(super) fn mount_the_old_way(
+        &self,
+        container: &ContainerId,
+        layers: &[Digest],
+    ) -> io::Result<OwnedFd> {
+        let lower = self.layer_dirs(layers, None, true).map_err(io::Error::other)?;
+        let own = self.snapshots.dir.sub_root(container.as_str())?;
+        let writable = Some((own.open_dir("upper")?, own.open_dir("work")?));
+        legacy(&Parts { lower, writable }, MountOptions::default())
+    }
 }
