@@ -89,6 +89,28 @@ fn decorate(verb: &Verb, path: &str, text: &str) -> String {
     format!("isopod: {text}\n\nRun '{path} --help' for more information")
 }
 
+/// Docker's commands that are not here, so that nobody takes them for a slip of the hand.
+const ABSENT: &[&str] = &[
+    "build",
+    "builder",
+    "buildx",
+    "checkpoint",
+    "compose",
+    "config",
+    "login",
+    "logout",
+    "manifest",
+    "node",
+    "plugin",
+    "push",
+    "search",
+    "secret",
+    "service",
+    "stack",
+    "swarm",
+    "trust",
+];
+
 enum Found<'a> {
     Verb(&'static Verb, String, &'a [String]),
     Group(&'static verbs::Group),
@@ -97,6 +119,14 @@ enum Found<'a> {
 fn find<'a>(name: &str, rest: &'a [String]) -> anyhow::Result<Found<'a>> {
     if let Some((_, verb)) = verbs::top().find(|(short, _)| *short == name) {
         return Ok(Found::Verb(verb, format!("isopod {name}"), rest));
+    }
+    if ABSENT.contains(&name) {
+        return Err(Failure::with(
+            1,
+            format!(
+                "isopod: '{name}' is not available in this version\n\nRun 'isopod --help' to see what is"
+            ),
+        ));
     }
     let Some(group) = GROUPS.iter().find(|group| group.name == name) else {
         return Err(Failure::with(

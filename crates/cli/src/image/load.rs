@@ -1,6 +1,7 @@
 //! `load`.
 
 use std::fs::File;
+use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use docker_api::client::{Method, Target};
@@ -32,7 +33,7 @@ pub(crate) async fn load(session: &Session, args: Args) -> anyhow::Result<u8> {
         None => input::stdin_body(),
     };
     let target = Target::new("/images/load")
-        .with("quiet", if args.quiet { "1" } else { "0" })
+        .with("quiet", if args.quiet || !std::io::stdout().is_terminal() { "1" } else { "0" })
         .maybe("platform", super::history::platform(&args.platform)?);
     let stream = session
         .client()?
