@@ -202,10 +202,13 @@ pub(super) fn remove(container: &Container) -> Result<()> {
         let _ = sys::process::pidfd_signal(&init, 9);
     }
     if let Ok(cgroup) = container.cgroup() {
-        if let Err(error) = cgroup.kill() {
-            first = first.and(Err(error.into()));
+        // Only then: both wait for an RCU grace period.
+        if cgroup.pids().map_or(true, |pids| !pids.is_empty()) {
+            if let Err(error) = cgroup.kill() {
+                first = first.and(Err(error.into()));
+            }
+            let _ = cgroup.thaw();
         }
-        let _ = cgroup.thaw();
         if let Err(errors) = cgroup.remove()
             && let Some(error) = errors.into_iter().next()
         {
