@@ -185,8 +185,13 @@ impl ConfigDir {
             document.insert("currentContext".into(), name.into());
         }
         fs::create_dir_all(&self.0).with_context(|| self.0.display().to_string())?;
-        let text = serde_json::to_string_pretty(&document)?.replace("  ", "\t");
-        write_whole(&path, text.as_bytes())
+        let mut text = Vec::new();
+        let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+        serde::Serialize::serialize(
+            &document,
+            &mut serde_json::Serializer::with_formatter(&mut text, formatter),
+        )?;
+        write_whole(&path, &text)
     }
 
     /// Name of the current context, and whether an environment variable chose it.

@@ -96,8 +96,8 @@ pub(crate) fn split(args: &[String]) -> Result<(Globals, &[String]), String> {
             set_value(&mut globals, name, value);
             continue;
         }
-        let mut shorts = arg[1..].char_indices();
-        while let Some((offset, short)) = shorts.next() {
+        let shorts = arg[1..].char_indices();
+        for (offset, short) in shorts {
             if short == 'h' {
                 globals.help = true;
                 continue;

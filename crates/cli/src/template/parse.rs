@@ -58,7 +58,7 @@ struct Parser {
 const DEEPEST: usize = 100;
 
 /// What ended a list of nodes.
-enum End {
+enum Stop {
     Text,
     End,
     Else(Vec<Token>, usize),
@@ -67,9 +67,9 @@ enum End {
 pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, Error> {
     let mut parser = Parser { pieces: pieces.into_iter(), depth: 0 };
     match parser.nodes()? {
-        (nodes, End::Text) => Ok(nodes),
-        (_, End::End) => Err(syntax(1, "unexpected {{end}}")),
-        (_, End::Else(_, line)) => Err(syntax(line, "unexpected {{else}}")),
+        (nodes, Stop::Text) => Ok(nodes),
+        (_, Stop::End) => Err(syntax(1, "unexpected {{end}}")),
+        (_, Stop::Else(_, line)) => Err(syntax(line, "unexpected {{else}}")),
     }
 }
 
@@ -78,7 +78,7 @@ fn syntax(line: usize, reason: impl Into<String>) -> Error {
 }
 
 impl Parser {
-    fn nodes(&mut self) -> Result<(Vec<Node>, End), Error> {
+    fn nodes(&mut self) -> Result<(Vec<Node>, Stop), Error> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err(syntax(1, "nested too deeply"));
@@ -86,7 +86,7 @@ impl Parser {
         let mut nodes = Vec::new();
         let end = loop {
             match self.pieces.next() {
-                None => break End::Text,
+                None => break Stop::Text,
                 Some(Piece::Text(text)) => nodes.push(Node::Text(text)),
                 Some(Piece::Action(tokens, line)) => {
                     let keyword = match tokens.first() {
@@ -94,8 +94,8 @@ impl Parser {
                         _ => "",
                     };
                     match keyword {
-                        "end" if tokens.len() == 1 => break End::End,
-                        "else" => break End::Else(tokens[1..].to_vec(), line),
+                        "end" if tokens.len() == 1 => break Stop::End,
+                        "else" => break Stop::Else(tokens[1..].to_vec(), line),
                         "break" if tokens.len() == 1 => nodes.push(Node::Break),
                         "continue" if tokens.len() == 1 => nodes.push(Node::Continue),
                         "if" | "with" | "range" => nodes.push(self.branch(&tokens, line)?),
@@ -121,12 +121,12 @@ impl Parser {
         let condition = pipeline(&tokens[1..], line)?;
         let (then, end) = self.nodes()?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Text => return Err(syntax(line, "unexpected EOF")),
+            Stop::End => Vec::new(),
+            Stop::Text => return Err(syntax(line, "unexpected EOF")),
             // `else if …` is `else` holding another `if` that shares its `end`.
-            End::Else(rest, line) if !rest.is_empty() => vec![self.branch(&rest, line)?],
-            End::Else(..) => match self.nodes()? {
-                (nodes, End::End) => nodes,
+            Stop::Else(rest, line) if !rest.is_empty() => vec![self.branch(&rest, line)?],
+            Stop::Else(..) => match self.nodes()? {
+                (nodes, Stop::End) => nodes,
                 _ => return Err(syntax(line, "expected end")),
             },
         };
