@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use proto::control::{Envelope, FromMonitor};
+use proto::control::{Envelope, FromMonitor, Request};
 use proto::frame;
 use sys::stream::FrameReader;
 
@@ -12,6 +12,31 @@ const MAX_FDS: usize = 4;
 
 /// An engine that leaves so many bytes of replies and notices unread is cut off.
 const MAX_BACKLOG: usize = 8 << 20;
+
+/// A request as it came.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    /// `None`: an engine that is newer than this monitor asks for something it has not learnt.
+    pub(crate) request: Option<Request>,
+    pub(crate) descriptor: Option<OwnedFd>,
+}
+
+/// The part of an envelope that all versions have.
+#[derive(serde::Deserialize)]
+struct Numbered {
+    number: u64,
+}
+
+fn understand(body: &[u8]) -> Option<(u64, Option<Request>)> {
+    match serde_json::from_slice::<Envelope>(body) {
+        Ok(envelope) => Some((envelope.number, Some(envelope.request))),
+        Err(_) => {
+            let numbered: Numbered = serde_json::from_slice(body).ok()?;
+            Some((numbered.number, None))
+        }
+    }
+}
 
 /// A control connection.
 #[derive(Debug)]
@@ -47,15 +72,18 @@ impl Connection {
         self.broken
     }
 
-    /// Takes the next request, if a whole one has come, with the descriptor it brought.
-    pub(crate) fn request(&mut self) -> Option<(Envelope, Option<OwnedFd>)> {
+    /// Takes the next request, if a whole one has come.
+    pub(crate) fn request(&mut self) -> Option<Asked> {
         if self.broken {
             return None;
         }
         match self.reader.read(&self.socket) {
-            Ok(Some(frame)) => match serde_json::from_slice(&frame.body) {
-                Ok(envelope) => return Some((envelope, frame.fds.into_iter().next())),
-                Err(_) => self.broken = true,
+            Ok(Some(frame)) => match understand(&frame.body) {
+                Some((number, request)) => {
+                    let descriptor = frame.fds.into_iter().next();
+                    return Some(Asked { number, request, descriptor });
+                }
+                None => self.broken = true,
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(None) | Err(_) => self.broken = true,
@@ -86,5 +114,23 @@ impl Connection {
         }
         self.backlog = Vec::new();
         self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_a_later_version_is_known_by_its_number() {
+        assert!(matches!(
+            understand(br#"{"number":3,"request":"hello"}"#),
+            Some((3, Some(Request::Hello)))
+        ));
+        assert!(matches!(
+            understand(br#"{"number":4,"request":{"checkpoint":{"to":"x"}},"trace":"y"}"#),
+            Some((4, None))
+        ));
+        assert!(understand(b"{}").is_none());
     }
 }

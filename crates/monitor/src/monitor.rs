@@ -364,9 +364,15 @@ impl<'p> Monitor<'p> {
         }
         // Found anew for each: an answer may change the list.
         while let Some(at) = find(self) {
-            let Some((envelope, descriptor)) = self.connections[at].request() else { return };
-            let result = self.answer(envelope.request, descriptor, now);
-            let reply = FromMonitor::Reply { number: envelope.number, result };
+            let Some(asked) = self.connections[at].request() else { return };
+            let result = match asked.request {
+                Some(request) => self.answer(request, asked.descriptor, now),
+                None => Err(Error::not_implemented(
+                    "the container was started by an older version that cannot do this; \
+                     restart the container",
+                )),
+            };
+            let reply = FromMonitor::Reply { number: asked.number, result };
             if let Some(at) = find(self) {
                 self.connections[at].tell(&reply);
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use proto::frame;
 use proto::launch::{Reap, Reaped};
-use runtime::cgroup::{Cgroup, Layout};
+use runtime::cgroup::{self, Cgroup, Layout};
 
 use crate::launcher::Prepared;
 use crate::setup::driver;
@@ -35,6 +35,10 @@ pub(crate) fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+fn is_missing(error: &cgroup::Error) -> bool {
+    matches!(error, cgroup::Error::Open { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
 fn clean_up(order: &Reap, prepared: &Prepared) -> Vec<String> {
     let layout = match &prepared.layout {
         Some(layout) => layout.clone(),
@@ -45,6 +49,8 @@ fn clean_up(order: &Reap, prepared: &Prepared) -> Vec<String> {
     };
     match Cgroup::open(&layout, &order.cgroups_path, driver(order.systemd_cgroup)) {
         Ok(cgroup) => empty_and_remove(cgroup),
+        // The monitor got as far as removing it, or not as far as making it.
+        Err(error) if is_missing(&error) => Vec::new(),
         Err(error) => vec![error.to_string()],
     }
 }

@@ -35,6 +35,11 @@ impl Stdin {
         Self { sink: Some(sink), once, terminal, ..Self::default() }
     }
 
+    /// Whether there is anything to write to.
+    pub(crate) fn is_open(&self) -> bool {
+        self.sink.is_some() && !self.closing
+    }
+
     /// What the end of a client's input means here.
     pub(crate) fn after_end(&self) -> AfterEnd {
         if self.once && !self.terminal { AfterEnd::Close } else { AfterEnd::Detach }
@@ -52,7 +57,7 @@ impl Stdin {
 
     /// Hands input to the process; what it does not take now is kept.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        if self.sink.is_some() && !self.closing {
+        if self.is_open() {
             self.pending.extend_from_slice(bytes);
             self.flush();
         }

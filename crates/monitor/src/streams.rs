@@ -16,6 +16,9 @@ use crate::log::Log;
 use crate::output::{Client, Fed, Scratch};
 use crate::stdin::{AfterEnd, Stdin};
 
+/// How much of the last output of a process is kept for a client that is slow to take it.
+const MAX_LAST_BACKLOG: usize = 1 << 20;
+
 /// Which of a process's descriptors something happened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -103,6 +106,8 @@ pub(crate) struct Streams {
     /// The client whose input the process has for its own has vanished, without closing its side
     /// first.
     orphaned: bool,
+    /// The process has ended.
+    ended: bool,
 }
 
 impl Streams {
@@ -129,6 +134,7 @@ impl Streams {
             dropped: 0,
             active: Instant::now(),
             orphaned: false,
+            ended: false,
         };
         if let Some(master) = shared(console)? {
             let slave = Some(sys::pty::peer(&*master)?);
@@ -150,7 +156,8 @@ impl Streams {
     }
 
     /// Adds a client.
-    pub(crate) fn attach(&mut self, number: u32, socket: OwnedFd, wants: Attach) {
+    pub(crate) fn attach(&mut self, number: u32, socket: OwnedFd, mut wants: Attach) {
+        wants.stdin &= self.stdin.is_open();
         let raw = self.console.is_some();
         self.clients.push(Client::new(number, socket, wants, raw));
     }
@@ -183,9 +190,11 @@ impl Streams {
         self.stdin.close();
     }
 
-    /// Whether a client holds up the output.
+    /// Whether a client holds up the output. When the process has ended, what is left is not much
+    /// and is kept for a slow client, so that the log is complete at once.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.clients.iter().any(Client::is_waiting)
+        let room = if self.ended { MAX_LAST_BACKLOG } else { 0 };
+        self.clients.iter().any(|client| client.is_waiting() && client.backlog() > room)
     }
 
     /// Whether there will be no more output.
@@ -294,6 +303,7 @@ impl Streams {
 
     /// The process has ended: nobody reads its input any more, and its output ends.
     pub(crate) fn process_ended(&mut self) {
+        self.ended = true;
         self.stdin.discard();
         if let Some(console) = &mut self.console {
             console.slave = None;

@@ -35,6 +35,7 @@ fn privileged_monitor_takes_its_container_along() {
     assert!(!container.cgroups().is_empty(), "this is left to be reaped");
     assert_eq!(world.reap(&container.id).failures, Vec::<String>::new());
     assert!(container.cgroups().is_empty());
+    assert_eq!(world.reap(&container.id).failures, Vec::<String>::new(), "nothing to do");
 }
 
 #[test]
@@ -164,6 +165,27 @@ fn privileged_monitor_is_not_held_up_for_good_by_a_stopped_reader() {
     stopped.read_to_end(&mut got).expect("reads");
     assert_eq!(demultiplex(&got).0.len() as u64 + dropped, 200_000 * 16 + 5);
     assert_eq!(container.exited().exit_code, 0);
+}
+
+#[test]
+fn privileged_monitor_tells_an_end_before_a_slow_client_has_all() {
+    let world = World::new();
+    // More than the socket takes, but no more than that and a pipe.
+    let script = "yes 0123456789abcde | head -c 290000";
+    let mut container = world.sh(script).log().create();
+    let mut slow = container.control.attach(OUTPUT);
+    container.start();
+    let began = Instant::now();
+    let proto::control::Notice::Exited(record) = container.control.notice() else {
+        panic!("the end")
+    };
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert_eq!((record.exit_code, record.dropped), (0, 0));
+    container.assert_clean();
+    let mut got = Vec::new();
+    slow.read_to_end(&mut got).expect("reads");
+    assert_eq!(demultiplex(&got).0.len(), 290_000, "nothing is lost");
+    container.control.gone();
 }
 
 /// A small file system that is unmounted whatever happens.

@@ -20,7 +20,13 @@
 //! multiplexed frames (1 byte stream number, 3 zero bytes, 4 bytes big-endian length) where
 //! there is no terminal, and raw bytes where there is one; towards the monitor it carries raw
 //! standard input, and its half-close is the end of standard input. The monitor closes it when
-//! there will be no more output.
+//! there will be no more output. The end of input closes the input of an exec, and of a container
+//! whose input is [`crate::launch::Stdin::Once`]; otherwise, and with a terminal, it only ends
+//! this session, as Docker has it. A stream that vanishes together with every connection that
+//! was open is a daemon's death and ends no container's input.
+//!
+//! A request that a monitor does not know (it is older than its engine) is answered with an
+//! error of kind `NotImplemented`.
 
 use oci_spec::runtime::{LinuxResources, Process};
 use serde::{Deserialize, Serialize};
@@ -45,7 +51,8 @@ pub enum Request {
     /// Who are you, and how is the container? Answered with [`Reply::Hello`].
     Hello,
     /// Let the created process go. [`Reply::Started`], or an error: then the monitor writes
-    /// an exit record with status 127 (not found), 126 (not executable) or 128, and ends.
+    /// an exit record with status 127 (not found), 126 (not executable) or 128, and ends; there
+    /// is no [`Notice::Exited`]. The first two are errors of kind `Invalid`, as in Docker's API.
     Start,
     /// Give up a created container that was never started: the monitor undoes everything and
     /// ends without an exit record.

@@ -99,9 +99,14 @@ impl Client {
         matches!(self.flow, Flow::Waiting(_))
     }
 
+    /// Bytes that wait to be sent.
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog.len() - self.sent
+    }
+
     /// Whether all that it was sent is on its way.
     pub(crate) fn is_clear(&self) -> bool {
-        self.output_ended || self.backlog.len() == self.sent
+        self.output_ended || self.backlog() == 0
     }
 
     pub(crate) fn deadline(&self, patience: Option<Duration>) -> Option<Instant> {
