@@ -215,15 +215,29 @@ impl Engine {
         Ok(network::hosts_file(&extra, &own, true))
     }
 
+    /// The container and the alias that a legacy link `container:alias` names.
+    ///
+    /// # Errors
+    /// Docker's words, as a bad value, when there is no such container.
+    pub(crate) fn link_target<'a>(
+        &self,
+        link: &'a str,
+    ) -> Result<(Arc<Container>, &'a str), Error> {
+        let (name, alias) = link.split_once(':').unwrap_or((link, link));
+        let other = self.containers.find(name).map_err(|error| {
+            Error::invalid(format!("could not get container for {name}: {}", error.message))
+        })?;
+        Ok((other, alias))
+    }
+
     /// The hosts line of a legacy link `container:alias`.
     fn link(&self, link: &str) -> Result<Option<network::HostEntry>, Error> {
-        let (name, alias) = link.split_once(':').unwrap_or((link, link));
-        let other = self.containers.find(name)?;
+        let (other, alias) = self.link_target(link)?;
         let record = other.record();
         let address =
             record.networks.values().find_map(|settings| settings.ip_address.parse().ok());
         let Some(addr) = address else {
-            return Err(Error::conflict(format!("Cannot link to a non running container: {name}")));
+            return Err(Error::conflict(format!("Cannot link to a non running container: {}", record.name)));
         };
         let alias = alias.rsplit('/').next().unwrap_or(alias).to_owned();
         let names = vec![alias, record.id.short().to_owned(), record.name.clone()];

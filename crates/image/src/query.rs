@@ -32,7 +32,11 @@ impl Store {
             repo_tags,
             repo_digests,
             parent: record.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
-            comment: config.comment.clone(),
+            // dockerd's commits keep their message in the history only.
+            comment: match config.history.last() {
+                Some(step) if config.comment.is_empty() => step.comment.clone(),
+                _ => config.comment.clone(),
+            },
             created: config.created,
             container: config.container.clone(),
             container_config: config.container_config.clone(),

@@ -119,6 +119,9 @@ impl Engine {
             remapped,
         };
         let wanted = volumes::wanted(&record.config, &record.host, &self.containers)?;
+        for link in &record.host.links {
+            self.link_target(link)?;
+        }
         self.check_spec(&record)?;
         let engine = self.clone();
         let record = blocking(move || {

@@ -53,9 +53,7 @@ pub(crate) fn clean(path: &str) -> Result<String, Error> {
         }
     }
     if clean == Path::new("/") {
-        return Err(Error::invalid(format!(
-            "invalid specification: destination can't be '/': {path:?}"
-        )));
+        return Err(Error::invalid("invalid specification: destination can't be '/'"));
     }
     Ok(clean.to_string_lossy().into_owned())
 }
@@ -131,7 +129,8 @@ fn inherited(from: &str, containers: &Containers) -> Result<Vec<Wanted>, Error> 
     if !matches!(mode, "" | "ro" | "rw" | "z" | "Z") {
         return Err(Error::invalid(format!("invalid mode: {mode}")));
     }
-    let other = containers.find(name)?;
+    // 404 would be about the image: the command line would go and pull it.
+    let other = containers.find(name).map_err(|error| Error::invalid(error.message))?;
     let mounts = other.record().mounts.clone();
     Ok(mounts
         .into_iter()
@@ -155,12 +154,11 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<Wanted, Error> {
     if parts.len() > 1 && source.is_empty() || target.is_empty() {
         return Err(invalid());
     }
-    let mut point = MountPoint {
-        destination: clean(target)?,
-        mode: mode.to_owned(),
-        rw: true,
-        ..MountPoint::default()
-    };
+    let destination = clean(target).map_err(|error| {
+        Error::invalid(format!("invalid volume specification: '{text}': {}", error.message))
+    })?;
+    let mut point =
+        MountPoint { destination, mode: mode.to_owned(), rw: true, ..MountPoint::default() };
     let mut copy = true;
     for option in mode.split(',').filter(|option| !option.is_empty()) {
         match option {
