@@ -9,6 +9,9 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match args.get(1).and_then(|word| word.to_str()) {
         Some("daemon") => {
+            if let Err(error) = runtime::protect_program() {
+                eprintln!("isopod: containers could write to {}: {error}", args[0].display());
+            }
             daemon::main(args.into_iter().skip(2).collect(), monitor::launcher::spawn, support)
         }
         Some("oci") => {

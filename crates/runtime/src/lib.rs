@@ -38,5 +38,20 @@ mod sysctl;
 
 pub use create::{Asked, CreateOptions, Created, Root, Running, Stdio, create};
 pub use error::{Error, Result, Step};
-pub use hooks::{HookPlan, Stage};
 pub use exec::{Exec, ExecOptions, exec};
+pub use hooks::{HookPlan, Stage};
+
+/// Keeps containers from writing to this program's file through `/proc/PID/exe`
+/// (CVE-2019-5736): executes it again from a read-only view of its mount. To be called first thing
+/// in `main` of whatever forks containers. Without root there is nothing to protect.
+///
+/// # Errors
+/// Those of `open_tree(2)`, `mount_setattr(2)` (5.12) and `execveat(2)`.
+pub fn protect_program() -> std::io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    sys::process::reexec_read_only()?;
+    // Executed by descriptor, the process would be called by its number.
+    sys::process::set_name(c"isopod")
+}
