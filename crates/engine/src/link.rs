@@ -1,7 +1,9 @@
 //! The engine's end of a monitor's control connection.
 //!
-//! One task reads; anybody may ask. Replies find their asker by number, notices go into a
-//! queue whose end means that the monitor has gone.
+//! One task reads, one writes; anybody may ask. Replies find their asker by number, notices go
+//! into a queue whose end means that the monitor has gone. Whoever asks may stop waiting at any
+//! moment: what has been asked is written to its end all the same, because half a request would
+//! spoil the connection, and an engine without one takes the monitor for dead.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,11 +24,16 @@ const CHUNK: usize = 16 << 10;
 
 type Asked = HashMap<u64, oneshot::Sender<Result<Reply, Error>>>;
 
-/// A control connection.
+/// A request on its way, with the descriptor that goes along.
+struct Outgoing {
+    bytes: Vec<u8>,
+    descriptor: Option<OwnedFd>,
+}
+
+/// A control connection; it is closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Link {
-    stream: Arc<UnixStream>,
-    turn: tokio::sync::Mutex<()>,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
     number: AtomicU64,
     asked: Arc<Mutex<Option<Asked>>>,
 }
@@ -48,10 +55,10 @@ impl Link {
         let stream = Arc::new(UnixStream::from_std(socket).map_err(failed)?);
         let asked = Arc::new(Mutex::new(Some(Asked::new())));
         let (sender, notices) = mpsc::unbounded_channel();
+        let (outgoing, queue) = mpsc::unbounded_channel();
         tokio::spawn(read(Arc::clone(&stream), Arc::clone(&asked), sender));
-        let link =
-            Self { stream, turn: tokio::sync::Mutex::new(()), number: AtomicU64::new(1), asked };
-        Ok((Arc::new(link), notices))
+        tokio::spawn(write(stream, queue));
+        Ok((Arc::new(Self { outgoing, number: AtomicU64::new(1), asked }), notices))
     }
 
     /// Connects to a monitor that an earlier daemon left.
@@ -73,34 +80,39 @@ impl Link {
             .map_err(|error| Error::invalid(format!("the request cannot be sent: {error}")))?;
         let (sender, answer) = oneshot::channel();
         crate::lock(&self.asked).as_mut().ok_or_else(gone)?.insert(number, sender);
-        if let Err(error) = self.send(&bytes, descriptor.as_ref().map(AsFd::as_fd)).await {
+        if self.outgoing.send(Outgoing { bytes, descriptor }).is_err() {
             crate::lock(&self.asked).as_mut().map(|asked| asked.remove(&number));
-            return Err(error);
+            return Err(gone());
         }
-        drop(descriptor);
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
+}
 
-    async fn send(
-        &self,
-        mut bytes: &[u8],
-        mut descriptor: Option<BorrowedFd<'_>>,
-    ) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
-        while !bytes.is_empty() {
-            let descriptors: Vec<_> = descriptor.into_iter().collect();
-            let sent = self
-                .stream
-                .async_io(Interest::WRITABLE, || {
-                    sys::socket::send(self.stream.as_ref(), bytes, &descriptors)
-                })
-                .await
-                .map_err(|_| gone())?;
-            bytes = bytes.get(sent..).unwrap_or_default();
-            descriptor = None;
+async fn write(stream: Arc<UnixStream>, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
+    while let Some(Outgoing { bytes, descriptor }) = queue.recv().await {
+        if send(&stream, &bytes, descriptor.as_ref().map(AsFd::as_fd)).await.is_err() {
+            break;
         }
-        Ok(())
     }
+    // The other side has gone, or the link has been dropped. The reader finds the end, and tells
+    // those who wait for answers. ENOTCONN: it knows already.
+    let _ = rustix::net::shutdown(&*stream, rustix::net::Shutdown::Both);
+}
+
+async fn send(
+    stream: &UnixStream,
+    mut bytes: &[u8],
+    mut descriptor: Option<BorrowedFd<'_>>,
+) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let descriptors: Vec<_> = descriptor.into_iter().collect();
+        let sent = stream
+            .async_io(Interest::WRITABLE, || sys::socket::send(stream, bytes, &descriptors))
+            .await?;
+        bytes = bytes.get(sent..).unwrap_or_default();
+        descriptor = None;
+    }
+    Ok(())
 }
 
 async fn read(
@@ -139,4 +151,48 @@ async fn read(
     }
     // Whoever still waits gets "gone", and nobody can ask any more.
     crate::lock(&asked).take();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+
+    /// Answers every request with `Done`, slowly at first, until the connection ends; returns how
+    /// many there were.
+    fn monitor(mut socket: StdStream) -> u64 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let (mut decoder, mut chunk, mut count) = (Decoder::default(), vec![0; 1 << 16], 0);
+        loop {
+            match socket.read(&mut chunk) {
+                Ok(0) | Err(_) => return count,
+                Ok(length) => decoder.push(&chunk[..length]),
+            }
+            while let Some(envelope) = decoder.message::<Envelope>().expect("a whole request") {
+                count += 1;
+                let reply = FromMonitor::Reply { number: envelope.number, result: Ok(Reply::Done) };
+                let bytes = frame::encode(&reply).expect("encoded");
+                socket.write_all(&bytes).expect("written");
+            }
+        }
+    }
+
+    fn large() -> Request {
+        Request::SignalExec { exec: "x".repeat(1 << 20), signal: 9 }
+    }
+
+    #[tokio::test]
+    async fn an_asker_that_gives_up_does_not_spoil_the_connection() {
+        let (ours, theirs) = StdStream::pair().expect("a pair");
+        let monitor = tokio::task::spawn_blocking(move || monitor(theirs));
+        let (link, notices) = Link::new(ours.into()).expect("a link");
+        for _ in 0..5 {
+            // More than a socket holds: given up in the middle of the writing.
+            let asked = link.ask(large(), None);
+            drop(tokio::time::timeout(std::time::Duration::from_millis(1), asked).await);
+        }
+        assert!(matches!(link.ask(Request::Hello, None).await, Ok(Reply::Done)));
+        drop((link, notices));
+        assert_eq!(monitor.await.expect("no panic"), 6);
+    }
 }
