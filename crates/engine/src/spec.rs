@@ -69,7 +69,7 @@ pub(crate) fn make(record: &Record, around: Surroundings<'_>) -> Result<Made, Er
     linux
         .set_uid_mappings(uids)
         .set_gid_mappings(gids)
-        .set_sysctl(Some(sysctls(&record.host, around.netns)))
+        .set_sysctl(Some(sysctls(record, around.netns)))
         .set_resources(Some(resources))
         .set_cgroups_path(Some(PathBuf::from(cgroups_path(around.config, record))))
         .set_namespaces(Some(namespaces(record, &around)))
@@ -165,14 +165,17 @@ fn namespaces(record: &Record, around: &Surroundings<'_>) -> Vec<LinuxNamespace>
 
 /// Sysctls: what makes low ports and ping work for every user, then what was asked for.
 /// A namespace that comes from the networks has the former already.
-fn sysctls(host: &HostConfig, prepared: bool) -> HashMap<String, String> {
+fn sysctls(record: &Record, prepared: bool) -> HashMap<String, String> {
+    let host = &record.host;
     let mut sysctls = HashMap::new();
     let own_network = !prepared
         && host.network_mode != "host"
         && super::container::validate::joined(&host.network_mode).is_none();
     if own_network {
         sysctls.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        sysctls.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        // EINVAL for groups that the writer's user namespace does not map.
+        let last = record.remapped.map_or(i32::MAX as u32, |range| range.count.saturating_sub(1));
+        sysctls.insert("net.ipv4.ping_group_range".to_owned(), format!("0 {last}"));
     }
     sysctls.extend(host.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())));
     sysctls
