@@ -30,10 +30,12 @@ impl Monitor<'_> {
                 Ok(_) => at += 1,
                 Err(exit) => {
                     let mut exec = self.execs.remove(at);
-                    // Clients that do not read get time, but the end is told meanwhile.
-                    self.linger(exec.streams.close());
+                    let clients = exec.streams.close();
                     self.dropped += exec.streams.dropped();
+                    // Before the stream ends: who has read it to its end will ask for the status.
                     self.tell_exec_end(exec.id, exec.pid, exit);
+                    // Clients that do not read get time, but the end has been told.
+                    self.linger(clients);
                     self.trim_soon(now);
                 }
             }
@@ -123,10 +125,11 @@ impl Monitor<'_> {
     /// Closes the log and writes the exit record: from here on the container's end is official.
     fn write_record(&mut self, exit_code: i32, finished_at: Timestamp, now: Instant) {
         for mut exec in std::mem::take(&mut self.execs) {
-            self.linger(exec.streams.close());
+            let clients = exec.streams.close();
             self.dropped += exec.streams.dropped();
             let exit = exec.ended.map_or(Exit::Code(137), |(exit, _)| exit);
             self.tell_exec_end(exec.id, exec.pid, exit);
+            self.linger(clients);
         }
         let clients = self.streams.close();
         self.linger(clients);
