@@ -21,6 +21,8 @@ pub(crate) struct ChildPlan {
     pub domainname: Option<String>,
     /// The user namespace is new: wait for its maps.
     pub new_user: bool,
+    /// The network namespace is new, and its loopback link is down.
+    pub new_network: bool,
     /// There is a user namespace, new or joined.
     pub in_user: bool,
     /// Others in the pid namespace must not look into this process; its label is set already.
@@ -109,6 +111,14 @@ fn leave(channel: &Channel, error: &Error) -> ! {
     })
 }
 
+/// Brings `lo` up, as runc does in every network namespace that it makes. The kernel adds the
+/// addresses.
+fn start_loopback() -> std::io::Result<()> {
+    use sys::netlink::{Change, Socket, Target};
+    let up = Change::of(Target::Name("lo")).up(true).request();
+    Socket::open()?.run(&[up]).map_err(|error| error.source)
+}
+
 /// Builds the container around this process; channel and gate come back under other numbers.
 fn set_up(plan: &mut ChildPlan, channel: &Channel) -> Result<(Channel, Option<OwnedFd>)> {
     if plan.new_user {
@@ -130,6 +140,9 @@ fn set_up(plan: &mut ChildPlan, channel: &Channel) -> Result<(Channel, Option<Ow
     }
     if let Some(name) = &plan.domainname {
         sys::namespace::set_domainname(name).context(Step::Hostname, || "setdomainname")?;
+    }
+    if plan.new_network {
+        start_loopback().context(Step::Network, || "cannot start the loopback link")?;
     }
     let built = plan.rootfs.build()?;
     plan.sysctls.write(built.proc.as_ref())?;

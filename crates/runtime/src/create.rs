@@ -207,6 +207,7 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
         hostname: hostname(options.spec, &namespaces)?,
         domainname: options.spec.domainname().clone(),
         new_user,
+        new_network: namespaces.new & namespace::NET != 0,
         hidden,
         in_user: namespaces.has(namespace::USER),
         die_with_parent: options.die_with_parent,

@@ -37,6 +37,8 @@ pub enum Step {
     Sysctl,
     /// Host or domain name.
     Hostname,
+    /// The loopback link of a new network namespace.
+    Network,
     /// A resource limit.
     Rlimit,
     /// `oom_score_adj`.
@@ -73,7 +75,7 @@ impl Step {
     /// The step with this number.
     pub(crate) fn from_number(number: u8) -> Step {
         use Step::*;
-        const ALL: [Step; 29] = [
+        const ALL: [Step; 30] = [
             Spec,
             Prepare,
             Clone,
@@ -88,6 +90,7 @@ impl Step {
             Pivot,
             Sysctl,
             Hostname,
+            Network,
             Rlimit,
             OomScore,
             Scheduler,
