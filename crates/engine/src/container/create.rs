@@ -98,9 +98,13 @@ impl Engine {
         spec: CreateSpec,
     ) -> Result<Created, Error> {
         let CreateSpec { mut config, mut host, networking, platform } = spec;
+        validate::asked(&config, &host)?;
         let image = self.base(&mut config, &host, platform.as_deref()).await?;
         let warnings = validate::check(&mut config, &mut host, &self.config.support, self.cpus)?;
         let remapped = self.remap_of(&host);
+        if remapped.is_some() {
+            validate::remapped(&host)?;
+        }
         self.fill_in(&id, &mut config, &mut host)?;
         let networks = self.wanted_networks(&mut host, &config, networking)?;
         let mut record = Record {
@@ -265,7 +269,7 @@ impl Engine {
 
     /// The id range of a container whose user ids are remapped.
     fn remap_of(&self, host: &HostConfig) -> Option<IdRange> {
-        if host.userns_mode == "host" || host.privileged { None } else { self.remap }
+        if host.userns_mode == "host" { None } else { self.remap }
     }
 
     /// Makes the writable layer, the volumes and what else must be on disk.

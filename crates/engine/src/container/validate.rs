@@ -40,6 +40,32 @@ pub(crate) fn check(
     Ok(warnings)
 }
 
+/// Checks what only the user can get wrong, before the image adds its own: a container that joins
+/// another's network may not expose ports, but its image may.
+pub(crate) fn asked(config: &ContainerConfig, host: &HostConfig) -> Checked {
+    if joined(&host.network_mode).is_some() && !config.exposed_ports.is_empty() {
+        refuse("conflicting options: port exposing and the container type network mode")?;
+    }
+    Ok(())
+}
+
+/// Checks what cannot go together with remapped ids: all that would need the host's namespaces.
+pub(crate) fn remapped(host: &HostConfig) -> Checked {
+    if host.privileged {
+        refuse(
+            "privileged mode is incompatible with user namespaces.  You must run the container in \
+             the host namespace when running privileged mode",
+        )?;
+    }
+    if host.network_mode == "host" {
+        refuse("cannot share the host's network namespace when user namespaces are enabled")?;
+    }
+    if host.pid_mode == "host" {
+        refuse("cannot share the host PID namespace when user namespaces are enabled")?;
+    }
+    Ok(())
+}
+
 fn check_config(config: &ContainerConfig) -> Checked {
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
         refuse(format!(
@@ -123,19 +149,12 @@ fn check_host(config: &ContainerConfig, host: &HostConfig) -> Checked {
         if !host.port_bindings.is_empty() || host.publish_all_ports {
             refuse("conflicting options: port publishing and the container type network mode")?;
         }
-        if !config.exposed_ports.is_empty() {
-            refuse("conflicting options: port exposing and the container type network mode")?;
-        }
         if !host.extra_hosts.is_empty() {
             refuse("conflicting options: custom host-to-IP mapping and the network mode")?;
         }
         if !host.dns.is_empty() {
             conflict("dns")?;
         }
-    }
-    let privileged = |mode: &str| !host.userns_mode.is_empty() && mode == "host";
-    if host.privileged && privileged(&host.userns_mode) && host.userns_mode != "host" {
-        refuse("privileged mode is incompatible with user namespaces")?;
     }
     match host.runtime.as_str() {
         "" | "isopod" | "runc" | "io.containerd.runc.v2" => {}
@@ -175,10 +194,7 @@ fn log(log: &types::container::LogConfig) -> Checked {
             "max-buffer-size",
         ],
         other => {
-            return refuse(format!(
-                "logger: no log driver named '{other}' is registered; known are json-file, local \
-                 and none"
-            ));
+            return refuse(format!("logger: no log driver named '{other}' is registered"));
         }
     };
     for (key, value) in &log.config {

@@ -140,11 +140,10 @@ pub(crate) fn bind(record: &Record, point: &types::mount::MountPoint, source: &P
         }
     }
     let made = mount(&point.destination, "bind", source, &words);
-    if point.kind == MountKind::Bind || point.kind == MountKind::Volume {
-        with_ids(made, record)
-    } else {
-        made
-    }
+    // Volumes belong to the engine: their files keep the ids that containers gave them. A bind
+    // mount is the host's, and remapping is there to keep the container's root from being root
+    // in it; so ids are as they are, as with dockerd.
+    if point.kind == MountKind::Volume { with_ids(made, record) } else { made }
 }
 
 pub(crate) fn tmpfs(host: &HostConfig) -> Result<Vec<Mount>, Error> {
@@ -230,7 +229,9 @@ fn check_tmpfs(option: &str) -> Result<&str, Error> {
     if known {
         Ok(option)
     } else {
-        Err(Error::invalid(format!("invalid tmpfs option [\"{option}\"]")))
+        // dockerd prints the option's halves as Go prints a list.
+        let halves = option.replacen('=', "\" \"", 1);
+        Err(Error::invalid(format!("invalid tmpfs option [\"{halves}\"]")))
     }
 }
 
