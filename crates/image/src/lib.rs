@@ -33,6 +33,8 @@
 //! container runs: the engine passes that in. It blocks; call it from a thread that may.
 
 pub mod archive;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod instruction;
 
 mod catalog;

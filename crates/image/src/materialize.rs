@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
@@ -12,10 +12,6 @@ use sys::fs::{Node, makedev};
 
 use crate::error::Result;
 use crate::tarball::{Entry, Kind, Segment, TarReader};
-
-/// Files of at least this size go to the disk while the rest is unpacked, so that the flush at the
-/// end has less to wait for.
-const EARLY_WRITEBACK: u64 = 1 << 20;
 
 /// Copies the entry's payload to where it belongs in the file.
 ///
@@ -57,12 +53,7 @@ pub(crate) fn finish(file: &File, found: &Entry, (uid, gid): (u32, u32)) -> io::
         }
     }
     entry::chmod_fd(file, found.mode)?;
-    entry::set_times_fd(file, found.mtime, found.mtime)?;
-    if found.payload >= EARLY_WRITEBACK {
-        // Only a hint.
-        let _ = entry::start_writeback(file.as_fd());
-    }
-    Ok(())
+    entry::set_times_fd(file, found.mtime, found.mtime)
 }
 
 /// Gives a name that is no regular file its owner, attributes and mode.

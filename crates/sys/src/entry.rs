@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -319,17 +319,6 @@ pub fn syncfs(fd: impl AsFd) -> io::Result<()> {
 /// Those of `fsync(2)`.
 pub fn fsync(fd: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::fsync(fd)?)
-}
-
-/// Starts writing a file's dirty pages to disk without waiting for them.
-///
-/// # Errors
-/// Those of `sync_file_range(2)`.
-pub fn start_writeback(fd: BorrowedFd<'_>) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: no memory is passed; the fd is borrowed for the length of the call.
-    let ret = unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-    if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Copies between two files inside the kernel, at most `len` bytes from both current offsets;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use sys::entry;
 use sys::fs::{Mode, Root};
@@ -30,8 +31,8 @@ pub(crate) struct Layers {
 /// A layer that is unpacked under a temporary name; it vanishes unless it is published.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    pub(super) dir: Root,
-    pub(super) name: String,
+    dir: Root,
+    name: String,
     /// What is known of it.
     pub(crate) meta: LayerMeta,
     /// The stream it came in.
@@ -94,11 +95,13 @@ impl Layers {
             .create_file("split", Mode::from_raw_mode(0o600))
             .step("create the layer's split")?;
         let diff = layer.sub_root("diff").step("open a layer")?;
+        let mut flusher = Flusher { dir: &self.dir, sender: None };
         let (unpacked, passed) =
             stream::pass(input, hash_blob, limits.max_layer_bytes, |chunks| {
                 let output = io::BufWriter::with_capacity(64 << 10, split);
+                let max = limits.max_layer_entries;
                 let (unpacked, output) =
-                    unpack_into(chunks, diff, &kept, output, limits.max_layer_entries)?;
+                    unpack_into(chunks, diff, &kept, output, max, &mut || flusher.begin())?;
                 output.into_inner().map_err(io::Error::from).step("write the layer's split")?;
                 Ok(unpacked)
             })?;
@@ -187,6 +190,19 @@ impl Layers {
         }
     }
 
+    /// Writes the tar of a layer that is not published.
+    ///
+    /// # Errors
+    /// Those of reading the layer and of the output.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn reproduce_staged(
+        &self,
+        staged: &Staged,
+        output: &mut dyn Write,
+    ) -> io::Result<()> {
+        reproduce::reproduce(&self.dir.sub_root(&staged.name)?, output)
+    }
+
     /// A layer's files on the host.
     pub(crate) fn diff_path(&self, diff_id: &Digest) -> PathBuf {
         self.path.join(diff_id.hex()).join("diff")
@@ -205,6 +221,33 @@ impl Layers {
     /// An empty directory below [`Layers::dir`].
     pub(crate) fn empty_name() -> &'static str {
         EMPTY
+    }
+}
+
+/// Flushes the file system on a thread of its own while a large layer is unpacked: disk and
+/// processor work at the same time instead of one after the other.
+struct Flusher<'a> {
+    dir: &'a Root,
+    sender: Option<SyncSender<()>>,
+}
+
+impl Flusher<'_> {
+    /// Asks for a flush unless one is waiting already. What fails here is told by the flush that
+    /// counts, that of [`Layers::publish`].
+    fn begin(&mut self) {
+        if self.sender.is_none() {
+            let Ok(dir) = entry::reopen_dir(self.dir) else { return };
+            let (sender, receiver) = sync_channel(1);
+            std::thread::spawn(move || {
+                for () in receiver {
+                    let _ = entry::syncfs(&dir);
+                }
+            });
+            self.sender = Some(sender);
+        }
+        if let Some(sender) = &self.sender {
+            let _ = sender.try_send(());
+        }
     }
 }
 

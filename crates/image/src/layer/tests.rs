@@ -74,6 +74,13 @@ impl Fixture {
         Ok(meta)
     }
 
+    /// The tar of a layer that is not published: no flush of the disk for each case.
+    fn from_staged(&self, staged: &Staged) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.layers.reproduce_staged(staged, &mut out).expect("reproduce");
+        out
+    }
+
     fn diff(&self, meta: &LayerMeta) -> std::path::PathBuf {
         self.layers.diff_path(&meta.diff_id)
     }
@@ -91,14 +98,6 @@ impl Fixture {
         let names: Vec<_> = std::fs::read_dir(self.dir.path()).expect("list").collect();
         assert_eq!(names.len(), 2);
     }
-}
-
-/// The tar of a layer that is not published: no flush of the disk for each case.
-fn from_staged(staged: &Staged) -> Vec<u8> {
-    let mut out = Vec::new();
-    let layer = staged.dir.sub_root(&staged.name).expect("open");
-    reproduce::reproduce(&layer, &mut out).expect("reproduce");
-    out
 }
 
 fn any_item() -> impl Strategy<Value = Item> {
@@ -144,7 +143,7 @@ proptest! {
         let staged = fixture.stage(&bytes).expect("unpacks");
         prop_assert_eq!(staged.meta.tar_size, bytes.len() as u64);
         prop_assert_eq!(&staged.meta.diff_id, &crate::stream::sha256(&bytes));
-        prop_assert_eq!(from_staged(&staged), bytes);
+        prop_assert_eq!(fixture.from_staged(&staged), bytes);
         fixture.check_outside();
     }
 
@@ -162,7 +161,7 @@ proptest! {
             bytes[at] = byte;
         }
         if let Ok(staged) = fixture.stage(&bytes) {
-            prop_assert_eq!(from_staged(&staged), bytes);
+            prop_assert_eq!(fixture.from_staged(&staged), bytes);
         }
         fixture.check_outside();
     }

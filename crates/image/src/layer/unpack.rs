@@ -30,6 +30,10 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Other names of this kind were aufs' own and mean nothing to anybody else.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 
+/// After so many bytes of content the disk is asked to begin, so that the flush at the end has
+/// little left to wait for.
+const FLUSH_EVERY: u64 = 32 << 20;
+
 /// What unpacking a tar came to.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
@@ -42,7 +46,7 @@ pub(crate) struct Unpacked {
 }
 
 /// Reads the tar to the end of the input and unpacks it into `diff`; `kept` takes the content of
-/// files that a later entry replaces.
+/// files that a later entry replaces. `flush` is called now and then and must not wait.
 ///
 /// # Errors
 /// [`Error::BadTar`], [`Error::BadEntry`], [`Error::TooLarge`], [`Error::Input`], [`Error::Io`].
@@ -52,6 +56,7 @@ pub(crate) fn unpack_into<W: Write>(
     kept: &OwnedFd,
     split: W,
     max_entries: u64,
+    flush: &mut dyn FnMut(),
 ) -> Result<(Unpacked, W)> {
     let mut unpacker = Unpacker {
         dirs: Directories::new(diff).step("open the layer's directory")?,
@@ -63,7 +68,7 @@ pub(crate) fn unpack_into<W: Write>(
         done: Unpacked { size: 0, kept: 0, root: None },
     };
     let mut reader = TarReader::new(input);
-    let mut entries = 0;
+    let (mut entries, mut unflushed) = (0, 0);
     while let Some(found) = reader.next()? {
         entries += 1;
         if entries > max_entries {
@@ -73,6 +78,11 @@ pub(crate) fn unpack_into<W: Write>(
             });
         }
         unpacker.entry(&mut reader, &found)?;
+        unflushed += found.payload;
+        if unflushed >= FLUSH_EVERY {
+            unflushed = 0;
+            flush();
+        }
     }
     while reader.trailer()? {
         unpacker.flush_raw(&mut reader)?;
