@@ -102,3 +102,23 @@ fn walk_is_sorted_and_parents_first() {
     .unwrap();
     assert_eq!(seen, ["a", "b", "b/x", "c"]);
 }
+
+#[test]
+fn trees_deeper_than_the_limit_of_files_are_removed() {
+    let scratch = Scratch::new("deep");
+    let root = scratch.root();
+    root.mkdir("top", mode(0o755)).unwrap();
+    let mut here = root.open_dir("top").unwrap();
+    for depth in 0..3000 {
+        let inner = Root::from(here);
+        if depth % 500 == 0 {
+            drop(inner.create_file("file", mode(0o600)).unwrap());
+        }
+        inner.mkdir("d", mode(0o755)).unwrap();
+        here = inner.open_dir("d").unwrap();
+    }
+    let walked = root.walk("top", &mut |_| Ok(())).unwrap_err();
+    assert_eq!(walked.to_string(), "directories are nested too deeply");
+    root.remove_all("top").unwrap();
+    assert!(!root.exists("top"));
+}
