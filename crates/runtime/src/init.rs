@@ -41,6 +41,7 @@ fn look_after(child: i32) -> ! {
     // of the monitor, and its file is the host's (CVE-2019-5736).
     let _ = sys::process::set_dumpable(false);
     let _ = sys::process::set_name(c"init");
+    let _ = sys::role::set_title("init");
     // The channel among others: its closing tells the parent that the program runs.
     sys::process::close_from(3);
     loop {

@@ -259,11 +259,6 @@ impl Engine {
         security::set_seccomp(&mut Default::default(), &record.host, &options, &self.config)?;
         mounts::tmpfs(&record.host)?;
         crate::ports::requests(&record.config, &record.host)?;
-        for mode in [&record.host.network_mode, &record.host.ipc_mode, &record.host.pid_mode] {
-            if let Some(other) = validate::joined(mode) {
-                self.containers.find(other)?;
-            }
-        }
         Ok(())
     }
 

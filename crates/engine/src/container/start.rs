@@ -379,6 +379,17 @@ impl Engine {
         };
         let network = pid_of(&host.network_mode)?;
         let ipc = pid_of(&host.ipc_mode)?;
+        if let Some(name) = validate::joined(&host.ipc_mode) {
+            let donor = self.containers.find(name)?;
+            let donor = donor.record();
+            if matches!(donor.host.ipc_mode.as_str(), "private" | "none") {
+                return Err(Error::invalid(format!(
+                    "can't join IPC of container {}: non-shareable IPC (hint: use \
+                     IpcMode:shareable for the donor container)",
+                    donor.id
+                )));
+            }
+        }
         let pid = pid_of(&host.pid_mode)?;
         Ok(Joined { network, ipc, pid, user })
     }
