@@ -60,6 +60,11 @@ pub(crate) fn describe_client(error: &client::Error) -> String {
         client::Error::Status { message, .. } => format!("Error response from daemon: {message}"),
         client::Error::NotFound(name) => format!("Error: No such object: {name}"),
         client::Error::Connect { endpoint, source } => cannot_connect(endpoint, source),
+        client::Error::Http(cause) if cause.is_parse() => {
+            "the daemon does not answer in plain HTTP; if it expects TLS, use --tlsverify or set \
+             DOCKER_TLS_VERIFY"
+                .to_owned()
+        }
         other => {
             let mut text = other.to_string();
             let mut cause = std::error::Error::source(other);
@@ -81,6 +86,12 @@ fn cannot_connect(endpoint: &client::Endpoint, source: &std::io::Error) -> Strin
         return format!(
             "permission denied while trying to connect to the Isopod daemon at {endpoint}.\n\
              Try again with sudo, or join the group that owns the socket."
+        );
+    }
+    if source.kind() == std::io::ErrorKind::InvalidData {
+        return format!(
+            "Cannot trust the daemon at {endpoint}: {source}. --tlscacert, or ca.pem in \
+             DOCKER_CERT_PATH, names the authority that signed its certificate."
         );
     }
     let remedy = match endpoint {

@@ -133,7 +133,7 @@ impl Group {
 impl Verb {
     /// The command's parser. `path` is how it was called: `isopod container ls`.
     pub(crate) fn command(&self, name: &'static str, path: &str) -> Command {
-        let command = (self.build)(Command::new(name))
+        let command = (self.build)(Command::new(name).next_display_order(None))
             .about(self.about)
             .override_usage(format!("{path} {}", self.usage).trim_end().to_owned())
             .bin_name(path.to_owned())
@@ -141,7 +141,7 @@ impl Verb {
             .disable_version_flag(true)
             .args_override_self(true)
             .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Print this help"));
-        command.mut_args(as_pflag)
+        command.mut_args(lenient_value)
     }
 
     /// Runs the command with the arguments behind its name.
@@ -151,7 +151,13 @@ impl Verb {
         path: &str,
         args: &[String],
     ) -> anyhow::Result<u8> {
+        // Help shows switches as what they are; parsing takes them as Docker's do.
         let command = self.command(self.name, path);
+        let command = if args.iter().any(|arg| arg == "--help") {
+            command
+        } else {
+            command.mut_args(lenient_switch)
+        };
         let mut words = vec![path.to_owned()];
         let (options, rest) = match first_argument(&command, args) {
             Some(at) if !self.interspersed => args.split_at(at),
@@ -266,27 +272,27 @@ impl Verb {
     }
 }
 
-/// Makes an option behave as those of Go's pflag: switches also take `=false`, values may begin
-/// with a dash.
-fn as_pflag(arg: Arg) -> Arg {
-    if arg.is_positional() {
+/// Lets an option's value begin with a dash, as those of Go's pflag may.
+fn lenient_value(arg: Arg) -> Arg {
+    let takes = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+    if takes && !arg.is_positional() && !arg.is_require_equals_set() {
+        arg.allow_hyphen_values(true)
+    } else {
+        arg
+    }
+}
+
+/// Lets a switch be turned off with `=false`, as those of Go's pflag can.
+fn lenient_switch(arg: Arg) -> Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
         return arg;
     }
-    match arg.get_action() {
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_value("false")
-            .default_missing_value("true")
-            .hide_default_value(true)
-            .hide_possible_values(true)
-            .value_parser(switch),
-        ArgAction::Set | ArgAction::Append if !arg.is_require_equals_set() => {
-            arg.allow_hyphen_values(true)
-        }
-        _ => arg,
-    }
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value("false")
+        .default_missing_value("true")
+        .value_parser(switch)
 }
 
 /// Reads what Go takes for a truth value.
