@@ -88,8 +88,16 @@ fn start(request: &Request, binary: &Path) -> Result<()> {
 fn exec(request: &Request, binary: &Path) -> Result<()> {
     let mut contestants = contestants::all(request, binary)?;
     contestants.retain(Contestant::can_exec);
-    for contestant in &mut contestants {
-        contestant.keep_one_running()?;
+    let mut index = 0;
+    while index < contestants.len() {
+        match contestants[index].keep_one_running() {
+            Ok(()) => index += 1,
+            Err(error) if index == 0 => return Err(error),
+            Err(error) => {
+                println!("{error:#}\n");
+                contestants.remove(index);
+            }
+        }
     }
     measure(
         request,
@@ -107,23 +115,21 @@ fn measure(
     budget: Option<Duration>,
     command: impl Fn(&Contestant) -> Command,
 ) -> Result<()> {
+    // The first round warms caches and is not counted; who cannot run here is left out.
+    let mut able = Vec::new();
+    for contestant in contestants {
+        match once(&mut command(contestant)) {
+            Ok(_) => able.push(contestant),
+            Err(error) if able.is_empty() => return Err(error.context(contestant.name.clone())),
+            Err(error) => println!("{} cannot run here: {error:#}\n", contestant.name),
+        }
+    }
+    let contestants = able;
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
-    // The first round warms caches and is not counted.
-    for round in 0..=request.runs {
+    for _ in 0..request.runs {
         for (contestant, times) in contestants.iter().zip(&mut times) {
-            let mut command = command(contestant);
-            let began = Instant::now();
-            let output = command.output().with_context(|| contestant.name.clone())?;
-            let took = began.elapsed();
-            ensure!(
-                output.status.success(),
-                "{}: {}",
-                contestant.name,
-                String::from_utf8_lossy(&output.stderr)
-            );
-            if round > 0 {
-                times.push(took);
-            }
+            let took = once(&mut command(contestant)).with_context(|| contestant.name.clone())?;
+            times.push(took);
         }
     }
     println!("`{what}`, median of {} runs in turn:\n", request.runs);
@@ -149,6 +155,15 @@ fn measure(
         println!("\nBudget {}: {verdict}.", shown(budget));
     }
     Ok(())
+}
+
+/// Runs a command; how long it took from start to end.
+fn once(command: &mut Command) -> Result<Duration> {
+    let began = Instant::now();
+    let output = command.output()?;
+    let took = began.elapsed();
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(took)
 }
 
 /// Of sorted times.

@@ -43,6 +43,9 @@ struct Podman {
     netns: Netns,
 }
 
+/// What podman must not raise, and the runtime that knows every layout of cgroups.
+const LIMITS: &[&str] = &["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
+
 /// Everybody who is installed and wanted; we come first.
 pub(super) fn all(request: &Request, binary: &Path) -> Result<Vec<Contestant>> {
     let mut all = Vec::new();
@@ -86,6 +89,9 @@ pub(super) fn daemon(kind: Kind, program: Option<&Path>) -> Result<Daemon> {
     ensure!(answer.status == 200, "loading busybox: {}", answer.text());
     Ok(daemon)
 }
+
+/// The v2 half of a hybrid layout.
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 fn contestant(name: &str, network: &'static str, how: How) -> Contestant {
     Contestant { name: name.to_owned(), network, how, running: None }
@@ -151,7 +157,7 @@ impl Podman {
         command.arg(format!("--net={}", self.netns.path().display())).args(["--", "podman"]);
         command.arg("--root").arg(self.folder.path().join("root"));
         command.arg("--runroot").arg(self.folder.path().join("run"));
-        command.args(["--cgroup-manager", "cgroupfs"]).stdin(Stdio::null());
+        command.args(["--cgroup-manager", "cgroupfs", "--runtime", "runc"]).stdin(Stdio::null());
         command
     }
 }
@@ -180,7 +186,8 @@ impl Contestant {
             }
             How::Podman(podman) => {
                 let mut command = podman.command();
-                command.args(["run", "--rm", "localhost/busybox", "/bin/true"]);
+                // It would raise limits, which not every host allows.
+                command.arg("run").args(LIMITS).args(["--rm", "localhost/busybox", "/bin/true"]);
                 command
             }
             How::Runtime { program, bundle, state } => {
@@ -214,7 +221,8 @@ impl Contestant {
             }
             How::Podman(podman) => {
                 let mut command = podman.command();
-                command.args(["run", "-d", "--name", &name, "localhost/busybox", "sleep", "1000"]);
+                command.arg("run").args(LIMITS).args(["-d", "--name", &name]);
+                command.args(["localhost/busybox", "sleep", "1000"]);
                 command
             }
             How::Runtime { program, bundle, state } => {
@@ -259,7 +267,16 @@ impl Drop for Contestant {
 }
 
 fn runtime(program: &str, state: &TempDir) -> Command {
-    let mut command = Command::new(program);
+    let mut command = match program {
+        "crun" if Path::new(UNIFIED).exists() => {
+            // crun 1.8 refuses a hybrid layout whose v2 half has a controller; it takes plain v1.
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+            command.arg(format!("umount {UNIFIED}; exec crun \"$@\"")).arg("crun");
+            command
+        }
+        program => Command::new(program),
+    };
     command.arg("--root").arg(state.path()).stdin(Stdio::null());
     command
 }

@@ -65,7 +65,7 @@ fn one(name: &'static str, daemon: &Daemon) -> Row {
         .map(|_| {
             engine.create(json!({
                 "Cmd": ["sleep", "1000"],
-                "HostConfig": {"NetworkMode": "bridge", "Init": true},
+                "HostConfig": {"NetworkMode": "bridge"},
             }))
         })
         .collect();
