@@ -1,12 +1,15 @@
 //! One container in the engine's memory.
 
 pub(crate) mod archive;
+mod assembled;
 pub(crate) mod attach;
+pub(crate) mod contact;
 pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod health;
 pub(crate) mod inspect;
+pub(crate) mod keep;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod names;
@@ -22,6 +25,7 @@ pub(crate) mod volumes;
 pub(crate) mod wait;
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use proto::control::Attach;
@@ -48,6 +52,10 @@ pub(crate) struct Container {
     pub(crate) health: Mutex<Option<Health>>,
     pub(crate) restarts: Mutex<restart::Restarts>,
     pub(crate) execs: Mutex<Vec<String>>,
+    /// Its record has been removed from the database; changes under the record's lock.
+    gone: AtomicBool,
+    /// How many restarts by a user are between their stop and their start.
+    restarting: AtomicUsize,
 }
 
 /// What a running container has.
@@ -72,6 +80,16 @@ pub(crate) struct Progress {
     pub(crate) removed: bool,
 }
 
+/// A container is being restarted.
+#[derive(Debug)]
+pub(crate) struct BeingRestarted(Arc<Container>);
+
+impl Drop for BeingRestarted {
+    fn drop(&mut self) {
+        self.0.restarting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Container {
     pub(crate) fn new(record: Record) -> Self {
         let progress = Progress {
@@ -89,7 +107,29 @@ impl Container {
             health: Mutex::new(None),
             restarts: Mutex::new(restart::Restarts::default()),
             execs: Mutex::new(Vec::new()),
+            gone: AtomicBool::new(false),
+            restarting: AtomicUsize::new(0),
         }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    fn set_gone(&self, gone: bool) {
+        self.gone.store(gone, Ordering::SeqCst);
+    }
+
+    /// Says, until what comes back is dropped, that the next end of this container is a part of
+    /// a restart.
+    pub(crate) fn restarting(self: &Arc<Self>) -> BeingRestarted {
+        self.restarting.fetch_add(1, Ordering::SeqCst);
+        BeingRestarted(Arc::clone(self))
+    }
+
+    /// Whether it is removed when it ends.
+    pub(crate) fn removes_itself(&self) -> bool {
+        self.record().host.auto_remove && self.restarting.load(Ordering::SeqCst) == 0
     }
 
     /// What is remembered; never held across an await.

@@ -64,6 +64,22 @@ struct Job {
     done: Option<oneshot::Sender<Result<(), String>>>,
 }
 
+/// A change on its way to the disk, where it arrives whether or not anybody waits for it.
+#[derive(Debug)]
+#[must_use = "nobody knows whether it has been written until it is waited for"]
+pub(crate) struct Pending(oneshot::Receiver<Result<(), String>>);
+
+impl Pending {
+    /// Waits until it is there.
+    pub(crate) async fn done(self) -> Result<(), Error> {
+        match self.0.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(message)) => Err(Error::system(format!("cannot write the database: {message}"))),
+            Err(_) => Err(Error::system("the database thread has ended")),
+        }
+    }
+}
+
 /// The open database.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -110,13 +126,14 @@ impl Database {
 
     /// Makes a change and waits until it is on disk.
     pub(crate) async fn commit(&self, change: Change) -> Result<(), Error> {
+        self.begin(change)?.done().await
+    }
+
+    /// Begins to make a change: those begun earlier are on disk before it.
+    pub(crate) fn begin(&self, change: Change) -> Result<Pending, Error> {
         let (done, outcome) = oneshot::channel();
         self.send(Job { change, done: Some(done) })?;
-        match outcome.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(message)) => Err(Error::system(format!("cannot write the database: {message}"))),
-            Err(_) => Err(Error::system("the database thread has ended")),
-        }
+        Ok(Pending(outcome))
     }
 
     /// Makes a change soon. For what can be found out again after a crash.
@@ -157,11 +174,13 @@ fn write_all(file: &redb::Database, queue: &mpsc::Receiver<Job>) {
         jobs.extend(queue.try_iter());
         let outcome = write(file, &jobs).map_err(|error| error.to_string());
         for job in jobs {
-            match (job.done, &outcome) {
-                // The one who asked may have gone; then nobody wants to know.
-                (Some(done), _) => drop(done.send(outcome.clone())),
-                (None, Err(error)) => tracing::error!("cannot write the database: {error}"),
-                (None, Ok(())) => {}
+            let untold = match job.done {
+                // Whoever asked may not wait.
+                Some(done) => done.send(outcome.clone()).err(),
+                None => Some(outcome.clone()),
+            };
+            if let Some(Err(error)) = untold {
+                tracing::error!("cannot write the database: {error}");
             }
         }
     }
@@ -183,4 +202,39 @@ fn write(file: &redb::Database, jobs: &[Job]) -> Result<(), redb::Error> {
     }
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn changes_are_written_in_the_order_in_which_they_were_begun() {
+        let name = crate::container::names::id().expect("random").to_string();
+        let path = std::env::temp_dir().join(format!("isopod-database-{name}"));
+        let (mut database, file) = Database::open(&path).expect("opened");
+        database.serve(file).expect("served");
+        let put =
+            |key: &str, value: u32| Change::put(Table::Containers, key, &value).expect("fits");
+        for value in 0..100 {
+            // Nobody waits for these, and they are overtaken by nothing.
+            drop(database.begin(put("a", value)).expect("begun"));
+            database.post(put("b", value));
+        }
+        database.post(Change::remove(Table::Containers, "b"));
+        database.commit(put("c", 7)).await.expect("written");
+        drop(database);
+        let begun = std::time::Instant::now();
+        // The thread lets go of the file when it sees that nobody can ask any more.
+        let file = loop {
+            match Database::open(&path) {
+                Ok((_, file)) => break file,
+                Err(error) => assert!(begun.elapsed().as_secs() < 10, "{error}"),
+            }
+            thread::sleep(std::time::Duration::from_millis(5));
+        };
+        let found: Records<u32> = read(&file, Table::Containers).expect("read");
+        assert_eq!(found, [("a".to_owned(), 99), ("c".to_owned(), 7)]);
+        std::fs::remove_file(&path).expect("removed");
+    }
 }

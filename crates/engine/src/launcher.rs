@@ -1,22 +1,71 @@
 //! The way to the launcher: a stream socket that takes orders.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use proto::frame;
 use proto::launch::{Order, Reap, Reaped};
 use types::Error;
+
+/// How long the orders of an earlier daemon may take to come to something.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A lock that goes along with every order until its monitor can be reached, or its cleaning up
+/// is over. A daemon that starts takes it first: then every order of the one before it has come
+/// to something, and what it finds in the monitors' directories is all there will be.
+#[derive(Debug)]
+pub(crate) struct Guard(File);
+
+impl Guard {
+    /// Takes the lock; waits for orders that are on their way.
+    pub(crate) fn take(exec_root: &Path) -> Result<Self, Error> {
+        let path = exec_root.join("orders.lock");
+        let failed =
+            |error: io::Error| Error::system(format!("cannot lock {}: {error}", path.display()));
+        let file = File::options().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(failed)?;
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self(file)),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+            if begun.elapsed() > PATIENCE {
+                tracing::error!("a monitor that an earlier daemon ordered does not come up");
+                return Ok(Self(file));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl AsFd for Guard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// The daemon's connection to its launcher.
 #[derive(Debug)]
 pub(crate) struct Launcher {
     /// A blocking socket; the launcher reads at once, so nobody waits for long.
     socket: Mutex<OwnedFd>,
+    guard: Guard,
 }
 
 impl Launcher {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket: Mutex::new(socket) }
+    pub(crate) fn new(socket: OwnedFd, guard: Guard) -> Self {
+        Self { socket: Mutex::new(socket), guard }
+    }
+
+    /// What goes along with a launch, behind the control connection.
+    pub(crate) fn guard(&self) -> BorrowedFd<'_> {
+        self.guard.as_fd()
     }
 
     /// Gives an order with its descriptors.
@@ -43,10 +92,10 @@ impl Launcher {
     pub(crate) fn reap(&self, reap: Reap) -> Result<Reaped, Error> {
         let failed = |error| Error::system(format!("cannot clean up a container: {error}"));
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
-        self.order(&Order::Reap(reap), &[theirs.as_fd()])?;
+        self.order(&Order::Reap(reap), &[theirs.as_fd(), self.guard()])?;
         drop(theirs);
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut &ours, &mut bytes).map_err(failed)?;
+        io::Read::read_to_end(&mut &ours, &mut bytes).map_err(failed)?;
         let mut decoder = frame::Decoder::default();
         decoder.push(&bytes);
         match decoder.message() {
@@ -54,5 +103,30 @@ impl Launcher {
             Ok(None) => Err(Error::system("the launcher did not say how the cleaning up went")),
             Err(error) => Err(Error::system(format!("the launcher speaks nonsense: {error}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_waits_for_the_orders_of_the_one_before() {
+        let name = crate::container::names::id().expect("random").to_string();
+        let directory = std::env::temp_dir().join(format!("isopod-guard-{name}"));
+        std::fs::create_dir_all(&directory).expect("made");
+        let before = Guard::take(&directory).expect("free");
+        // An order on its way has a copy of the descriptor, as a message in a socket has.
+        let order = before.as_fd().try_clone_to_owned().expect("a copy");
+        drop(before);
+        let launched = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(order);
+        });
+        let begun = Instant::now();
+        drop(Guard::take(&directory).expect("free at last"));
+        assert!(begun.elapsed() >= Duration::from_millis(90), "{:?}", begun.elapsed());
+        launched.join().expect("no panic");
+        std::fs::remove_dir_all(&directory).expect("removed");
     }
 }

@@ -237,7 +237,10 @@ impl Engine {
         let address =
             record.networks.values().find_map(|settings| settings.ip_address.parse().ok());
         let Some(addr) = address else {
-            return Err(Error::conflict(format!("Cannot link to a non running container: {}", record.name)));
+            return Err(Error::conflict(format!(
+                "Cannot link to a non running container: {}",
+                record.name
+            )));
         };
         let alias = alias.rsplit('/').next().unwrap_or(alias).to_owned();
         let names = vec![alias, record.id.short().to_owned(), record.name.clone()];
@@ -486,13 +489,7 @@ impl Engine {
         let mut run = (*live.run).clone();
         change(&mut run);
         let directory = self.config.monitor_dir(container.id.as_str());
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::system(format!("cannot write {}: {error}", directory.display()))
-        };
-        let json = serde_json::to_vec(&run).map_err(|error| failed(&error))?;
-        let temporary = directory.join("run.json.new");
-        std::fs::write(&temporary, json).map_err(|error| failed(&error))?;
-        std::fs::rename(&temporary, directory.join("run.json")).map_err(|error| failed(&error))?;
+        crate::container::start::replace_run(&directory, &run)?;
         let live = Live { link: Arc::clone(&live.link), run: Arc::new(run) };
         container.set_live(Some(live.clone()));
         Ok(live)

@@ -37,6 +37,9 @@ pub struct Record {
     pub restart_count: u32,
     /// The user stopped it (which `unless-stopped` heeds).
     pub stopped_by_user: bool,
+    /// Whoever has begun to remove it wants its anonymous volumes gone as well.
+    #[serde(default)]
+    pub removes_volumes: bool,
     /// User ids are remapped for it: first host id and count.
     #[serde(default)]
     pub remapped: Option<IdRange>,

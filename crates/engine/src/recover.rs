@@ -2,36 +2,47 @@
 //!
 //! | record says | monitor's directory | then |
 //! | --- | --- | --- |
-//! | any | `exit.json` | it ended meanwhile: note the end |
-//! | any | a monitor answers | it runs: adopt it |
-//! | running | no monitor answers | its monitor was killed: clean up, note the end |
-//! | running | none | the machine was restarted: note the end |
 //! | removing | any | go on removing |
+//! | any | its monitor answers: running | adopt it |
+//! | any | its monitor answers: created | the start was cut: undo it |
+//! | any | its monitor answers: exited | wait for its last words, note the end |
+//! | any | no monitor, `exit.json` | it ended meanwhile: clean up, note the end |
+//! | running | no monitor | its monitor was killed: clean up, note the end |
+//! | running | none | the machine was restarted: note the end |
+//! | about to restart | no monitor, or none | clean up, and set its timer again |
 //! | none | any | a create or a removal was cut: remove what is left |
+//!
+//! Before anything is looked at, the orders that the earlier daemon gave have come to something:
+//! see [`crate::launcher::Guard`].
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use network::{Network, Saved};
-use proto::control::{ExitRecord, Hello, Phase, Reply, Request};
+use proto::control::{Hello, Phase, Request};
 use types::capability::CapabilitySet;
 use types::container::RestartRule;
-use types::state::Status;
-use types::{Error, Timestamp};
+use types::state::{State, Status};
+use types::{ContainerId, Error, Timestamp};
 
 use crate::config::Config;
+use crate::container::contact::Contact;
+use crate::container::exit::End;
+use crate::container::remove::Removal;
+use crate::container::start::ended_status;
 use crate::container::{Container, Live};
 use crate::database::{Change, Database, Table, read};
 use crate::events::Events;
-use crate::launcher::Launcher;
+use crate::launcher::{Guard, Launcher};
 use crate::link::{Link, Notices};
 use crate::record::{IdRange, Record, Run};
 use crate::{Engine, Inner, blocking};
 
-/// Exit status of a container that ended with the machine, as in Docker.
-const LOST: i32 = 255;
+/// How long the end of an unknown container may take.
+const STRAY: std::time::Duration = std::time::Duration::from_secs(15);
 
 impl Engine {
     /// Opens the engine below the configured directories. `launcher` is the socket to the
@@ -48,28 +59,35 @@ impl Engine {
 
     /// Takes over what an earlier daemon left, and starts what is to be started.
     async fn adopt(&self, records: Vec<Record>) {
-        let mut restarts = Vec::new();
+        let mut containers = Vec::new();
+        // All of them are known before anything is done: they refer to each other.
         for record in records {
             let name = record.name.clone();
             let container = Arc::new(Container::new(record));
             if self.containers.reserve(&name, &container.id).is_err() {
                 tracing::error!("two containers are called {name}; {} is hidden", container.id);
-                continue;
             }
             self.containers.insert(Arc::clone(&container));
-            if let Err(error) = self.recover(&container).await {
-                tracing::error!(container = container.id.short(), "{error}");
-            }
-            if self.wants_start(&container) {
-                restarts.push(container);
-            }
+            containers.push(container);
         }
+        self.prepare_snapshots(&containers).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for container in &containers {
+            let (engine, container) = (self.clone(), Arc::clone(container));
+            tasks.spawn(async move {
+                if let Err(error) = engine.recover(&container).await {
+                    tracing::error!(container = container.id.short(), "{error}");
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
         self.remove_strays().await;
-        for container in restarts {
+        for container in containers {
+            if !self.wants_start(&container) {
+                continue;
+            }
             let engine = self.clone();
             tokio::spawn(async move {
-                // The policy is wanted again, whoever stopped it before.
-                container.record().stopped_by_user = false;
                 let starter = crate::container::start::Starter::Policy;
                 match engine.start_one(&container, starter).await {
                     Err(error) if error.kind != types::ErrorKind::NotModified => {
@@ -81,204 +99,254 @@ impl Engine {
         }
     }
 
-    async fn recover(&self, container: &Arc<Container>) -> Result<(), Error> {
-        let record = container.record().clone();
-        if matches!(record.state.status, Status::Removing | Status::Dead) {
-            let _operation = container.operation.lock().await;
-            return self.remove_locked(container, true).await;
-        }
-        let directory = self.config.monitor_dir(container.id.as_str());
-        let run = Arc::new(read_run(&directory));
-        if let Some(exit) = self.exit_record(&container.id) {
-            self.hold(container, run)?;
-            return self.ended(container, Some(exit)).await;
-        }
-        match Link::connect(&directory) {
-            Ok((link, notices)) => match link.ask(Request::Hello, None).await {
-                Ok(Reply::Hello(hello)) => {
-                    return self.take_over(container, link, notices, run, *hello).await;
-                }
-                // It ended in this moment, or was never started.
-                _ => {
-                    if let Some(exit) = self.exit_record(&container.id) {
-                        self.hold(container, run)?;
-                        return self.ended(container, Some(exit)).await;
-                    }
-                }
-            },
-            Err(_) if !directory.exists() => {
-                return self.recover_without_monitor(container, &record).await;
+    /// Makes snapshots again that were not on disk yet when the machine went down: they are not
+    /// flushed when a container is created, and nothing has been written to them.
+    async fn prepare_snapshots(&self, containers: &[Arc<Container>]) {
+        let there: BTreeSet<_> = self.images.snapshots().into_iter().collect();
+        for container in containers {
+            let record = container.record().clone();
+            let removing = matches!(record.state.status, Status::Removing | Status::Dead);
+            let Ok(image) = record.image.parse() else { continue };
+            if removing || there.contains(&record.id) {
+                continue;
             }
-            Err(_) => {}
+            let engine = self.clone();
+            let prepared = blocking(move || {
+                engine.images.prepare(&record.id, &image).map_err(crate::from_image)
+            });
+            if let Err(error) = prepared.await {
+                tracing::error!(container = container.id.short(), "{error}");
+            }
         }
-        // The monitor is gone without a record: perhaps its container is not.
-        if record.state.status.is_active() {
-            self.hold(container, run)?;
-            return self.ended(container, None).await;
-        }
-        let engine = self.clone();
-        let subject = Arc::clone(container);
-        blocking(move || {
-            engine.reap(
-                &subject,
-                Some(&run.cgroups_path).filter(|p| !p.is_empty()).map(|p| p.as_str()),
-            );
-            engine.release_run(&subject, &run);
-            engine.forget_monitor(&subject.id);
-            Ok(())
-        })
-        .await
     }
 
-    /// Lets the end of a run find what it held.
-    fn hold(&self, container: &Container, run: Arc<Run>) -> Result<(), Error> {
-        let (_theirs, ours) = std::os::unix::net::UnixStream::pair()
-            .map_err(|error| Error::system(format!("cannot make a connection: {error}")))?;
-        let (link, _notices) = Link::new(ours.into())?;
-        container.set_live(Some(Live { link, run }));
+    /// Finds out what became of a container, by the table above.
+    async fn recover(&self, container: &Arc<Container>) -> Result<(), Error> {
+        let directory = self.config.monitor_dir(container.id.as_str());
+        let run = Arc::new(read_run(&directory));
+        if matches!(container.record().state.status, Status::Removing | Status::Dead) {
+            self.clean_up(container, &run).await;
+            let _operation = container.operation.lock().await;
+            return self.remove_locked(container, Removal::Unfinished).await;
+        }
+        loop {
+            let (link, mut notices, hello) = match self.contact(&container.id).await {
+                Contact::Gone => return self.recover_alone(container, run, &directory).await,
+                Contact::Silent => {
+                    // Nobody else is to wait for it.
+                    tokio::spawn(self.recover_later(Arc::clone(container)));
+                    return Ok(());
+                }
+                Contact::Alive { link, notices, hello } => (link, notices, hello),
+            };
+            match hello.phase {
+                Phase::Running | Phase::Paused => {
+                    return self.take_over(container, link, notices, run, &hello).await;
+                }
+                // The daemon died between create and start: nobody was told that it runs. An
+                // error means that it has been let go after all.
+                Phase::Created => {
+                    if link.ask(Request::Abandon, None).await.is_ok() {
+                        while notices.recv().await.is_some() {}
+                        return self.never_ran(container, &run).await;
+                    }
+                }
+                // It is about to go; until then the cgroup and the directory are its own.
+                Phase::Exited => {
+                    let end = match self.follow(container, &mut notices).await {
+                        Some(exit) => End::Told(exit),
+                        None => End::Gone,
+                    };
+                    return self.ended(container, end, Some(run)).await;
+                }
+            }
+        }
+    }
+
+    /// [`Engine::recover`] after a while.
+    fn recover_later(
+        &self,
+        container: Arc<Container>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        let engine = self.clone();
+        Box::pin(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            if let Err(error) = engine.recover(&container).await {
+                tracing::error!(container = container.id.short(), "{error}");
+            }
+        })
+    }
+
+    /// There is no monitor; what it left says what became of it.
+    async fn recover_alone(
+        &self,
+        container: &Arc<Container>,
+        run: Arc<Run>,
+        directory: &Path,
+    ) -> Result<(), Error> {
+        let status = container.record().state.status;
+        let active = matches!(status, Status::Running | Status::Paused);
+        if let Some(exit) = self.exit_record(&container.id) {
+            if exit.started_at.is_never() {
+                // The program could not be executed.
+                self.change_soon(container, |record| record.state.exit_code = exit.exit_code);
+                return self.never_ran(container, &run).await;
+            }
+            return self.ended(container, End::Gone, Some(run)).await;
+        }
+        if directory.exists() {
+            if active {
+                return self.ended(container, End::Gone, Some(run)).await;
+            }
+            self.clean_up(container, &run).await;
+        } else if active {
+            // The machine has been restarted.
+            return self.ended(container, End::Lost, None).await;
+        }
+        match status {
+            Status::Restarting => {
+                let delay = crate::container::restart::FIRST;
+                self.restart_after(container, delay);
+                Ok(())
+            }
+            Status::Exited if container.record().host.auto_remove => {
+                let _operation = container.operation.lock().await;
+                self.remove_locked(container, Removal::OfItself).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A start that had been begun has come to nothing.
+    async fn never_ran(&self, container: &Arc<Container>, run: &Arc<Run>) -> Result<(), Error> {
+        self.clean_up(container, run).await;
+        let restarting = container.record().state.status == Status::Restarting;
+        if restarting {
+            self.restart_after(container, crate::container::restart::FIRST);
+            return Ok(());
+        }
+        self.change_soon(container, |record| {
+            record.state.status = ended_status(record);
+            record.state.pid = 0;
+        });
+        container.progress.send_modify(|progress| progress.active = false);
         Ok(())
     }
 
+    /// It runs: goes on where the earlier daemon was.
     async fn take_over(
         &self,
         container: &Arc<Container>,
         link: Arc<Link>,
         notices: Notices,
         run: Arc<Run>,
-        hello: Hello,
+        hello: &Hello,
     ) -> Result<(), Error> {
-        if hello.phase == Phase::Created {
-            // The daemon died between create and start: nobody was told that it runs.
-            drop(link.ask(Request::Abandon, None).await);
-            let mut notices = notices;
-            while notices.recv().await.is_some() {}
-            let (engine, subject) = (self.clone(), Arc::clone(container));
-            return blocking(move || {
-                engine.release_run(&subject, &run);
-                engine.forget_monitor(&subject.id);
-                Ok(())
-            })
-            .await;
-        }
-        {
-            let mut record = container.record();
-            record.state.status =
-                if hello.phase == Phase::Paused { Status::Paused } else { Status::Running };
+        container.set_live(Some(Live { link, run: Arc::clone(&run) }));
+        // The earlier daemon may have died before it could write that it runs.
+        self.change_soon(container, |record| {
+            let paused = hello.phase == Phase::Paused;
+            record.state.status = if paused { Status::Paused } else { Status::Running };
             record.state.pid = hello.pid;
             record.state.started_at = hello.started_at;
-            record.state.oom_killed |= hello.oom_killed;
+            record.state.oom_killed = hello.oom_killed;
+            record.state.exit_code = 0;
             record.state.error.clear();
-            self.note_endpoints(&mut record, &run.endpoints);
-        }
-        let publish = run.endpoints.iter().any(|endpoint| !endpoint.ports.is_empty());
-        if publish {
-            let (engine, run) = (self.clone(), Arc::clone(&run));
-            let published = blocking(move || {
-                for endpoint in &run.endpoints {
-                    engine.networks.publish(endpoint).map_err(crate::from_network)?;
-                }
-                Ok(())
-            });
-            if let Err(error) = published.await {
-                tracing::error!(container = container.id.short(), "{error}");
-            }
-        }
-        container.set_live(Some(Live { link, run }));
+            self.note_endpoints(record, &run.endpoints);
+        });
         container.progress.send_modify(|progress| progress.active = true);
         self.watch_health(container);
-        let (engine, container) = (self.clone(), Arc::clone(container));
-        tokio::spawn(async move { engine.supervise(container, notices).await });
-        Ok(())
-    }
-
-    /// Neither a monitor nor a trace of one: the machine has been restarted, or it never ran.
-    async fn recover_without_monitor(
-        &self,
-        container: &Arc<Container>,
-        record: &Record,
-    ) -> Result<(), Error> {
-        if !record.state.status.is_active() {
-            if record.host.auto_remove && record.state.status == Status::Exited {
-                let _operation = container.operation.lock().await;
-                return self.remove_locked(container, true).await;
-            }
+        let (engine, subject) = (self.clone(), Arc::clone(container));
+        tokio::spawn(async move { engine.supervise(subject, notices).await });
+        if run.endpoints.iter().all(|endpoint| endpoint.ports.is_empty()) {
             return Ok(());
         }
-        if record.state.status == Status::Restarting {
-            let mut record = container.record();
-            record.state.status = Status::Exited;
-            return Ok(());
-        }
-        let exit = ExitRecord {
-            id: container.id.to_string(),
-            exit_code: LOST,
-            oom_killed: false,
-            started_at: record.state.started_at,
-            finished_at: Timestamp::now(),
-            dropped: 0,
-            failures: Vec::new(),
-        };
-        self.ended(container, Some(exit)).await
+        let engine = self.clone();
+        blocking(move || {
+            let published = run.endpoints.iter().map(|endpoint| engine.networks.publish(endpoint));
+            // Every one is tried.
+            let failures: Vec<_> = published.filter_map(Result::err).collect();
+            failures.into_iter().next().map_or(Ok(()), |error| Err(crate::from_network(error)))
+        })
+        .await
     }
 
-    /// Whether a restart policy wants a container to run that does not.
+    /// Whether a restart policy wants a container to run that does not. One that was about to
+    /// restart has its timer.
     fn wants_start(&self, container: &Container) -> bool {
         let record = container.record();
-        let ran = !record.state.started_at.is_never();
-        if record.state.status.is_active() && record.state.status != Status::Restarting {
-            return false;
-        }
-        match record.host.restart_policy.name {
-            RestartRule::No | RestartRule::OnFailure => false,
-            RestartRule::Always => ran,
-            RestartRule::UnlessStopped => ran && !record.stopped_by_user,
-        }
+        wants_start(&record.state, record.host.restart_policy.name, record.stopped_by_user)
     }
 
     /// Removes what no record speaks of.
     async fn remove_strays(&self) {
         let known: BTreeSet<String> =
             self.containers.all().iter().map(|container| container.id.to_string()).collect();
-        for name in names_in(&self.config.exec_root.join("monitors")) {
-            if known.contains(&name) {
-                continue;
-            }
-            let Ok(id) = name.parse::<types::ContainerId>() else { continue };
-            if let Ok((link, mut notices)) = Link::connect(&self.config.monitor_dir(&name)) {
-                drop(link.ask(Request::Abandon, None).await);
-                drop(link.ask(Request::KillAll, None).await);
-                while notices.recv().await.is_some() {}
-            }
+        let strays = |place: PathBuf| {
+            let names = names_in(&place).into_iter().filter(|name| !known.contains(name));
+            names.filter_map(|name| name.parse::<ContainerId>().ok()).collect::<Vec<_>>()
+        };
+        for id in strays(self.config.exec_root.join("monitors")) {
+            self.remove_stray_run(id).await;
+        }
+        for id in strays(self.config.data_root.join("containers")) {
             let engine = self.clone();
-            let cleaned = blocking(move || {
-                let run = read_run(&engine.config.monitor_dir(id.as_str()));
-                if !run.cgroups_path.is_empty() {
-                    let reap = proto::launch::Reap {
-                        id: id.to_string(),
-                        cgroups_path: run.cgroups_path,
-                        systemd_cgroup: engine.config.systemd_cgroup,
-                    };
-                    engine.launcher.reap(reap)?;
-                }
-                engine.forget_monitor(&id);
+            let removed = blocking(move || {
+                engine.discard_storage(&id);
                 Ok(())
             });
-            if let Err(error) = cleaned.await {
+            if let Err(error) = removed.await {
                 tracing::error!("{error}");
             }
         }
-        for name in names_in(&self.config.data_root.join("containers")) {
-            if !known.contains(&name)
-                && let Ok(id) = name.parse()
-            {
-                let engine = self.clone();
-                let removed = blocking(move || {
-                    engine.discard_storage(&id);
-                    Ok(())
-                });
-                drop(removed.await);
+    }
+
+    /// Ends a run whose container is not known (any more).
+    async fn remove_stray_run(&self, id: ContainerId) {
+        if let Contact::Alive { link, mut notices, .. } = self.contact(&id).await {
+            let ended = async {
+                // Whichever of the two fits.
+                drop(link.ask(Request::Abandon, None).await);
+                drop(link.ask(Request::KillAll, None).await);
+                while notices.recv().await.is_some() {}
+            };
+            if tokio::time::timeout(STRAY, ended).await.is_err() {
+                tracing::error!(container = id.short(), "its monitor does not end");
             }
         }
+        let engine = self.clone();
+        let cleaned = blocking(move || {
+            let run = read_run(&engine.config.monitor_dir(id.as_str()));
+            let mut failures = Vec::new();
+            if !run.cgroups_path.is_empty() {
+                let reap = proto::launch::Reap {
+                    id: id.to_string(),
+                    cgroups_path: run.cgroups_path,
+                    systemd_cgroup: engine.config.systemd_cgroup,
+                };
+                match engine.launcher.reap(reap) {
+                    Ok(reaped) => failures.extend(reaped.failures),
+                    Err(error) => failures.push(error.message),
+                }
+            }
+            let released = run.endpoints.iter().map(|endpoint| engine.networks.release(endpoint));
+            failures.extend(released.filter_map(Result::err).map(|error| error.to_string()));
+            engine.forget_monitor(&id);
+            if failures.is_empty() { Ok(()) } else { Err(Error::system(failures.join("; "))) }
+        });
+        if let Err(error) = cleaned.await {
+            tracing::error!("cannot clean up an unknown container: {error}");
+        }
+    }
+}
+
+/// Whether a restart policy wants a container to run that does not when the daemon starts.
+fn wants_start(state: &State, rule: RestartRule, stopped_by_user: bool) -> bool {
+    let ran = !state.started_at.is_never();
+    match rule {
+        RestartRule::No | RestartRule::OnFailure => false,
+        RestartRule::Always => ran && state.status == Status::Exited,
+        RestartRule::UnlessStopped => ran && state.status == Status::Exited && !stopped_by_user,
     }
 }
 
@@ -304,6 +372,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
             Error::system(format!("cannot make {}: {error}", directory.display()))
         })?;
     }
+    let guard = Guard::take(&config.exec_root)?;
     let (mut database, file) = Database::open(&config.data_root.join("meta.redb"))?;
     let records: Vec<Record> =
         read(&file, Table::Containers)?.into_iter().map(|(_, record)| record).collect();
@@ -337,7 +406,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         images: Arc::new(images),
         volumes: Arc::new(volumes),
         networks,
-        launcher: Arc::new(Launcher::new(launcher)),
+        launcher: Arc::new(Launcher::new(launcher, guard)),
         containers: Default::default(),
         execs: Default::default(),
         events: Events::new(),
@@ -375,9 +444,20 @@ fn engine_id(data_root: &Path) -> Result<String, Error> {
     let bytes = crate::container::names::random::<16>()?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    std::fs::write(&path, &id)
+    write_durably(data_root, "engine-id", id.as_bytes())
         .map_err(|error| Error::system(format!("cannot write {}: {error}", path.display())))?;
     Ok(id)
+}
+
+/// Writes a file so that after a crash there is all of it or nothing.
+fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let temporary = directory.join(format!(".{name}.new"));
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, directory.join(name))?;
+    std::fs::File::open(directory)?.sync_all()
 }
 
 /// The range of ids that `--userns-remap` names, and a user namespace that maps so.
@@ -421,5 +501,57 @@ impl Engine {
         self.tell(types::event::Subject::Daemon, "stop", &self.id, &[]);
         // An empty change goes through the same queue as everything before it.
         self.database.commit(Change::remove(Table::Containers, "")).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_start_what_has_run_when_the_daemon_starts() {
+        let state = |status, started| State {
+            status,
+            started_at: if started { Timestamp(1) } else { Timestamp::NEVER },
+            ..State::default()
+        };
+        let exited = state(Status::Exited, true);
+        assert!(wants_start(&exited, RestartRule::Always, false));
+        assert!(wants_start(&exited, RestartRule::Always, true), "as Docker's documentation says");
+        assert!(wants_start(&exited, RestartRule::UnlessStopped, false));
+        assert!(!wants_start(&exited, RestartRule::UnlessStopped, true));
+        assert!(!wants_start(&exited, RestartRule::OnFailure, false));
+        assert!(!wants_start(&exited, RestartRule::No, false));
+        let created = state(Status::Created, false);
+        assert!(!wants_start(&created, RestartRule::Always, false), "nobody has started it yet");
+        let restarting = state(Status::Restarting, true);
+        assert!(!wants_start(&restarting, RestartRule::Always, false), "it has its timer");
+        assert!(!wants_start(&state(Status::Running, true), RestartRule::Always, false));
+    }
+
+    #[test]
+    fn a_half_written_run_is_none() {
+        let directory = tempdir();
+        let run = Run { cgroups_path: "/isopod/x".to_owned(), ..Run::default() };
+        crate::container::start::replace_run(&directory, &run).expect("written");
+        assert_eq!(read_run(&directory).cgroups_path, "/isopod/x");
+        std::fs::write(directory.join("run.json"), "{\"endpoi").expect("written");
+        assert_eq!(read_run(&directory).cgroups_path, "");
+        std::fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn the_engine_keeps_its_id() {
+        let directory = tempdir();
+        let id = engine_id(&directory).expect("an id");
+        assert_eq!(engine_id(&directory), Ok(id));
+        std::fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    fn tempdir() -> PathBuf {
+        let name = crate::container::names::id().expect("random").to_string();
+        let directory = std::env::temp_dir().join(format!("isopod-recover-{name}"));
+        std::fs::create_dir_all(&directory).expect("made");
+        directory
     }
 }

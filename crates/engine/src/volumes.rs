@@ -128,6 +128,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes a volume whose users are known.
+    pub(crate) fn remove_unused_volume(&self, name: &str, users: &[String]) -> Result<(), Error> {
+        self.volumes.remove(name, false, users).map_err(from_volume)?;
+        self.tell(Subject::Volume, "destroy", name, &[("driver", "local")]);
+        Ok(())
+    }
+
     /// Removes volumes that nobody uses; `all`: named ones too.
     ///
     /// # Errors

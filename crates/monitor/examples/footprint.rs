@@ -102,6 +102,7 @@ fn launch(
     };
     let order = Order::Launch(Box::new(Launch {
         version: VERSION,
+        guard: false,
         id,
         dir: dir.clone(),
         spec: serde_json::from_value(spec)?,

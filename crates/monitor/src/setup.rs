@@ -75,6 +75,7 @@ pub(crate) fn stage<'p>(
         return Err(SetupError::Version(launch.version).into());
     }
     let mut take = |what| fds.next().ok_or(SetupError::Descriptor(what));
+    let guard = if launch.guard { Some(take("lock")?) } else { None };
     let root = match &launch.root {
         RootSource::Descriptor => Root::Detached(take("root file system")?),
         RootSource::Directory(path) => Root::Path(path.clone()),
@@ -89,6 +90,8 @@ pub(crate) fn stage<'p>(
     keep_panics(&launch.dir);
     let signals = detach().map_err(SetupError::Detach)?;
     let listener = announce(&launch.dir)?;
+    // From here on a daemon that starts finds this monitor.
+    drop(guard);
     let made = contain(launch, root, netns, prepared);
     // Attached, or not needed any more.
     drop(mounts);

@@ -15,14 +15,14 @@ pub enum Order {
     /// Fork a monitor.
     ///
     /// The frame carries these descriptors in this order: the monitor's end of a control
-    /// connection (a stream socket); the detached root mount if [`Launch::root`] is
+    /// connection (a stream socket); a lock if [`Launch::guard`]; the detached root mount if [`Launch::root`] is
     /// [`RootSource::Descriptor`]; the network namespace if [`Launch::netns`]; the detached
     /// mounts that [`Launch::mounts`] counts; then [`Launch::held`] more that the monitor only keeps open as long as the container lives
     /// (sockets that reserve published ports).
     Launch(Box<Launch>),
     /// A monitor died without its exit record: kill what is left of the container and remove
-    /// its cgroups. The frame carries one descriptor, a stream socket, on which one
-    /// [`Reaped`] comes back.
+    /// its cgroups. The frame carries a stream socket, on which one [`Reaped`] comes back, and
+    /// perhaps a lock that is let go of then.
     Reap(Reap),
 }
 
@@ -39,6 +39,9 @@ pub struct Launch {
     /// The monitor's directory in the exec root: it exists, and is empty. The monitor makes
     /// `sock`, `pid` and, at the end, `exit.json` in it.
     pub dir: PathBuf,
+    /// A lock comes along, to be let go of when the monitor can be reached by `sock`.
+    #[serde(default)]
+    pub guard: bool,
     /// What to run.
     pub spec: Spec,
     /// Use the default seccomp profile for the capabilities in `spec` (which then has none).

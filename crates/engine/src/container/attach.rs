@@ -1,5 +1,6 @@
 //! Streams to and from a container's first process.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 
 use proto::control::{Attach, Request};
@@ -8,6 +9,7 @@ use tokio::net::UnixStream;
 use types::Error;
 use types::state::Status;
 
+use super::{Container, Live};
 use crate::Engine;
 
 /// What a client wants to be attached to.
@@ -32,11 +34,34 @@ pub struct Attached {
 }
 
 /// Both ends of a new stream: ours for tokio, theirs for a monitor.
-pub(crate) fn stream() -> Result<(UnixStream, std::os::fd::OwnedFd), Error> {
+pub(crate) fn stream() -> Result<(UnixStream, OwnedFd), Error> {
     let failed = |error| Error::system(format!("cannot make a stream: {error}"));
     let (ours, theirs) = StdStream::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
     Ok((UnixStream::from_std(ours).map_err(failed)?, theirs.into()))
+}
+
+/// Leaves a stream for the start of a container that does not run; gives it back with the
+/// monitor of one that does.
+fn wait_or_go(container: &Container, attach: Attach, stream: OwnedFd) -> Option<(Live, OwnedFd)> {
+    // A start takes what waits only after it has made the container live, under this lock.
+    let mut waiting = crate::lock(&container.attaches);
+    if let Some(live) = container.live() {
+        return Some((live, stream));
+    }
+    // Clients come and go while they wait for a start.
+    waiting.retain(|(_, stream)| is_open(stream));
+    waiting.push((attach, stream));
+    None
+}
+
+/// Whether the other end of a stream is still there.
+fn is_open(stream: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut look = [PollFd::new(stream, PollFlags::empty())];
+    // ENOMEM is all that can come: then nothing is known.
+    poll(&mut look, Some(&Timespec::default())).is_err()
+        || !look[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 impl Engine {
@@ -71,11 +96,8 @@ impl Engine {
             stdout: options.stdout,
             stderr: options.stderr,
         };
-        match container.live() {
-            Some(live) => {
-                live.link.ask(Request::Attach(attach), Some(theirs)).await?;
-            }
-            None => crate::lock(&container.attaches).push((attach, theirs)),
+        if let Some((live, theirs)) = wait_or_go(&container, attach, theirs) {
+            live.link.ask(Request::Attach(attach), Some(theirs)).await?;
         }
         self.tell_container(&container, "attach", &[]);
         Ok(Attached { stream: ours, tty })

@@ -120,6 +120,7 @@ impl Engine {
             state: State::default(),
             restart_count: 0,
             stopped_by_user: false,
+            removes_volumes: false,
             remapped,
         };
         let wanted = volumes::wanted(&record.config, &record.host, &self.containers)?;

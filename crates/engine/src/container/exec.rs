@@ -77,6 +77,13 @@ struct ExecProgress {
     pid: i32,
 }
 
+impl Exec {
+    /// The container's id.
+    pub(crate) fn container(&self) -> &ContainerId {
+        &self.container
+    }
+}
+
 impl Engine {
     /// Prepares an exec in a running container.
     ///
@@ -133,12 +140,7 @@ impl Engine {
         {
             let mut progress = crate::lock(&exec.progress);
             if progress.started {
-                let what = if exec.done.borrow().is_some() {
-                    "has already run"
-                } else {
-                    "is already running"
-                };
-                return Err(Error::conflict(format!("exec {id} {what}")));
+                return Err(started(&exec));
             }
             progress.started = true;
         }
@@ -282,6 +284,20 @@ impl Engine {
         }
     }
 
+    /// Whether an exec can be started now, as far as can be known beforehand.
+    ///
+    /// # Errors
+    /// Not found; [`types::ErrorKind::Conflict`] when it has been started before or the container
+    /// does not run.
+    pub fn exec_ready(&self, id: &str) -> Result<(), Error> {
+        let exec = self.exec(id)?;
+        check_ready(&*self.containers.find(exec.container.as_str())?)?;
+        if crate::lock(&exec.progress).started {
+            return Err(started(&exec));
+        }
+        Ok(())
+    }
+
     /// Waits until an exec has ended; its exit status.
     ///
     /// # Errors
@@ -323,6 +339,13 @@ impl Engine {
         container.running()?.link.ask(request, None).await?;
         Ok(())
     }
+}
+
+/// Why an exec cannot be started a second time.
+fn started(exec: &Exec) -> Error {
+    let ended = exec.done.borrow().is_some();
+    let what = if ended { "has already run" } else { "is already running" };
+    Error::conflict(format!("exec {} {what}", exec.id))
 }
 
 /// Whether something can be run in a container now.

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use types::filter::Filters;
 use types::mount::MountKind;
 use types::state::Status;
-use types::{ContainerId, Error};
+use types::{ContainerId, Error, Timestamp};
 
 use super::{Container, volumes};
-use crate::database::{Change, Table};
 use crate::{Engine, blocking, to_the_end};
 
 /// How a container is removed.
@@ -20,6 +19,18 @@ pub struct RemoveOptions {
     pub volumes: bool,
     /// Remove a legacy link instead.
     pub link: bool,
+}
+
+/// Why a container is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// Somebody asked for it.
+    ByUser { volumes: bool },
+    /// It ended, and was to be removed then. The database knows that, so that nothing needs to
+    /// be written before.
+    OfItself,
+    /// An earlier daemon had begun with it.
+    Unfinished,
 }
 
 /// What a prune has removed.
@@ -53,87 +64,84 @@ impl Engine {
         container: &Arc<Container>,
         options: RemoveOptions,
     ) -> Result<(), Error> {
-        let (status, name) = {
-            let record = container.record();
-            (record.state.status, record.name.clone())
-        };
-        if status == Status::Removing {
-            return Err(Error::conflict(format!(
-                "removal of container {} is already in progress",
-                container.id
-            )));
-        }
-        if status.is_active() {
-            if !options.force {
-                let what = match status {
-                    Status::Paused => "paused and must be unpaused first",
-                    Status::Restarting => {
-                        "restarting: stop the container before removing or force remove"
-                    }
-                    _ => "running: stop the container before removing or force remove",
-                };
+        loop {
+            let (status, name) = {
+                let record = container.record();
+                (record.state.status, record.name.clone())
+            };
+            if status == Status::Removing {
                 return Err(Error::conflict(format!(
-                    "cannot remove container \"/{name}\": container is {what}"
+                    "removal of container {} is already in progress",
+                    container.id
                 )));
             }
-            // Once killed with --rm it removes itself; then there is nothing left to do.
-            match self.kill(container.id.as_str(), None).await {
-                Err(error) if error.kind == types::ErrorKind::System => return Err(error),
-                _ => {}
+            if status.is_active() && !options.force {
+                return Err(refused(&name, status));
             }
-            self.cancel_restart(container);
+            // Once killed with --rm it removes itself; then there is nothing left to do.
+            if options.force {
+                self.kill_for_good(container).await.map_err(|error| {
+                    Error::system(format!(
+                        "Could not kill running container {}, cannot remove - {error}",
+                        container.id
+                    ))
+                })?;
+            }
+            let _operation = container.operation.lock().await;
+            if container.progress.borrow().removed {
+                return Ok(());
+            }
+            // It may have been on its way when it was looked at.
+            if container.live().is_none() && !container.record().state.status.is_active() {
+                let volumes = options.volumes;
+                return self.remove_locked(container, Removal::ByUser { volumes }).await;
+            }
         }
-        let _operation = container.operation.lock().await;
-        if container.progress.borrow().removed {
-            return Ok(());
-        }
-        if container.live().is_some() {
-            return Err(Error::conflict(format!(
-                "cannot remove container \"/{name}\": it has been started again meanwhile"
-            )));
-        }
-        self.remove_locked(container, options.volumes).await
     }
 
     /// Removes; the caller holds the container's `operation`, and nothing runs.
     ///
-    /// The record goes last: a crash in between leaves a container that is marked as being
-    /// removed, and [`Engine::open`] goes on with it.
+    /// What the database knows is enough to go on after a crash at any moment, and the record
+    /// goes last.
     pub(crate) async fn remove_locked(
         &self,
         container: &Arc<Container>,
-        with_volumes: bool,
+        removal: Removal,
     ) -> Result<(), Error> {
-        container.record().state.status = Status::Removing;
-        let anonymous = if with_volumes { self.anonymous_volumes(container) } else { Vec::new() };
-        let engine = self.clone();
-        let id = container.id.clone();
-        let failures = blocking(move || {
-            let failures = engine.remove_storage(&id);
-            engine.forget_monitor(&id);
-            Ok(failures)
-        })
-        .await?;
-        if !failures.is_empty() {
-            container.record().state.status = Status::Dead;
-            let record = container.record().clone();
-            self.database
-                .commit(Change::put(Table::Containers, container.id.as_str(), &record)?)
+        let volumes = match removal {
+            Removal::ByUser { volumes } => {
+                self.change(container, |record| {
+                    record.state.status = Status::Removing;
+                    record.removes_volumes = volumes;
+                })
                 .await?;
+                volumes
+            }
+            Removal::OfItself => true,
+            Removal::Unfinished => container.record().removes_volumes,
+        };
+        container.record().state.status = Status::Removing;
+        let engine = self.clone();
+        let subject = Arc::clone(container);
+        let removed = blocking(move || Ok(engine.remove_parts(&subject, volumes))).await;
+        let mut failures = removed.unwrap_or_else(|error| vec![error.message]);
+        if failures.is_empty()
+            && let Err(error) = self.forget_record(container).await
+        {
+            failures.push(error.message);
+        }
+        if !failures.is_empty() {
+            self.change_soon(container, |record| record.state.status = Status::Dead);
             return Err(Error::system(format!(
                 "cannot remove container {}: {}",
                 container.id,
                 failures.join("; ")
             )));
         }
-        self.database.commit(Change::remove(Table::Containers, container.id.as_str())).await?;
         self.containers.remove(container);
-        for name in anonymous {
-            // In use by another container: then it stays, as in Docker.
-            if let Err(error) = self.volume_remove(&name, false) {
-                tracing::debug!("volume {name} stays: {error}");
-            }
-        }
+        crate::lock(&self.execs).retain(|_, exec| *exec.container() != container.id);
+        // Whoever attached before a start waits for output that will not come.
+        crate::lock(&container.attaches).clear();
         self.tell_container(container, "destroy", &[]);
         container.progress.send_modify(|progress| {
             progress.removed = true;
@@ -142,7 +150,27 @@ impl Engine {
         Ok(())
     }
 
-    fn anonymous_volumes(&self, container: &Container) -> Vec<String> {
+    /// Removes everything of a container but its record; every step, whatever becomes of the
+    /// others. Blocks.
+    fn remove_parts(&self, container: &Container, with_volumes: bool) -> Vec<String> {
+        let failures = self.remove_storage(&container.id);
+        let anonymous = if with_volumes { self.anonymous_volumes(container) } else { Vec::new() };
+        for name in anonymous {
+            let users = self.volume_users(&name);
+            let others: Vec<_> =
+                users.into_iter().filter(|user| *user != container.id.as_str()).collect();
+            // In use by another container, or gone already: as good, as in Docker.
+            match self.remove_unused_volume(&name, &others) {
+                Ok(()) => {}
+                Err(error) => tracing::debug!("volume {name} stays: {error}"),
+            }
+        }
+        self.forget_monitor(&container.id);
+        failures
+    }
+
+    /// The volumes that were made for a container without being named by anybody.
+    pub(crate) fn anonymous_volumes(&self, container: &Container) -> Vec<String> {
         let named: Vec<String> = {
             let record = container.record();
             let binds = record.host.binds.iter().filter_map(|bind| bind.split(':').next());
@@ -154,7 +182,12 @@ impl Engine {
                 .map(|mount| mount.source.as_str());
             binds.chain(long).map(str::to_owned).collect()
         };
-        volumes::names(container).into_iter().filter(|name| !named.contains(name)).collect()
+        // What came from another container may have a name there.
+        let anonymous =
+            |name: &String| self.volumes.get(name).is_ok_and(|volume| volume.is_anonymous());
+        let mut volumes = volumes::names(container);
+        volumes.retain(|name| !named.contains(name) && anonymous(name));
+        volumes
     }
 
     /// Removes a container's directory; returns what failed.
@@ -180,6 +213,11 @@ impl Engine {
     pub async fn prune_containers(&self, filters: &Filters) -> Result<Pruned, Error> {
         filters.allow(&["label", "label!", "until"])?;
         let until = crate::volumes::until(filters)?;
+        let (engine, filters) = (self.clone(), filters.clone());
+        to_the_end(async move { Ok(engine.prune_chosen(&filters, until).await) }).await
+    }
+
+    async fn prune_chosen(&self, filters: &Filters, until: Option<Timestamp>) -> Pruned {
         let mut pruned = Pruned::default();
         for container in self.containers.all() {
             let chosen = {
@@ -204,6 +242,16 @@ impl Engine {
         }
         let space = pruned.space.to_string();
         self.tell(types::event::Subject::Container, "prune", "", &[("reclaimed", &space)]);
-        Ok(pruned)
+        pruned
     }
+}
+
+/// Why a container that runs is not removed.
+fn refused(name: &str, status: Status) -> Error {
+    let what = match status {
+        Status::Paused => "paused and must be unpaused first",
+        Status::Restarting => "restarting: stop the container before removing or force remove",
+        _ => "running: stop the container before removing or force remove",
+    };
+    Error::conflict(format!("cannot remove container \"/{name}\": container is {what}"))
 }

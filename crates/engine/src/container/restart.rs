@@ -12,7 +12,7 @@ use super::start::Starter;
 use crate::Engine;
 
 /// The first delay; each restart in a row doubles it.
-const FIRST: Duration = Duration::from_millis(100);
+pub(crate) const FIRST: Duration = Duration::from_millis(100);
 /// No delay is longer.
 const LONGEST: Duration = Duration::from_secs(60);
 /// A run of this length makes the next delay the first again.

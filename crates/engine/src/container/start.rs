@@ -13,8 +13,9 @@ use types::container::{HostConfig, LogConfig};
 use types::state::Status;
 use types::{Error, ErrorKind, Timestamp};
 
+use super::remove::Removal;
 use super::{Container, Live, validate};
-use crate::database::{Change, Table};
+use crate::database::{Change, Pending, Table};
 use crate::link::{Link, Notices};
 use crate::record::{Record, Run};
 use crate::spec::{self, Joined, Surroundings, users};
@@ -22,6 +23,8 @@ use crate::{Engine, blocking, from_image, from_network, to_the_end};
 
 /// Logs rotate at this size unless told otherwise: a container that talks must not fill the disk.
 const LOG_SIZE: u64 = 20 << 20;
+/// How long a monitor may take to undo a launch that failed.
+const UNDONE: std::time::Duration = std::time::Duration::from_secs(30);
 /// How many log files are kept unless told otherwise.
 const LOG_FILES: u32 = 5;
 
@@ -106,8 +109,16 @@ impl Engine {
         let engine = self.clone();
         let subject = Arc::clone(container);
         let ordered = blocking(move || engine.order(&subject)).await?;
-        let (link, mut notices) = Link::new(ordered.socket)?;
-        let mut live = Live { link, run: Arc::new(ordered.run) };
+        let run = Arc::new(ordered.run);
+        let (link, mut notices) = match Link::new(ordered.socket) {
+            Ok(connected) => connected,
+            // The monitor has lost its connection, and gives up.
+            Err(error) => {
+                self.clean_up(container, &run).await;
+                return Err(error);
+            }
+        };
+        let mut live = Live { link, run };
         let begun = self.begin(container, &live, &mut notices, ordered.plug_later).await;
         let started = match begun {
             Ok(started) => started,
@@ -117,13 +128,16 @@ impl Engine {
             }
         };
         if let Some(plugged) = &started.plugged {
-            live = self.change_run(container, &live, |run| run.endpoints.clone_from(plugged))?;
+            match self.change_run(container, &live, |run| run.endpoints.clone_from(plugged)) {
+                Ok(changed) => live = changed,
+                // It runs: the next daemon will know its addresses, but not its links.
+                Err(error) => tracing::error!(container = container.id.short(), "{error}"),
+            }
         }
         for warning in ordered.warnings.iter().chain(&started.warnings) {
             tracing::warn!(container = container.id.short(), "{warning}");
         }
-        self.started(container, live, notices, &started);
-        Ok(())
+        self.started(container, live, notices, started).await
     }
 
     /// From the order to the running process.
@@ -153,8 +167,18 @@ impl Engine {
         for (attach, stream) in attaches {
             live.link.ask(Request::Attach(attach), Some(stream)).await?;
         }
+        // While the process is let go, the database learns that it runs; nobody is told before.
+        let written = {
+            let now = container.record();
+            let mut record = now.clone();
+            record.state.status = Status::Running;
+            record.state.pid = pid;
+            record.state.started_at = Timestamp::now();
+            let change = Change::put(Table::Containers, container.id.as_str(), &record)?;
+            self.database.begin(change)?
+        };
         match live.link.ask(Request::Start, None).await? {
-            Reply::Started { at } => Ok(Begun { pid, at, warnings, plugged }),
+            Reply::Started { at } => Ok(Begun { pid, at, warnings, plugged, written }),
             other => Err(Error::system(format!("the monitor answered a start with {other:?}"))),
         }
     }
@@ -181,51 +205,73 @@ impl Engine {
 
     /// A launch that failed half way: the monitor undoes its part, and what the engine did goes.
     async fn undo_launch(&self, container: &Arc<Container>, live: &Live, mut notices: Notices) {
-        // An error only says that the monitor has ended by itself.
-        drop(live.link.ask(Request::Abandon, None).await);
-        while notices.recv().await.is_some() {}
-        let engine = self.clone();
-        let container = Arc::clone(container);
-        let run = Arc::clone(&live.run);
-        let undone = blocking(move || {
-            engine.release_run(&container, &run);
-            engine.forget_monitor(&container.id);
+        let gone = async {
+            // An error only says that the monitor has ended by itself.
+            drop(live.link.ask(Request::Abandon, None).await);
+            while notices.recv().await.is_some() {}
+        };
+        if tokio::time::timeout(UNDONE, gone).await.is_err() {
+            tracing::error!(container = container.id.short(), "its monitor does not end");
+        }
+        self.clean_up(container, &live.run).await;
+    }
+
+    /// Gives back what a run held that is not, or no more. Nobody told of its end, so a cgroup
+    /// may be left of it.
+    pub(crate) async fn clean_up(&self, container: &Arc<Container>, run: &Arc<Run>) {
+        let (engine, subject, run) = (self.clone(), Arc::clone(container), Arc::clone(run));
+        let cleaned = blocking(move || {
+            for failure in engine.reap(&subject, Some(&run.cgroups_path)) {
+                tracing::error!(container = subject.id.short(), "{failure}");
+            }
+            engine.release_run(&subject, &run);
+            engine.forget_monitor(&subject.id);
             Ok(())
         });
-        if let Err(error) = undone.await {
-            tracing::error!("{error}");
+        if let Err(error) = cleaned.await {
+            tracing::error!(container = container.id.short(), "{error}");
         }
     }
 
-    fn started(&self, container: &Arc<Container>, live: Live, notices: Notices, begun: &Begun) {
-        let durable = {
-            let mut record = container.record();
+    /// It runs: everybody may know.
+    async fn started(
+        &self,
+        container: &Arc<Container>,
+        live: Live,
+        notices: Notices,
+        begun: Begun,
+    ) -> Result<(), Error> {
+        container.set_live(Some(live.clone()));
+        // What a crash would lose of this, the monitor knows.
+        self.change_soon(container, |record| {
             record.state.status = Status::Running;
             record.state.pid = begun.pid;
             record.state.error.clear();
             record.state.oom_killed = false;
             record.state.exit_code = 0;
             record.state.started_at = begun.at;
-            record.state.finished_at =
-                if record.restart_count == 0 { Timestamp::NEVER } else { record.state.finished_at };
-            self.note_endpoints(&mut record, &live.run.endpoints);
-            record.clone()
-        };
-        // A crash before this is on disk loses nothing: the monitor is found again.
-        match Change::put(Table::Containers, container.id.as_str(), &durable) {
-            Ok(change) => self.database.post(change),
-            Err(error) => tracing::error!("{error}"),
-        }
-        container.set_live(Some(live.clone()));
+            self.note_endpoints(record, &live.run.endpoints);
+        });
         container.progress.send_modify(|progress| progress.active = true);
         for endpoint in &live.run.endpoints {
             self.tell_network("connect", endpoint, &container.id);
         }
         self.tell_container(container, "start", &[]);
         self.watch_health(container);
+        // Those who came while it was being started.
+        let late = std::mem::take(&mut *crate::lock(&container.attaches));
+        for (attach, stream) in late {
+            // An error means that it has ended; then the stream does as well.
+            drop(live.link.ask(Request::Attach(attach), Some(stream)).await);
+        }
         let engine = self.clone();
-        let container = Arc::clone(container);
-        tokio::spawn(async move { engine.supervise(container, notices).await });
+        let subject = Arc::clone(container);
+        tokio::spawn(async move { engine.supervise(subject, notices).await });
+        if let Err(error) = begun.written.done().await {
+            // It runs all the same; what a crash of the machine would lose is told.
+            tracing::error!(container = container.id.short(), "{error}");
+        }
+        Ok(())
     }
 
     /// Remembers why a start failed, as Docker does: exit status 127, 126 or 128.
@@ -239,28 +285,23 @@ impl Engine {
         };
         // Whoever attached before the start waits for output that will not come.
         crate::lock(&container.attaches).clear();
-        let record = {
-            let mut record = container.record();
-            if record.state.status == Status::Restarting {
-                record.state.status = Status::Exited;
-            }
+        self.change_soon(container, |record| {
+            record.state.status = ended_status(record);
             record.state.pid = 0;
             record.state.exit_code = code;
             record.state.error.clone_from(&error.message);
-            record.state.finished_at = Timestamp::now();
-            record.clone()
-        };
+        });
         // As in Docker, a failed start is no end: who waits for the next one goes on waiting.
         container.progress.send_modify(|progress| {
             progress.active = false;
             progress.code = i64::from(code);
         });
-        if record.host.auto_remove {
-            if let Err(error) = self.remove_locked(container, true).await {
-                tracing::error!(container = container.id.short(), "{error}");
-            }
-        } else if let Ok(change) = Change::put(Table::Containers, container.id.as_str(), &record) {
-            self.database.post(change);
+        let auto_remove = container.record().host.auto_remove;
+        if auto_remove
+            && let Err(error) =
+                self.remove_locked(container, Removal::ByUser { volumes: true }).await
+        {
+            tracing::error!(container = container.id.short(), "{error}");
         }
     }
 
@@ -307,7 +348,7 @@ impl Engine {
         let failed = |error| Error::system(format!("cannot make a connection: {error}"));
         let (ours, theirs) = sys::stream::pair().map_err(failed)?;
         let descriptor = record.host.rootfs.is_empty();
-        let mut descriptors: Vec<BorrowedFd<'_>> = vec![theirs.as_fd()];
+        let mut descriptors: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), self.launcher.guard()];
         if descriptor {
             descriptors.push(root.as_fd());
         }
@@ -316,6 +357,7 @@ impl Engine {
         descriptors.extend(held.iter().map(AsFd::as_fd));
         let launch = Launch {
             version: VERSION,
+            guard: true,
             id: record.id.to_string(),
             dir: directory.to_owned(),
             spec: made.spec,
@@ -465,6 +507,13 @@ struct Begun {
     warnings: Vec<String>,
     /// The endpoints, if they were plugged in only now.
     plugged: Option<Vec<Endpoint>>,
+    /// The record that says that it runs, on its way to the disk.
+    written: Pending,
+}
+
+/// What a container is that does not run: whether it has ever.
+pub(crate) fn ended_status(record: &Record) -> Status {
+    if record.state.finished_at.is_never() { Status::Created } else { Status::Exited }
 }
 
 /// Puts Docker's words before what went wrong with ports and links.
@@ -487,10 +536,19 @@ fn write_run(directory: &std::path::Path, run: &Run) -> Result<(), Error> {
         _ => {}
     }
     std::fs::create_dir_all(directory).map_err(|error| failed(&error))?;
+    replace_run(directory, run)
+}
+
+/// Writes what a run holds: whoever reads finds all of the old or all of the new. There is no
+/// fsync, because what is written here is worth nothing after a restart of the machine.
+pub(crate) fn replace_run(directory: &std::path::Path, run: &Run) -> Result<(), Error> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::system(format!("cannot write {}: {error}", directory.display()))
+    };
     let json = serde_json::to_vec(run).map_err(|error| failed(&error))?;
-    // The directory is new, so nobody reads a half-written file: a daemon that died here gave no
-    // order, and the next one removes the directory.
-    std::fs::write(directory.join("run.json"), json).map_err(|error| failed(&error))
+    let temporary = directory.join("run.json.new");
+    std::fs::write(&temporary, json).map_err(|error| failed(&error))?;
+    std::fs::rename(&temporary, directory.join("run.json")).map_err(|error| failed(&error))
 }
 
 fn window([rows, cols]: [u32; 2]) -> WindowSize {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::control::Request;
+use types::container::RestartRule;
 use types::state::Status;
 use types::{Error, Timestamp};
 
 use super::start::Starter;
 use super::{Container, validate};
-use crate::database::{Change, Table};
+use crate::record::Record;
 use crate::{Engine, to_the_end};
 
 /// How long a container may take to end after SIGKILL before the engine stops waiting.
@@ -43,39 +44,84 @@ impl Engine {
         signal: Option<i32>,
         timeout: Option<i64>,
     ) -> Result<(), Error> {
-        if self.stop_restarting(container).await? {
-            return Ok(());
-        }
-        if !container.record().state.status.is_active() {
-            return Err(Error::not_modified(format!("container {} is not running", container.id)));
-        }
-        container.record().stopped_by_user = true;
-        let (configured, seconds) = {
-            let record = container.record();
-            let configured = record.config.stop_signal.clone();
-            (configured, timeout.unwrap_or_else(|| record.stop_timeout()))
-        };
-        let signal = match signal {
-            Some(signal) => signal,
-            None if configured.is_empty() => SIGTERM,
-            None => validate::signal(&configured)?,
-        };
-        let ends = container.progress.borrow().ends;
-        // An error means that it ended just now.
-        self.signal(container, signal).await.ok();
-        let grace = u64::try_from(seconds).ok().map(Duration::from_secs);
-        if !self.wait_end(container, ends, grace).await {
-            self.signal(container, SIGKILL).await.ok();
-            if !self.wait_end(container, ends, Some(AFTER_KILL)).await {
-                return Err(Error::system(format!(
-                    "container {} does not end even after SIGKILL: a process of it hangs in the \
-                     kernel",
-                    container.id
-                )));
+        loop {
+            // Counted before looking: an end after this moment is seen.
+            let ends = container.progress.borrow().ends;
+            if self.stop_restarting(container).await? {
+                return Ok(());
+            }
+            if !container.record().state.status.is_active() {
+                let why = format!("container {} is not running", container.id);
+                return Err(Error::not_modified(why));
+            }
+            self.end(container, ends, signal, timeout).await?;
+            // It may have ended by itself, and its policy have spoken, before it was marked.
+            if container.record().state.status != Status::Restarting {
+                self.tell_container(container, "stop", &[]);
+                return Ok(());
             }
         }
-        self.tell_container(container, "stop", &[]);
-        Ok(())
+    }
+
+    /// Signals a running container, kills it if that does not help, and waits for its end.
+    async fn end(
+        &self,
+        container: &Arc<Container>,
+        ends: u64,
+        signal: Option<i32>,
+        timeout: Option<i64>,
+    ) -> Result<(), Error> {
+        self.mark_stopped(container).await?;
+        let (signal, seconds) = {
+            let record = container.record();
+            let signal = signal.map_or_else(|| stop_signal(&record), Ok)?;
+            (signal, timeout.unwrap_or_else(|| record.stop_timeout()))
+        };
+        // An error means that it ended just now.
+        self.signal(container, signal).await.ok();
+        self.let_go(container).await;
+        let grace = u64::try_from(seconds).ok().map(Duration::from_secs);
+        if self.wait_end(container, ends, grace).await {
+            return Ok(());
+        }
+        self.kill_and_wait(container, ends).await
+    }
+
+    /// Kills a container and waits until it has ended.
+    async fn kill_and_wait(&self, container: &Arc<Container>, ends: u64) -> Result<(), Error> {
+        // An error means that it ended just now.
+        self.signal(container, SIGKILL).await.ok();
+        if self.wait_end(container, ends, Some(AFTER_KILL)).await {
+            return Ok(());
+        }
+        Err(hangs(container))
+    }
+
+    /// Remembers that the user wants the container to end, before it does: a daemon that dies
+    /// now must not start it again.
+    async fn mark_stopped(&self, container: &Container) -> Result<(), Error> {
+        let pending = self.begin_change(container, |record| record.stopped_by_user = true)?;
+        let rule = container.record().host.restart_policy.name;
+        match pending {
+            Some(pending) if rule != RestartRule::No => pending.done().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a frozen container go on, so that it can heed a signal, as Docker does.
+    async fn let_go(&self, container: &Container) {
+        if container.record().state.status != Status::Paused {
+            return;
+        }
+        if let Ok(live) = container.running()
+            // It may have been let go, or have ended, meanwhile.
+            && live.link.ask(Request::Resume, None).await.is_ok()
+        {
+            let mut record = container.record();
+            if record.state.status == Status::Paused {
+                record.state.status = Status::Running;
+            }
+        }
     }
 
     /// Stops what waits for its next start; says whether it did.
@@ -86,21 +132,16 @@ impl Engine {
         // Said before the lock is waited for: a restart that has it already looks for this.
         container.record().stopped_by_user = true;
         let _operation = container.operation.lock().await;
-        if container.live().is_some() {
+        if container.record().state.status != Status::Restarting {
             return Ok(false);
         }
         self.cancel_restart(container);
-        let record = {
-            let mut record = container.record();
-            if record.state.status == Status::Restarting {
-                record.state.status = Status::Exited;
-            }
-            record.clone()
-        };
+        self.change(container, |record| {
+            record.stopped_by_user = true;
+            record.state.status = Status::Exited;
+        })
+        .await?;
         container.progress.send_modify(|progress| progress.active = false);
-        self.database
-            .commit(Change::put(Table::Containers, container.id.as_str(), &record)?)
-            .await?;
         self.tell_container(container, "stop", &[]);
         Ok(true)
     }
@@ -139,9 +180,9 @@ impl Engine {
         let engine = self.clone();
         to_the_end(async move {
             // Stopping for a moment must not trigger --rm.
-            let auto_remove = std::mem::take(&mut container.record().host.auto_remove);
+            let restarting = container.restarting();
             let stopped = engine.stop_one(&container, signal, timeout).await;
-            container.record().host.auto_remove = auto_remove;
+            drop(restarting);
             match stopped {
                 Err(error) if error.kind != types::ErrorKind::NotModified => return Err(error),
                 _ => {}
@@ -161,7 +202,18 @@ impl Engine {
         let container = self.containers.find(reference)?;
         let number =
             signal.filter(|text| !text.is_empty()).map_or(Ok(SIGKILL), validate::signal)?;
-        if self.stop_restarting(&container).await? {
+        let (engine, reference) = (self.clone(), reference.to_owned());
+        to_the_end(async move { engine.kill_one(&container, &reference, number).await }).await
+    }
+
+    async fn kill_one(
+        &self,
+        container: &Arc<Container>,
+        reference: &str,
+        number: i32,
+    ) -> Result<(), Error> {
+        let ends = container.progress.borrow().ends;
+        if self.stop_restarting(container).await? {
             return Ok(());
         }
         if container.running().is_err() {
@@ -170,20 +222,31 @@ impl Engine {
                 container.id
             )));
         }
-        let stop = container.record().config.stop_signal.clone();
-        let stop = if stop.is_empty() { SIGTERM } else { validate::signal(&stop)? };
-        if number == SIGKILL || number == stop {
-            container.record().stopped_by_user = true;
+        let ending = number == SIGKILL || number == stop_signal(&container.record())?;
+        if ending {
+            self.mark_stopped(container).await?;
         }
-        let ends = container.progress.borrow().ends;
-        self.signal(&container, number).await.map_err(|error| {
+        self.signal(container, number).await.map_err(|error| {
             Error::conflict(format!("cannot kill container: {reference}: {error}"))
         })?;
-        if number == SIGKILL {
-            // Docker answers when the container has ended.
-            self.wait_end(&container, ends, Some(AFTER_KILL)).await;
+        if ending && number != SIGKILL {
+            self.let_go(container).await;
+        }
+        if number == SIGKILL && !self.wait_end(container, ends, Some(AFTER_KILL)).await {
+            // Docker too answers when the container has ended.
+            return Err(hangs(container));
         }
         Ok(())
+    }
+
+    /// Ends a container whatever it is doing; nothing to do when it does not run.
+    pub(crate) async fn kill_for_good(&self, container: &Arc<Container>) -> Result<(), Error> {
+        let ends = container.progress.borrow().ends;
+        if self.stop_restarting(container).await? || !container.record().state.status.is_active() {
+            return Ok(());
+        }
+        self.mark_stopped(container).await?;
+        self.kill_and_wait(container, ends).await
     }
 
     /// Freezes every process of a container.
@@ -192,6 +255,11 @@ impl Engine {
     /// [`types::ErrorKind::Conflict`] when it does not run or is frozen already.
     pub async fn pause(&self, reference: &str) -> Result<(), Error> {
         let container = self.containers.find(reference)?;
+        let engine = self.clone();
+        to_the_end(async move { engine.pause_one(&container).await }).await
+    }
+
+    async fn pause_one(&self, container: &Arc<Container>) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
         let status = container.record().state.status;
         if status == Status::Paused {
@@ -204,7 +272,8 @@ impl Engine {
             )));
         }
         container.running()?.link.ask(Request::Pause, None).await?;
-        self.set_status(&container, Status::Paused, "pause")
+        self.set_status(container, Status::Paused, "pause");
+        Ok(())
     }
 
     /// Lets a frozen container go on.
@@ -213,23 +282,24 @@ impl Engine {
     /// [`types::ErrorKind::Conflict`] when it is not frozen.
     pub async fn unpause(&self, reference: &str) -> Result<(), Error> {
         let container = self.containers.find(reference)?;
+        let engine = self.clone();
+        to_the_end(async move { engine.unpause_one(&container).await }).await
+    }
+
+    async fn unpause_one(&self, container: &Arc<Container>) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
         if container.record().state.status != Status::Paused {
             return Err(Error::conflict(format!("Container {} is not paused", container.id)));
         }
         container.running()?.link.ask(Request::Resume, None).await?;
-        self.set_status(&container, Status::Running, "unpause")
+        self.set_status(container, Status::Running, "unpause");
+        Ok(())
     }
 
-    fn set_status(&self, container: &Container, status: Status, event: &str) -> Result<(), Error> {
-        let record = {
-            let mut record = container.record();
-            record.state.status = status;
-            record.clone()
-        };
-        self.database.post(Change::put(Table::Containers, container.id.as_str(), &record)?);
+    fn set_status(&self, container: &Container, status: Status, event: &str) {
+        // Its monitor knows it too, and without that it does not run.
+        self.change_soon(container, |record| record.state.status = status);
         self.tell_container(container, event, &[]);
-        Ok(())
     }
 
     /// Gives a container another name.
@@ -243,6 +313,11 @@ impl Engine {
             return Err(Error::invalid("Neither old nor new names may be empty"));
         }
         let name = validate::container_name(name)?.to_owned();
+        let engine = self.clone();
+        to_the_end(async move { engine.rename_one(&container, name).await }).await
+    }
+
+    async fn rename_one(&self, container: &Arc<Container>, name: String) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
         let old = container.record().name.clone();
         if old == name {
@@ -251,21 +326,32 @@ impl Engine {
             ));
         }
         self.containers.reserve(&name, &container.id)?;
-        let mut record = container.record().clone();
-        record.name.clone_from(&name);
-        let change = Change::put(Table::Containers, container.id.as_str(), &record)?;
-        if let Err(error) = self.database.commit(change).await {
+        if let Err(error) = self.change(container, |record| record.name.clone_from(&name)).await {
             self.containers.release(&name);
             return Err(error);
         }
-        container.record().name.clone_from(&name);
         self.containers.release(&old);
-        self.tell_container(&container, "rename", &[("oldName", &format!("/{old}"))]);
+        self.tell_container(container, "rename", &[("oldName", &format!("/{old}"))]);
         Ok(())
     }
 
     /// Seconds since the engine was opened.
     pub fn uptime(&self) -> i64 {
         Timestamp::now().seconds() - self.started.seconds()
+    }
+}
+
+fn hangs(container: &Container) -> Error {
+    Error::system(format!(
+        "container {} does not end even after SIGKILL: a process of it hangs in the kernel",
+        container.id
+    ))
+}
+
+/// The signal that asks a container to end.
+fn stop_signal(record: &Record) -> Result<i32, Error> {
+    match record.config.stop_signal.as_str() {
+        "" => Ok(SIGTERM),
+        text => validate::signal(text),
     }
 }

@@ -40,7 +40,8 @@ impl Waiter {
     pub async fn outcome(mut self) -> WaitOutcome {
         let (condition, ends) = (self.condition, self.ends);
         let done = |now: &Progress| match condition {
-            WaitCondition::NotRunning => !now.active || now.removed,
+            // As in Docker, an end counts even if the restart policy goes on from there.
+            WaitCondition::NotRunning => !now.active || now.ends > ends || now.removed,
             WaitCondition::NextExit => now.ends > ends || now.removed,
             WaitCondition::Removed => now.removed,
         };

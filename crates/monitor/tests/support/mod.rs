@@ -88,6 +88,7 @@ impl World {
             spec: spec(&id, args),
             launch: Launch {
                 version: VERSION,
+                guard: false,
                 id: id.clone(),
                 dir,
                 spec: oci_spec::runtime::Spec::default(),
