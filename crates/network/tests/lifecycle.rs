@@ -230,7 +230,7 @@ fn privileged_network_a_new_daemon_finds_everything_as_it_was() {
         assert!(e.to_string().ends_with("port is already allocated"), "{e}");
         let c = lab.start("bridge", "c", &[tcp(8081, 80)]);
         assert_ne!(c.ip(), a.ip());
-        assert_eq!(lab.networks.endpoints(&user.id), [b.endpoint.clone()]);
+        assert_eq!(lab.networks.endpoints(&user.id), std::slice::from_ref(&b.endpoint));
         assert!(lab.networks.remove_network("user").is_err());
         lab.networks.release(&b.endpoint).unwrap();
         lab.networks.remove_network("user").unwrap();

@@ -374,7 +374,7 @@ mod tests {
         }
         assert!(error(&"a".repeat(64)).contains("cannot specify 64-byte hexadecimal strings"));
         assert_eq!(
-            error(&"a/".repeat(150).trim_end_matches('/').to_owned()),
+            error("a/".repeat(150).trim_end_matches('/')),
             "repository name must not be more than 255 characters"
         );
         assert_eq!(error(&format!("x@md5:{}", "0".repeat(32))), "unsupported digest algorithm");

@@ -131,8 +131,5 @@ fn times(stat: &Stat) -> (FileTime, FileTime) {
         seconds,
         nanoseconds: u32::try_from(nanoseconds).unwrap_or(0),
     };
-    (
-        time(stat.st_atime as i64, stat.st_atime_nsec as u64),
-        time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
-    )
+    (time(stat.st_atime, stat.st_atime_nsec), time(stat.st_mtime, stat.st_mtime_nsec))
 }

@@ -4,7 +4,8 @@
 //! ```text
 //!  outside 198.51.100.2 ──veth── 198.51.100.1 host ── bridges ── containers
 //! ```
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -19,34 +20,34 @@ use network::{
     Sandbox, Saved, SubnetSpec,
 };
 
-pub const HOST: &str = "198.51.100.1";
-pub const OUTSIDE: &str = "198.51.100.2";
-pub const HOST_V6: &str = "2001:db8::1";
-pub const OUTSIDE_V6: &str = "2001:db8::2";
+pub(crate) const HOST: &str = "198.51.100.1";
+pub(crate) const OUTSIDE: &str = "198.51.100.2";
+pub(crate) const HOST_V6: &str = "2001:db8::1";
+pub(crate) const OUTSIDE_V6: &str = "2001:db8::2";
 
 /// The machine outside, and the networks of the host's daemon.
-pub struct Lab {
+pub(crate) struct Lab {
     pub networks: Arc<Networks>,
     pub outside: OwnedFd,
 }
 
 /// A running container, as far as the network is concerned.
-pub struct Container {
+pub(crate) struct Container {
     pub endpoint: Endpoint,
     pub netns: OwnedFd,
     pub sockets: Vec<OwnedFd>,
 }
 
 /// Runs a test on a host of its own.
-pub fn on_a_host(test: impl FnOnce(&mut Lab) + Send) {
+pub(crate) fn on_a_host(test: impl FnOnce(&mut Lab) + Send) {
     on_a_host_with(config(), test);
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config { warm: 2, ..Config::default() }
 }
 
-pub fn on_a_host_with(config: Config, test: impl FnOnce(&mut Lab) + Send) {
+pub(crate) fn on_a_host_with(config: Config, test: impl FnOnce(&mut Lab) + Send) {
     sys::netns::create(|host| {
         run("ip link set lo up");
         let (outside, ()) = sys::netns::create(|_| run("ip link set lo up")).expect("a namespace");
@@ -86,11 +87,11 @@ pub fn on_a_host_with(config: Config, test: impl FnOnce(&mut Lab) + Send) {
 
 impl Lab {
     /// Starts a container on a network, plugged and published.
-    pub fn start(&self, network: &str, name: &str, ports: &[PortRequest]) -> Container {
+    pub(crate) fn start(&self, network: &str, name: &str, ports: &[PortRequest]) -> Container {
         self.try_start(network, name, ports).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    pub fn try_start(
+    pub(crate) fn try_start(
         &self,
         network: &str,
         name: &str,
@@ -117,33 +118,37 @@ impl Lab {
     }
 
     /// Makes a network.
-    pub fn network(&self, name: &str, change: impl FnOnce(&mut NetworkSpec)) -> network::Network {
+    pub(crate) fn network(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut NetworkSpec),
+    ) -> network::Network {
         let mut spec = NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() };
         change(&mut spec);
         self.networks.create_network(&spec).unwrap_or_else(|e| panic!("network {name}: {e}"))
     }
 }
 
-pub fn subnet(text: &str) -> SubnetSpec {
+pub(crate) fn subnet(text: &str) -> SubnetSpec {
     SubnetSpec { subnet: Some(text.parse().unwrap()), ..SubnetSpec::default() }
 }
 
 impl Container {
-    pub fn ip(&self) -> IpAddr {
+    pub(crate) fn ip(&self) -> IpAddr {
         self.endpoint.ipv4.unwrap().addr()
     }
 
-    pub fn ip6(&self) -> IpAddr {
+    pub(crate) fn ip6(&self) -> IpAddr {
         self.endpoint.ipv6.unwrap().addr()
     }
 
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.netns.as_fd()
     }
 }
 
 /// A port published on the given address of the host, `None`: the default.
-pub fn port(protocol: Protocol, ip: Option<&str>, host: u16, container: u16) -> PortRequest {
+pub(crate) fn port(protocol: Protocol, ip: Option<&str>, host: u16, container: u16) -> PortRequest {
     PortRequest {
         protocol,
         container_port: container,
@@ -152,17 +157,17 @@ pub fn port(protocol: Protocol, ip: Option<&str>, host: u16, container: u16) -> 
     }
 }
 
-pub fn tcp(host: u16, container: u16) -> PortRequest {
+pub(crate) fn tcp(host: u16, container: u16) -> PortRequest {
     port(Protocol::Tcp, None, host, container)
 }
 
 /// Does something in a namespace.
-pub fn within<T: Send>(netns: BorrowedFd<'_>, what: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn within<T: Send>(netns: BorrowedFd<'_>, what: impl FnOnce() -> T + Send) -> T {
     sys::netns::within(netns, what).expect("the namespace can be entered")
 }
 
 /// A TCP server that tells each client its name and the address that it comes from.
-pub fn serve(netns: Option<BorrowedFd<'_>>, at: &str, name: &str) {
+pub(crate) fn serve(netns: Option<BorrowedFd<'_>>, at: &str, name: &str) {
     let bind = || TcpListener::bind(at).unwrap_or_else(|e| panic!("{at}: {e}"));
     let listener = match netns {
         Some(netns) => within(netns, bind),
@@ -179,7 +184,7 @@ pub fn serve(netns: Option<BorrowedFd<'_>>, at: &str, name: &str) {
 }
 
 /// A UDP server that does the same.
-pub fn serve_udp(netns: BorrowedFd<'_>, at: &str, name: &str) {
+pub(crate) fn serve_udp(netns: BorrowedFd<'_>, at: &str, name: &str) {
     let socket = within(netns, || UdpSocket::bind(at).unwrap());
     let name = name.to_owned();
     thread::spawn(move || {
@@ -191,12 +196,12 @@ pub fn serve_udp(netns: BorrowedFd<'_>, at: &str, name: &str) {
 }
 
 /// What a TCP server says.
-pub fn ask(netns: Option<BorrowedFd<'_>>, to: &str) -> io::Result<String> {
+pub(crate) fn ask(netns: Option<BorrowedFd<'_>>, to: &str) -> io::Result<String> {
     ask_for(netns, to, PATIENCE)
 }
 
 /// Whether a TCP server does not answer in good time.
-pub fn silent(netns: Option<BorrowedFd<'_>>, to: &str) -> bool {
+pub(crate) fn silent(netns: Option<BorrowedFd<'_>>, to: &str) -> bool {
     ask_for(netns, to, HASTE).is_err()
 }
 
@@ -221,12 +226,12 @@ fn ask_for(netns: Option<BorrowedFd<'_>>, to: &str, limit: Duration) -> io::Resu
 }
 
 /// What a UDP server says.
-pub fn ask_udp(netns: Option<BorrowedFd<'_>>, to: &str) -> io::Result<String> {
+pub(crate) fn ask_udp(netns: Option<BorrowedFd<'_>>, to: &str) -> io::Result<String> {
     ask_udp_for(netns, to, PATIENCE)
 }
 
 /// Whether a UDP server does not answer in good time.
-pub fn silent_udp(netns: Option<BorrowedFd<'_>>, to: &str) -> bool {
+pub(crate) fn silent_udp(netns: Option<BorrowedFd<'_>>, to: &str) -> bool {
     ask_udp_for(netns, to, HASTE).is_err()
 }
 
@@ -249,7 +254,7 @@ fn ask_udp_for(netns: Option<BorrowedFd<'_>>, to: &str, limit: Duration) -> io::
 }
 
 /// Waits until something is so.
-pub fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !is_so() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
@@ -258,12 +263,12 @@ pub fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) 
 }
 
 /// Runs a command in the calling thread's namespace.
-pub fn run(command: &str) {
+pub(crate) fn run(command: &str) {
     output(command);
 }
 
 /// The same, and what it prints.
-pub fn output(command: &str) -> String {
+pub(crate) fn output(command: &str) -> String {
     let mut words = command.split_whitespace();
     let out = Command::new(words.next().unwrap()).args(words).output().unwrap();
     assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
@@ -271,7 +276,7 @@ pub fn output(command: &str) -> String {
 }
 
 /// Names of the host's veth links.
-pub fn veths() -> Vec<String> {
+pub(crate) fn veths() -> Vec<String> {
     let mut kernel = sys::netlink::Socket::open().unwrap();
     let links = sys::netlink::links(&mut kernel).unwrap();
     links.into_iter().map(|l| l.name).filter(|n| n.starts_with("veth")).collect()
