@@ -11,11 +11,11 @@ use proto::control::Request;
 use tokio::sync::mpsc;
 use types::Error;
 use types::container::ContainerConfig;
-use types::mount::MountKind;
 use types::reference::Reference;
 use types::state::Status;
 
-use super::{Container, volumes};
+use super::{Container, assembled, volumes};
+use crate::record::Record;
 use crate::spec::users;
 use crate::{ByteStream, Engine, blocking, from_image};
 
@@ -29,7 +29,7 @@ const PIECE: usize = 64 << 10;
 pub struct ArchiveOptions {
     /// Fail where a directory would replace a file, or a file a directory.
     pub no_overwrite_dir_non_dir: bool,
-    /// Give them to the container's user instead of the archive's.
+    /// Give them to the container's user instead of the archive's, if it has one of its own.
     pub copy_uid_gid: bool,
 }
 
@@ -62,8 +62,7 @@ struct Place {
 impl Engine {
     /// The directory that is the container's root, and the path in it.
     ///
-    /// In a running container, its root as its processes see it. Otherwise the root file system,
-    /// or the volume or bind that the path lies in.
+    /// In a running container, its root as its processes see it; otherwise the same, put together.
     fn place(&self, container: &Container, path: &str) -> Result<Place, Error> {
         let record = container.record().clone();
         let failed = |what: &Path, error: io::Error| {
@@ -81,29 +80,27 @@ impl Engine {
             let ids = IdMap { uids: triples(uids), gids: triples(gids) };
             return Ok(Place { root: root.into_fd(), path: path.to_owned(), ids });
         }
-        let clean = volumes::clean(path).unwrap_or_else(|_| "/".to_owned());
-        let mounted = record
-            .mounts
-            .iter()
-            .filter(|mount| matches!(mount.kind, MountKind::Bind | MountKind::Volume))
-            .filter(|mount| Path::new(&clean).starts_with(&mount.destination))
-            .max_by_key(|mount| mount.destination.len());
-        if let Some(mount) = mounted {
-            let source = Path::new(&mount.source);
-            if source.is_dir() {
-                let root = sys::fs::Root::open_host(source).map_err(|e| failed(source, e))?;
-                let rest = path.get(mount.destination.len()..).unwrap_or_default();
-                let path = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
-                return Ok(Place { root: root.into_fd(), path, ids: IdMap::default() });
-            }
-        }
-        let root = if record.host.rootfs.is_empty() {
-            self.images.mount(&record.id, image::MountOptions::default()).map_err(from_image)?
-        } else {
-            let root = Path::new(&record.host.rootfs);
-            sys::fs::Root::open_host(root).map_err(|error| failed(root, error))?.into_fd()
-        };
+        let root = self.bare_root(&record)?;
+        let directory = self.config.container_dir(record.id.as_str());
+        let root = assembled::assemble(root, &record, &directory).map_err(|error| {
+            Error::system(format!("cannot put the container's mounts in their places: {error}"))
+        })?;
         Ok(Place { root, path: path.to_owned(), ids: IdMap::default() })
+    }
+
+    /// The root file system of a container that does not run, without anything mounted in it.
+    fn bare_root(&self, record: &Record) -> Result<OwnedFd, Error> {
+        if record.host.rootfs.is_empty() {
+            return self
+                .images
+                .mount(&record.id, image::MountOptions::default())
+                .map_err(from_image);
+        }
+        let path = Path::new(&record.host.rootfs);
+        // A copy of the mount: what is put into it must not show on the host.
+        let tree = sys::fs::open_host(path, sys::fs::OFlags::PATH)
+            .and_then(|root| sys::mount::clone_tree(root, true));
+        tree.map_err(|error| Error::system(format!("cannot open {}: {error}", path.display())))
     }
 
     /// What is at a path of a container.
@@ -113,9 +110,11 @@ impl Engine {
     pub async fn archive_stat(&self, reference: &str, path: &str) -> Result<PathStat, Error> {
         let container = self.containers.find(reference)?;
         let (engine, path) = (self.clone(), path.to_owned());
+        let subject = reference.to_owned();
         blocking(move || {
             let place = engine.place(&container, &path)?;
-            image::archive::stat(place.root.as_fd(), &place.path).map_err(from_image)
+            image::archive::stat(place.root.as_fd(), &place.path)
+                .map_err(|error| not_found(error, &subject, &place.path))
         })
         .await
     }
@@ -131,10 +130,11 @@ impl Engine {
     ) -> Result<(PathStat, ByteStream), Error> {
         let container = self.containers.find(reference)?;
         let (engine, path) = (self.clone(), path.to_owned());
-        let subject = Arc::clone(&container);
+        let (subject, name) = (Arc::clone(&container), reference.to_owned());
         let (stat, place) = blocking(move || {
             let place = engine.place(&subject, &path)?;
-            let stat = image::archive::stat(place.root.as_fd(), &place.path).map_err(from_image)?;
+            let stat = image::archive::stat(place.root.as_fd(), &place.path)
+                .map_err(|error| not_found(error, &name, &place.path))?;
             Ok((stat, place))
         })
         .await?;
@@ -176,13 +176,12 @@ impl Engine {
             return Err(Error::forbidden(why));
         }
         let (engine, path) = (self.clone(), path.to_owned());
-        let subject = Arc::clone(&container);
+        let (subject, name) = (Arc::clone(&container), reference.to_owned());
         blocking(move || {
             let place = engine.place(&subject, &path)?;
-            let owner = if options.copy_uid_gid {
-                let record = subject.record().clone();
-                let root = place.root.as_fd();
-                let user = users::resolve(root, &record.config.user, &[])?;
+            let user = subject.record().config.user.clone();
+            let owner = if options.copy_uid_gid && !user.is_empty() {
+                let user = users::resolve(place.root.as_fd(), &user, &[])?;
                 Some((user.uid, user.gid))
             } else {
                 None
@@ -190,7 +189,7 @@ impl Engine {
             let put =
                 PutOptions { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
             image::archive::put(place.root.as_fd(), &place.path, &mut *input, &put, &place.ids)
-                .map_err(from_image)
+                .map_err(|error| not_found(error, &name, &place.path))
         })
         .await?;
         self.tell_container(&container, "extract-to-dir", &[]);
@@ -226,7 +225,14 @@ impl Engine {
         }
         let engine = self.clone();
         let subject = Arc::clone(&container);
-        let place = blocking(move || engine.place(&subject, "/")).await?;
+        let place = blocking(move || {
+            if subject.record().state.pid != 0 {
+                return engine.place(&subject, "/");
+            }
+            let root = engine.bare_root(&subject.record().clone())?;
+            Ok(Place { root, path: "/".to_owned(), ids: IdMap::default() })
+        })
+        .await?;
         self.tell_container(&container, "export", &[]);
         Ok(produce(move |output| {
             image::archive::export(place.root.as_fd(), &place.ids, output).map_err(from_image)
@@ -285,6 +291,16 @@ impl Engine {
             &[("imageID", &id), ("imageRef", &name), ("comment", &request.comment)],
         );
         Ok(id)
+    }
+}
+
+/// Docker's words for a path that is not there.
+fn not_found(error: image::Error, container: &str, path: &str) -> Error {
+    match error {
+        image::Error::NoSuchPath(_) => {
+            Error::not_found(format!("Could not find the file {path} in container {container}"))
+        }
+        other => from_image(other),
     }
 }
 
