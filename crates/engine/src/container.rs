@@ -10,6 +10,7 @@ pub(crate) mod exit;
 pub(crate) mod health;
 pub(crate) mod inspect;
 pub(crate) mod keep;
+pub(crate) mod links;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod names;

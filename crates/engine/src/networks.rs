@@ -12,7 +12,7 @@ use types::filter::Filters;
 use types::network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 use types::{ContainerId, Error};
 
-use crate::container::{Container, Live, validate};
+use crate::container::{Container, Live, links, validate};
 use crate::database::{Change, Table};
 use crate::record::{Record, Run};
 use crate::{Engine, blocking, from_network, ports};
@@ -194,7 +194,7 @@ impl Engine {
             extra.push(entry.map_err(|error| Error::invalid(error.to_string()))?);
         }
         for link in &record.host.links {
-            extra.extend(self.link(link)?);
+            extra.push(self.link(link)?);
         }
         if record.host.network_mode == "host" {
             let mut text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
@@ -231,20 +231,12 @@ impl Engine {
     }
 
     /// The hosts line of a legacy link `container:alias`.
-    fn link(&self, link: &str) -> Result<Option<network::HostEntry>, Error> {
-        let (other, alias) = self.link_target(link)?;
+    fn link(&self, link: &str) -> Result<network::HostEntry, Error> {
+        let (name, alias) = links::split(link);
+        let (other, addr) = self.linked(name)?;
         let record = other.record();
-        let address =
-            record.networks.values().find_map(|settings| settings.ip_address.parse().ok());
-        let Some(addr) = address else {
-            return Err(Error::conflict(format!(
-                "Cannot link to a non running container: {}",
-                record.name
-            )));
-        };
-        let alias = alias.rsplit('/').next().unwrap_or(alias).to_owned();
-        let names = vec![alias, record.id.short().to_owned(), record.name.clone()];
-        Ok(Some(network::HostEntry { addr, names }))
+        let names = vec![alias.to_owned(), record.id.short().to_owned(), record.name.clone()];
+        Ok(network::HostEntry { addr, names })
     }
 
     fn resolv_conf(&self, record: &Record) -> Result<String, Error> {

@@ -36,6 +36,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) user: users::User,
     /// Mounts of images and volumes that the engine has resolved.
     pub(crate) mounts: Vec<oci_spec::runtime::Mount>,
+    /// Variables of legacy links.
+    pub(crate) links: Vec<String>,
 }
 
 /// The processes whose namespaces are joined.

@@ -61,12 +61,13 @@ impl Engine {
     pub async fn list(&self, options: ListOptions) -> Result<Vec<Summary>, Error> {
         let chosen = self.choose(&options)?;
         let mut summaries = Vec::with_capacity(chosen.len());
+        let names = self.link_names();
         for container in chosen {
             let sizes = if options.size { Some(self.sizes(&container).await) } else { None };
             let record = container.record().clone();
             let (health, failing_streak) = health(&container);
             let ports = self.listed_ports(&container, &record);
-            let links = Vec::new();
+            let links = names.get(container.id.as_str()).cloned().unwrap_or_default();
             summaries.push(Summary { record, ports, health, failing_streak, sizes, links });
         }
         Ok(summaries)

@@ -49,10 +49,7 @@ impl Engine {
     /// [`types::ErrorKind::Conflict`] when it runs and `force` is not set.
     pub async fn remove(&self, reference: &str, options: RemoveOptions) -> Result<(), Error> {
         if options.link {
-            return Err(Error::invalid(
-                "cannot remove a link: legacy links are entries of /etc/hosts here and go with \
-                 their container",
-            ));
+            return self.remove_link(reference).await;
         }
         let container = self.containers.find(reference)?;
         let engine = self.clone();

@@ -342,6 +342,7 @@ impl Engine {
                 netns: sandbox.is_some(),
                 user,
                 mounts,
+                links: self.link_environment(record)?,
             },
         )?;
         write_run(directory, run)?;

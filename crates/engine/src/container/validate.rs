@@ -359,6 +359,8 @@ fn memory(limits: &mut Resources, support: &Capabilities, warnings: &mut Vec<Str
     if limits.memory > 0 && limits.memory_swap == 0 {
         limits.memory_swap = limits.memory.saturating_mul(2);
     }
+    // -1 is how clients write "as it is".
+    limits.memory_swappiness = limits.memory_swappiness.filter(|value| *value != -1);
     if let Some(swappiness) = limits.memory_swappiness {
         if !(-1..=100).contains(&swappiness) {
             refuse(format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100"))?;

@@ -29,7 +29,7 @@ pub(crate) fn make(
         .set_console_size(console_size(record.host.console_size))
         .set_user(user(&around.user))
         .set_args(Some(record.command()))
-        .set_env(Some(environment(record, &around.user)))
+        .set_env(Some(environment(record, &around.user, &around.links)))
         .set_cwd(cwd.into())
         .set_capabilities(Some(security::capabilities(
             *capabilities,
@@ -58,11 +58,12 @@ pub(crate) fn user(resolved: &users::User) -> User {
 }
 
 /// The environment: Docker's own variables, then the user's over them.
-fn environment(record: &Record, user: &users::User) -> Vec<String> {
+fn environment(record: &Record, user: &users::User, links: &[String]) -> Vec<String> {
     let mut first = vec![PATH.to_owned(), format!("HOSTNAME={}", record.config.hostname)];
     if record.config.tty {
         first.push("TERM=xterm".to_owned());
     }
+    let first = overlay(first, links);
     with_home(overlay(first, &record.config.env), user)
 }
 
