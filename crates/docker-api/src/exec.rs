@@ -15,6 +15,8 @@ pub struct ExecCreateBody {
     /// Old clients send it here as well as to the start.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub detach: bool,
+    /// docker-py writes it with a small letter, which Go reads all the same.
+    #[serde(alias = "detachKeys")]
     pub detach_keys: String,
     #[serde(serialize_with = "types::empty_null")]
     pub env: Vec<String>,

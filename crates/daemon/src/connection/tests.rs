@@ -3,7 +3,7 @@ use axum::http::HeaderMap;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
-use crate::stream::relay::relay;
+use crate::stream::relay::{Output, Terms, relay};
 use crate::takeover::stream_head;
 
 /// Echoes what comes after a takeover, answers everything else with a word.
@@ -23,7 +23,8 @@ impl Answer for Fake {
             let session = async move |client: Client| {
                 let (engine, container) = UnixStream::pair().expect("a pair");
                 tokio::spawn(echo(container));
-                relay(client, engine, true, None, std::future::ready(())).await;
+                let terms = Terms { stdin: true, keys: None, output: Output::AsItIs };
+                relay(client, engine, terms, std::future::ready(())).await;
             };
             match doorway.take(head, session).await {}
         }

@@ -6,7 +6,7 @@ use types::health::Health;
 use types::network::PortMap;
 use types::state::Status;
 
-use super::list::signed;
+use super::list::{shown, signed};
 
 /// `GET /containers/{id}/json`.
 pub(crate) fn inspect(found: Inspect) -> ContainerInspect {
@@ -81,7 +81,7 @@ fn networks(record: &Record, ports: PortMap, sandbox_key: String) -> NetworkSett
         ip_prefix_len: bridge.ip_prefix_len,
         ipv6_gateway: bridge.ipv6_gateway,
         mac_address: bridge.mac_address,
-        networks: record.networks.clone(),
+        networks: shown(record.networks.clone()),
         ..NetworkSettings::default()
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn summary(found: engine::ImageSummary, version: Version) -> ImageSum
 pub(crate) fn inspect(found: engine::ImageInspect, version: Version) -> Value {
     let size = signed(found.size);
     let full = found.config.clone();
+    let (container, container_config) = (found.container, found.container_config);
     let inspect = ImageInspect {
         id: found.id.to_string(),
         repo_tags: found.repo_tags,
@@ -71,6 +72,12 @@ pub(crate) fn inspect(found: engine::ImageInspect, version: Version) -> Value {
     {
         // Before 1.50 every setting of a container was there, set or not.
         value["Config"] = serde_json::to_value(full).unwrap_or_default();
+    }
+    if !version.at_least(45) {
+        // Before 1.45 the container that an image was committed from was there.
+        value["Container"] = container.into();
+        let config = serde_json::to_value(container_config.unwrap_or_default());
+        value["ContainerConfig"] = config.unwrap_or_default();
     }
     value
 }

@@ -1,11 +1,14 @@
 //! Containers in lists.
 
+use std::collections::BTreeMap;
+
 use docker_api::container::{
     ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings, command_line,
 };
 use engine::Summary;
 use types::Timestamp;
 use types::health::HealthStatus;
+use types::network::EndpointSettings;
 use types::state::{State, Status};
 
 use super::duration::human;
@@ -45,9 +48,19 @@ pub(crate) fn summary(found: Summary) -> ContainerSummary {
             network_mode: record.host.network_mode,
             annotations: record.host.annotations,
         },
-        network_settings: SummaryNetworkSettings { networks: record.networks },
+        network_settings: SummaryNetworkSettings { networks: shown(record.networks) },
         mounts: record.mounts,
     }
+}
+
+/// A container's places in networks, without the engine's own notes among the driver's options.
+pub(super) fn shown(
+    mut networks: BTreeMap<String, EndpointSettings>,
+) -> BTreeMap<String, EndpointSettings> {
+    for settings in networks.values_mut() {
+        settings.driver_opts.retain(|key, _| !key.starts_with("isopod."));
+    }
+    networks
 }
 
 /// A size as Go's signed integers have it.

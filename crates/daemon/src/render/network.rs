@@ -20,9 +20,7 @@ pub(crate) fn network(found: Network) -> NetworkInspect {
                 .collect(),
         })
         .collect();
-    // Docker says `null` for the networks that have always been there, and `{}` for others.
-    let predefined = matches!(found.name.as_str(), "bridge" | "host" | "none");
-    let options = (!predefined || !found.ipam_options.is_empty()).then_some(found.ipam_options);
+    let options = (!found.ipam_options.is_empty()).then_some(found.ipam_options);
     NetworkInspect {
         name: found.name,
         id: found.id,

@@ -13,7 +13,7 @@ use crate::api::Api;
 use crate::http::answer::{Answer, Refusal};
 use crate::http::call::{Call, Name};
 use crate::stream::detach::{self, Watch};
-use crate::stream::relay::{End, close, relay};
+use crate::stream::relay::{End, Output, Terms, close, relay};
 use crate::stream::websocket;
 use crate::takeover::{Client, stream_head};
 
@@ -95,7 +95,8 @@ async fn attach(State(api): State<Api>, Name(name): Name, call: Call) -> Answer 
             return close(reader, writer).await;
         };
         let stdin = opened.options.stdin;
-        let end = relay(client, live.stream, stdin, watch, std::future::ready(())).await;
+        let terms = Terms { stdin, keys: watch, output: Output::AsItIs };
+        let end = relay(client, live.stream, terms, std::future::ready(())).await;
         say_detached(&api, &name, end);
     };
     match doorway.take(head, session).await {}

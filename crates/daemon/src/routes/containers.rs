@@ -1,7 +1,7 @@
 //! Containers: make, list, look at, change, remove.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use docker_api::WarningsResponse;
@@ -28,6 +28,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/containers/{id}/rename", post(rename))
         .route("/containers/{id}/update", post(update))
         .route("/containers/{id}", delete(remove))
+        .route("/containers/{id}/{alias}", delete(remove_link))
 }
 
 async fn create(State(api): State<Api>, mut call: Call) -> Answer {
@@ -130,6 +131,15 @@ async fn remove(State(api): State<Api>, Name(name): Name, call: Call) -> Answer 
     };
     api.engine.remove(&name, options).await?;
     done()
+}
+
+/// Names of legacy links have a slash.
+async fn remove_link(
+    State(api): State<Api>,
+    Path((name, alias)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    remove(State(api), Name(format!("{name}/{alias}")), call).await
 }
 
 async fn prune(State(api): State<Api>, call: Call) -> Answer {

@@ -10,7 +10,7 @@ use docker_api::IdResponse;
 use docker_api::exec::{ExecCreateBody, ExecStartBody};
 use engine::ExecConfig;
 use tokio::io::AsyncWriteExt;
-use types::{Error, ErrorKind};
+use types::Error;
 
 use super::attach::content_type;
 use super::lifecycle::size;
@@ -20,7 +20,7 @@ use crate::http::call::{Call, Name};
 use crate::render;
 use crate::stream::detach::{self, Watch};
 use crate::stream::frames::{self, Channel};
-use crate::stream::relay::{close, relay};
+use crate::stream::relay::{Output, Terms, close, relay};
 use crate::takeover::{Client, stream_head};
 
 /// How long to wait for the exit status after the last output.
@@ -68,49 +68,51 @@ async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer
         api.engine.exec_start(&id, true, console_size).await?;
         return empty(StatusCode::OK);
     }
+    // What can be known before the connection changes is told as a status.
+    api.engine.exec_ready(&id)?;
     let doorway = call.doorway()?;
-    let tty = state.config.tty;
-    // What frames there are is said by the exec, what the client expects by itself: they differ
-    // only when the client is wrong, and then it is told as dockerd tells it.
     let head = stream_head(call.upgrades(), content_type(&call, body.tty), &api.always);
-    let attached = match api.engine.exec_start(&id, false, console_size).await {
-        Ok(attached) => attached,
-        // What can be known before the connection has changed.
-        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Conflict) => {
-            return Err(error.into());
-        }
-        Err(error) => {
-            // dockerd has taken the connection over by now. Its clients print what comes and
-            // then ask for the exit status, which says 126 or 127.
-            let text = format!("{}\r\n", error.message);
-            let piece = if tty {
-                bytes::Bytes::from(text)
-            } else {
-                frames::frame(Channel::Stdout, text.as_bytes())
-            };
-            let session = async move |mut client: Client| {
-                if client.socket.write_all(&piece).await.is_ok() {
-                    let (reader, writer) = tokio::io::split(client.socket);
-                    close(reader, writer).await;
-                }
-            };
-            match doorway.take(head, session).await {}
-        }
-    };
-    let Some(attached) = attached else {
-        return empty(StatusCode::OK);
-    };
-    let watch =
-        if tty { detach::parse(&state.config.detach_keys).ok().map(Watch::new) } else { None };
+    let config = state.config;
+    // The process starts after the head is out: clients whose HTTP library reads ahead (Python's)
+    // lose output that comes in one piece with the head.
     let session = async move |client: Client| {
+        let attached = match api.engine.exec_start(&id, false, console_size).await {
+            Ok(Some(attached)) => attached,
+            Ok(None) => return say(client, body.tty, "the exec has no streams").await,
+            Err(error) => return say(client, body.tty, &error.message).await,
+        };
+        let keys = detach::parse(&config.detach_keys).ok().filter(|_| config.tty);
         // Clients ask for the exit status as soon as the stream ends. The output may end long
         // before the process does, so there is an end to this patience.
         let ended = async {
             drop(tokio::time::timeout(STATUS, api.engine.exec_wait(&id)).await);
         };
-        relay(client, attached.stream, state.config.attach_stdin, watch, ended).await;
+        // Whether there are frames is said by the start, as with dockerd, also where it disagrees
+        // with the exec.
+        let output = match (config.tty, body.tty) {
+            (true, false) => Output::Framed,
+            (false, true) => Output::Unframed,
+            _ => Output::AsItIs,
+        };
+        let terms = Terms { stdin: config.attach_stdin, keys: keys.map(Watch::new), output };
+        relay(client, attached.stream, terms, ended).await;
     };
     match doorway.take(head, session).await {}
+}
+
+/// Says in the stream why there is nothing else in it. As with dockerd, clients print it and then
+/// ask for the exit status, which is 126 or 127.
+async fn say(mut client: Client, tty: bool, message: &str) {
+    let text = format!("{message}\r\n");
+    let sent = if tty {
+        client.socket.write_all(text.as_bytes()).await
+    } else {
+        client.socket.write_all(&frames::frame(Channel::Stdout, text.as_bytes())).await
+    };
+    if sent.is_ok() {
+        let (reader, writer) = tokio::io::split(client.socket);
+        close(reader, writer).await;
+    }
 }
 
 async fn resize(State(api): State<Api>, Name(id): Name, call: Call) -> Answer {

@@ -95,7 +95,8 @@ async fn pull(api: &Api, name: &str, tag: &str) -> Answer {
         .or_latest()
         .familiar();
     if api.engine.image_inspect(&reference).await.is_err() {
-        return Err(Error::not_implemented(NO_REGISTRIES).into());
+        // As dockerd answers for what no registry has: clients know that status.
+        return Err(Error::not_found(format!("{reference}: {NO_REGISTRIES}")).into());
     }
     let line =
         format!("Status: Image {reference} is here already (registries are not supported yet)");

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::detach::Watch;
+use super::frames::{Channel, Unframer, frame};
 use crate::takeover::Client;
 
 /// How much is copied at once.
@@ -30,23 +31,44 @@ pub(crate) enum End {
     ClientGone,
 }
 
-/// Copies both ways until one of the ends. `stdin` says whether what the client sends reaches
-/// the process; if not, it is read and dropped. After the last output, `settled` is waited for
-/// before the client is told that it was the last.
+/// What is done with the container's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Nothing: the client expects it as it comes.
+    AsItIs,
+    /// It comes from a terminal, and the client expects frames.
+    Framed,
+    /// It comes in frames, and the client expects plain bytes.
+    Unframed,
+}
+
+/// What is copied, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// What the client sends reaches the process; otherwise it is read and dropped.
+    pub(crate) stdin: bool,
+    /// Keys with which the user leaves.
+    pub(crate) keys: Option<Watch>,
+    /// What is done with the output.
+    pub(crate) output: Output,
+}
+
+/// Copies both ways until one of the ends. After the last output, `settled` is waited for before
+/// the client is told that it was the last.
 pub(crate) async fn relay(
     client: Client,
     engine: UnixStream,
-    stdin: bool,
-    keys: Option<Watch>,
+    terms: Terms,
     settled: impl Future<Output = ()>,
 ) -> End {
     let (mut client_reader, mut client_writer) = tokio::io::split(client.socket);
     let (engine_reader, engine_writer) = engine.into_split();
     let end = {
         let early = client.early;
+        let Terms { stdin, keys, output } = terms;
         let input = type_in((early, &mut client_reader), engine_writer, stdin, keys);
         tokio::select! {
-            end = copy_out(engine_reader, &mut client_writer) => end,
+            end = copy_out(engine_reader, &mut client_writer, output) => end,
             () = input => End::Detached,
         }
     };
@@ -71,16 +93,31 @@ pub(crate) async fn close(mut reader: impl AsyncRead + Unpin, mut writer: impl A
     drop(tokio::time::timeout(LINGER, drain).await);
 }
 
-async fn copy_out(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpin)) -> End {
+async fn copy_out(
+    mut from: impl AsyncRead + Unpin,
+    to: &mut (impl AsyncWrite + Unpin),
+    output: Output,
+) -> End {
     let mut piece = vec![0; PIECE];
+    let mut unframer = Unframer::default();
+    let mut plain = Vec::new();
     loop {
-        match from.read(&mut piece).await {
+        let length = match from.read(&mut piece).await {
             Ok(0) | Err(_) => return End::Output,
-            Ok(length) => {
-                if to.write_all(&piece[..length]).await.is_err() || to.flush().await.is_err() {
-                    return End::ClientGone;
-                }
+            Ok(length) => length,
+        };
+        let piece = &piece[..length];
+        let sent = match output {
+            Output::AsItIs => to.write_all(piece).await,
+            Output::Framed => to.write_all(&frame(Channel::Stdout, piece)).await,
+            Output::Unframed => {
+                plain.clear();
+                unframer.feed(piece, &mut plain);
+                to.write_all(&plain).await
             }
+        };
+        if sent.is_err() || to.flush().await.is_err() {
+            return End::ClientGone;
         }
     }
 }

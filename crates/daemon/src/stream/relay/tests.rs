@@ -3,6 +3,10 @@ use bytes::Bytes;
 
 use crate::socket::Socket;
 
+fn terms(stdin: bool, keys: Option<Watch>) -> Terms {
+    Terms { stdin, keys, output: Output::AsItIs }
+}
+
 /// A relay between a client's socket and a container's, and what it gives in the end.
 fn setup(
     early: &'static [u8],
@@ -12,7 +16,7 @@ fn setup(
     let (client, server) = UnixStream::pair().expect("a pair");
     let (engine, container) = UnixStream::pair().expect("a pair");
     let server = Client { socket: Socket::Unix(server), early: Bytes::from_static(early) };
-    let task = tokio::spawn(relay(server, engine, stdin, keys, std::future::ready(())));
+    let task = tokio::spawn(relay(server, engine, terms(stdin, keys), std::future::ready(())));
     (client, container, task)
 }
 
@@ -61,6 +65,23 @@ async fn unread_input_does_not_cost_output() {
 }
 
 #[tokio::test]
+async fn output_gets_and_loses_frames() {
+    let framed = frame(Channel::Stdout, b"hi");
+    for (output, said, heard) in
+        [(Output::Framed, &b"hi"[..], &framed[..]), (Output::Unframed, &framed[..], &b"hi"[..])]
+    {
+        let (client, server) = UnixStream::pair().expect("a pair");
+        let (engine, mut container) = UnixStream::pair().expect("a pair");
+        let server = Client { socket: Socket::Unix(server), early: Bytes::new() };
+        let terms = Terms { output, ..terms(false, None) };
+        tokio::spawn(relay(server, engine, terms, std::future::ready(())));
+        container.write_all(said).await.expect("writes");
+        drop(container);
+        assert_eq!(rest(client).await, heard);
+    }
+}
+
+#[tokio::test]
 async fn the_detach_keys_end_it_and_are_not_passed_on() {
     let keys = Some(Watch::new(vec![16, 17]));
     let (mut client, container, task) = setup(b"", true, keys);
@@ -92,7 +113,7 @@ async fn the_client_hears_of_the_end_when_all_is_settled() {
     let server = Client { socket: Socket::Unix(server), early: Bytes::new() };
     let (say, heard) = tokio::sync::oneshot::channel::<()>();
     let settled = async { drop(heard.await) };
-    let task = tokio::spawn(relay(server, engine, false, None, settled));
+    let task = tokio::spawn(relay(server, engine, terms(false, None), settled));
     drop(container);
     let mut byte = [0];
     let early = tokio::time::timeout(Duration::from_millis(50), client.read(&mut byte)).await;
