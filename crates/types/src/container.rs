@@ -210,11 +210,10 @@ pub struct RestartPolicy {
 
 /// The rule of a restart policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum RestartRule {
     /// Never.
     #[default]
-    #[serde(alias = "")]
     No,
     /// Whenever it ends, and at the daemon's start.
     Always,
@@ -222,6 +221,32 @@ pub enum RestartRule {
     UnlessStopped,
     /// When it ends with a status other than 0.
     OnFailure,
+}
+
+impl From<RestartRule> for &'static str {
+    fn from(rule: RestartRule) -> Self {
+        rule.as_str()
+    }
+}
+
+impl TryFrom<String> for RestartRule {
+    type Error = String;
+
+    /// Docker's words for a rule that it does not know, since they stand in its answer.
+    fn try_from(word: String) -> Result<Self, String> {
+        Ok(match word.as_str() {
+            "" | "no" => Self::No,
+            "always" => Self::Always,
+            "unless-stopped" => Self::UnlessStopped,
+            "on-failure" => Self::OnFailure,
+            other => {
+                return Err(format!(
+                    "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', \
+                     'on-failure', or 'unless-stopped'"
+                ));
+            }
+        })
+    }
 }
 
 impl RestartRule {
