@@ -120,10 +120,15 @@ impl Reference {
         if self.domain != DEFAULT_DOMAIN {
             return self.name();
         }
-        match self.path.strip_prefix(OFFICIAL_PREFIX) {
+        let short = match self.path.strip_prefix(OFFICIAL_PREFIX) {
             // `library/a/b` has no shorter form: `a/b` would mean another repository.
-            Some(short) if !short.contains('/') => short.to_owned(),
-            _ => self.path.clone(),
+            Some(short) if !short.contains('/') => short,
+            _ => &self.path,
+        };
+        // `docker.io/a.b/c` would be read back as the repository `c` of the registry `a.b`.
+        match split_domain(short) {
+            (domain, rest) if domain == DEFAULT_DOMAIN && rest == short => short.to_owned(),
+            _ => self.name(),
         }
     }
 
@@ -351,6 +356,7 @@ mod tests {
             ("docker.io/library/busybox:1", "busybox:1"),
             ("docker.io/me/app", "me/app"),
             ("docker.io/library/a/b", "library/a/b"),
+            ("docker.io/a.b/c", "docker.io/a.b/c"),
             ("quay.io/library/busybox", "quay.io/library/busybox"),
         ] {
             assert_eq!(Reference::parse(text).expect(text).familiar(), familiar);
