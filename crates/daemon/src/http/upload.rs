@@ -10,6 +10,11 @@ use tokio::sync::mpsc;
 /// How many pieces may wait for the reader.
 const WAITING: usize = 8;
 
+/// How many bytes of an upload that nobody wants any more are read all the same, at most.
+const UNWANTED: usize = 256 << 20;
+/// For how long.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(5);
+
 enum Piece {
     Data(Bytes),
     End,
@@ -54,23 +59,46 @@ impl Read for Reader {
 }
 
 /// Feeds the body to a reader for as long as `work`, which gets the reader, goes on.
-pub(crate) async fn feed<F: Future>(body: Body, work: impl FnOnce(Reader) -> F) -> F::Output {
+pub(crate) async fn feed<F: Future>(mut body: Body, work: impl FnOnce(Reader) -> F) -> F::Output {
     let (sender, receiver) = mpsc::channel(WAITING);
     let work = work(Reader { receiver, rest: Bytes::new(), ended: false });
-    let pump = async move {
-        pump(body, sender).await;
-        std::future::pending::<()>().await;
+    let output = {
+        let pump = async {
+            pump(&mut body, sender).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            output = work => output,
+            () = pump => unreachable!("the pump is pending for ever"),
+        }
     };
-    tokio::select! {
-        output = work => output,
-        () = pump => unreachable!("the pump is pending for ever"),
-    }
+    tokio::spawn(let_go(body));
+    output
+}
+
+/// Goes on reading what nobody wants while the answer is under way: a client that still writes
+/// when the connection closes reports the broken pipe (Go's does) and not the answer.
+async fn let_go(mut body: Body) {
+    let drain = async {
+        let mut left = UNWANTED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    drop(tokio::time::timeout(LINGER, drain).await);
 }
 
 /// Feeds the body to a reader on a task of its own, for work that outlives its handler.
 pub(crate) fn detached(body: Body) -> Reader {
     let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::spawn(pump(body, sender));
+    tokio::spawn(async move {
+        let mut body = body;
+        pump(&mut body, sender).await;
+    });
     Reader { receiver, rest: Bytes::new(), ended: false }
 }
 
@@ -81,7 +109,7 @@ pub(crate) async fn discard(mut body: Body) {
 
 /// Sends the body's pieces, and an end if the client has said that it is one. Without that the
 /// reader knows that the upload was cut off.
-async fn pump(mut body: Body, sender: mpsc::Sender<Piece>) {
+async fn pump(body: &mut Body, sender: mpsc::Sender<Piece>) {
     loop {
         let piece = match body.frame().await {
             None => Piece::End,
