@@ -8,3 +8,46 @@ pub mod params;
 pub(crate) mod time;
 pub(crate) mod upload;
 pub mod version;
+
+use docker_api::container::CreateBody;
+
+/// Reads the body of `POST /containers/create`, as the daemon does; here for fuzzing.
+///
+/// # Errors
+/// What the client would be told.
+pub fn read_create_body(bytes: &[u8]) -> Result<Option<CreateBody>, String> {
+    body::parse(bytes).map_err(|refusal| refusal.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_create_body_is_all_or_nothing() {
+        let body = br#"{"Image":"x","HostConfig":{"Memory":5},"NetworkingConfig":null}"#;
+        let body = read_create_body(body).expect("valid").expect("not null");
+        assert_eq!(body.host_config.resources.memory, 5);
+        assert_eq!(read_create_body(b"null"), Ok(None));
+        for wrong in [
+            r#"{"HostConfig":{"Memory":"5"}}"#,
+            r#"{"Tty":1}"#,
+            r#"{"Env":{"A":"b"}}"#,
+            r#"{"HostConfig":{"PortBindings":{"80/tcp":{}}}}"#,
+            r#"{"NetworkingConfig":{"EndpointsConfig":[]}}"#,
+            "[]",
+            "{}}",
+            "",
+        ] {
+            assert!(read_create_body(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(garbage in proptest::collection::vec(any::<u8>(), 0..80)) {
+            drop(read_create_body(&garbage));
+        }
+    }
+}

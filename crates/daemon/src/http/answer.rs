@@ -59,7 +59,8 @@ impl IntoResponse for Refusal {
         if self.status == StatusCode::NOT_MODIFIED {
             return self.status.into_response();
         }
-        if self.status.is_server_error() {
+        // 501 and 503 say what is not offered, which is no trouble of the daemon's.
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::warn!(status = self.status.as_u16(), "{}", self.message);
         } else {
             tracing::debug!(status = self.status.as_u16(), "{}", self.message);

@@ -131,3 +131,44 @@ async fn prune(State(api): State<Api>, call: Call) -> Answer {
     let networks_deleted = api.engine.network_prune(&call.filters()?).await?.deleted;
     ok(&NetworksPruneReport { networks_deleted })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::ErrorKind;
+
+    fn read(body: &str) -> Result<NetworkSpec, Error> {
+        spec(serde_json::from_str(body).expect("JSON"))
+    }
+
+    #[test]
+    fn what_a_client_asks_for_is_understood() {
+        let spec = read(
+            r#"{"Name":"n","Driver":"bridge","EnableIPv6":true,"Internal":true,
+                "IPAM":{"Driver":"default","Config":[{"Subnet":"10.9.0.0/24",
+                "IPRange":"10.9.0.0/25","Gateway":"10.9.0.1",
+                "AuxiliaryAddresses":{"a":"10.9.0.9","b":""}}]},"Options":{"o":"1"}}"#,
+        )
+        .expect("valid");
+        assert!(spec.ipv6 && spec.internal);
+        assert_eq!(spec.options["o"], "1");
+        let [subnet] = spec.subnets.as_slice() else { panic!("one subnet: {spec:?}") };
+        assert_eq!(subnet.subnet.map(|cidr| cidr.to_string()).as_deref(), Some("10.9.0.0/24"));
+        assert_eq!(subnet.aux.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_there_or_makes_no_sense_is_refused() {
+        for (body, kind) in [
+            (r#"{"Name":"n","Ingress":true}"#, ErrorKind::NotImplemented),
+            (r#"{"Name":"n","Scope":"swarm"}"#, ErrorKind::NotImplemented),
+            (r#"{"Name":"n","ConfigOnly":true}"#, ErrorKind::NotImplemented),
+            (r#"{"Name":"n","EnableIPv4":false}"#, ErrorKind::NotImplemented),
+            (r#"{"Name":"n","IPAM":{"Driver":"dhcp"}}"#, ErrorKind::NotImplemented),
+            (r#"{"Name":"n","IPAM":{"Config":[{"Subnet":"x"}]}}"#, ErrorKind::Invalid),
+            (r#"{"Name":"n","IPAM":{"Config":[{"Gateway":"10.0.0.300"}]}}"#, ErrorKind::Invalid),
+        ] {
+            assert_eq!(read(body).expect_err("refused").kind, kind, "{body}");
+        }
+    }
+}

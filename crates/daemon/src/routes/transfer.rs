@@ -95,8 +95,10 @@ async fn pull(api: &Api, name: &str, tag: &str) -> Answer {
         .or_latest()
         .familiar();
     if api.engine.image_inspect(&reference).await.is_err() {
-        // As dockerd answers for what no registry has: clients know that status.
-        return Err(Error::not_found(format!("{reference}: {NO_REGISTRIES}")).into());
+        // The status and the words that clients know for what no registry has.
+        let message =
+            format!("{reference}: repository does not exist on this machine, and {NO_REGISTRIES}");
+        return Err(Error::not_found(message).into());
     }
     let line =
         format!("Status: Image {reference} is here already (registries are not supported yet)");
