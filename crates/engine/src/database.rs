@@ -4,7 +4,7 @@
 //! go into the next one together, so that a hundred containers created at once cost a few
 //! fsyncs and not a hundred.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
@@ -72,11 +72,20 @@ pub(crate) struct Pending(oneshot::Receiver<Result<(), String>>);
 impl Pending {
     /// Waits until it is there.
     pub(crate) async fn done(self) -> Result<(), Error> {
-        match self.0.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(message)) => Err(Error::system(format!("cannot write the database: {message}"))),
-            Err(_) => Err(Error::system("the database thread has ended")),
-        }
+        outcome(self.0.await)
+    }
+
+    /// The same on a thread that may block.
+    pub(crate) fn done_blocking(self) -> Result<(), Error> {
+        outcome(self.0.blocking_recv())
+    }
+}
+
+fn outcome(outcome: Result<Result<(), String>, oneshot::error::RecvError>) -> Result<(), Error> {
+    match outcome {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(message)) => Err(Error::system(format!("cannot write the database: {message}"))),
+        Err(_) => Err(Error::system("the database thread has ended")),
     }
 }
 
@@ -90,36 +99,27 @@ pub(crate) struct Database {
 pub(crate) type Records<T> = Vec<(String, T)>;
 
 impl Database {
-    /// Opens the file, making it when it is missing, and starts its thread.
-    pub(crate) fn open(path: &Path) -> Result<(Self, redb::Database), Error> {
-        let failed = |error: &dyn std::fmt::Display| {
+    /// Opens the file, making it when it is missing.
+    pub(crate) fn open(path: &Path) -> Result<(Self, File), Error> {
+        let file = File::open(path).map_err(|error| {
             Error::system(format!(
                 "cannot open the database {}: {error}; if another daemon uses this data root, \
                  stop it or choose another --data-root",
                 path.display()
             ))
-        };
-        let file = redb::Builder::new()
-            .set_cache_size(CACHE)
-            .create(path)
-            .map_err(|error| failed(&error))?;
-        let transaction = file.begin_write().map_err(|error| failed(&error))?;
-        for table in [Table::Containers, Table::Networks] {
-            transaction.open_table(table.definition()).map_err(|error| failed(&error))?;
-        }
-        transaction.commit().map_err(|error| failed(&error))?;
+        })?;
         let (jobs, _) = mpsc::channel();
         Ok((Self { jobs }, file))
     }
 
     /// Starts the thread that writes; to be called once everything has been read.
-    pub(crate) fn serve(&mut self, file: redb::Database) -> Result<(), Error> {
+    pub(crate) fn serve(&mut self, file: File) -> Result<(), Error> {
         let (jobs, queue) = mpsc::channel();
         self.jobs = jobs;
         thread::Builder::new()
             .name("database".to_owned())
             .stack_size(256 << 10)
-            .spawn(move || write_all(&file, &queue))
+            .spawn(move || write_all(file, &queue))
             .map_err(|error| Error::system(format!("cannot start the database thread: {error}")))?;
         Ok(())
     }
@@ -148,14 +148,53 @@ impl Database {
     }
 }
 
+/// The file, while it can be used.
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    /// `None` after a failure: then it has to be opened anew.
+    open: Option<redb::Database>,
+}
+
+impl File {
+    fn open(path: &Path) -> Result<Self, redb::Error> {
+        let open = redb::Builder::new().set_cache_size(CACHE).create(path)?;
+        let transaction = open.begin_write()?;
+        for table in [Table::Containers, Table::Networks] {
+            transaction.open_table(table.definition())?;
+        }
+        transaction.commit()?;
+        Ok(Self { path: path.to_owned(), open: Some(open) })
+    }
+
+    /// Makes the changes of the jobs in one transaction.
+    ///
+    /// redb gives up for good when the disk does not take what it writes. The disk may have
+    /// room again, so it is asked once more with the file opened anew; what has been committed
+    /// before is not touched by that.
+    fn write(&mut self, jobs: &[Job]) -> Result<(), redb::Error> {
+        if let Some(open) = &self.open {
+            match write(open, jobs) {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!("cannot write the database, trying again: {error}"),
+            }
+        }
+        // It locks the file: the old one must be closed first.
+        self.open = None;
+        let again = Self::open(&self.path)?;
+        let open = again.open.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        write(open, jobs)?;
+        self.open = again.open;
+        Ok(())
+    }
+}
+
 /// Reads a whole table. Records that cannot be read are named and left alone.
-pub(crate) fn read<T: DeserializeOwned>(
-    file: &redb::Database,
-    table: Table,
-) -> Result<Records<T>, Error> {
+pub(crate) fn read<T: DeserializeOwned>(file: &File, table: Table) -> Result<Records<T>, Error> {
     let failed =
         |error: &dyn std::fmt::Display| Error::system(format!("cannot read the database: {error}"));
-    let transaction = file.begin_read().map_err(|error| failed(&error))?;
+    let open = file.open.as_ref().ok_or_else(|| failed(&"it is closed"))?;
+    let transaction = open.begin_read().map_err(|error| failed(&error))?;
     let open = transaction.open_table(table.definition()).map_err(|error| failed(&error))?;
     let mut records = Vec::new();
     for row in open.iter().map_err(|error| failed(&error))? {
@@ -168,11 +207,11 @@ pub(crate) fn read<T: DeserializeOwned>(
     Ok(records)
 }
 
-fn write_all(file: &redb::Database, queue: &mpsc::Receiver<Job>) {
+fn write_all(mut file: File, queue: &mpsc::Receiver<Job>) {
     while let Ok(first) = queue.recv() {
         let mut jobs = vec![first];
         jobs.extend(queue.try_iter());
-        let outcome = write(file, &jobs).map_err(|error| error.to_string());
+        let outcome = file.write(&jobs).map_err(|error| error.to_string());
         for job in jobs {
             let untold = match job.done {
                 // Whoever asked may not wait.
@@ -207,6 +246,23 @@ fn write(file: &redb::Database, jobs: &[Job]) -> Result<(), redb::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_failed_is_opened_anew() {
+        let name = crate::container::names::id().expect("random").to_string();
+        let path = std::env::temp_dir().join(format!("isopod-database-{name}"));
+        let mut file = File::open(&path).expect("opened");
+        let job = |key: &str| {
+            vec![Job { change: Change::put(Table::Containers, key, &1).expect("fits"), done: None }]
+        };
+        file.write(&job("a")).expect("written");
+        file.open = None;
+        file.write(&job("b")).expect("written");
+        let found: Records<u32> = read(&file, Table::Containers).expect("read");
+        assert_eq!(found, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+        drop(file);
+        std::fs::remove_file(&path).expect("removed");
+    }
 
     #[tokio::test]
     async fn changes_are_written_in_the_order_in_which_they_were_begun() {

@@ -16,6 +16,7 @@
 mod config;
 mod container;
 mod database;
+mod durable;
 mod events;
 mod images;
 mod info;
@@ -35,7 +36,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use types::capability::CapabilitySet;
 use types::event::{Event, Subject};
-use types::{Error, ErrorKind, Timestamp};
+use types::{ContainerId, Error, ErrorKind, Timestamp};
 
 pub use config::Config;
 pub use container::archive::{ArchiveOptions, CommitRequest};
@@ -97,6 +98,9 @@ pub struct Inner {
     pub(crate) launcher: Arc<launcher::Launcher>,
     pub(crate) containers: Containers,
     pub(crate) execs: Mutex<HashMap<String, Arc<container::exec::Exec>>>,
+    /// Volumes, by name, that containers are being created with. Locked while a volume is
+    /// removed, so that none goes that a container is about to have.
+    pub(crate) claims: Mutex<BTreeMap<String, Vec<ContainerId>>>,
     pub(crate) events: Events,
     /// Capabilities of the daemon.
     pub(crate) available: CapabilitySet,

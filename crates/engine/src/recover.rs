@@ -409,6 +409,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         launcher: Arc::new(Launcher::new(launcher, guard)),
         containers: Default::default(),
         execs: Default::default(),
+        claims: Default::default(),
         events: Events::new(),
         config,
     };
@@ -444,20 +445,9 @@ fn engine_id(data_root: &Path) -> Result<String, Error> {
     let bytes = crate::container::names::random::<16>()?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    write_durably(data_root, "engine-id", id.as_bytes())
+    crate::durable::write(data_root, "engine-id", id.as_bytes())
         .map_err(|error| Error::system(format!("cannot write {}: {error}", path.display())))?;
     Ok(id)
-}
-
-/// Writes a file so that after a crash there is all of it or nothing.
-fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    let temporary = directory.join(format!(".{name}.new"));
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, directory.join(name))?;
-    std::fs::File::open(directory)?.sync_all()
 }
 
 /// The range of ids that `--userns-remap` names, and a user namespace that maps so.

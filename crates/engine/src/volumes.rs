@@ -7,7 +7,7 @@ use oci_spec::runtime::Mount;
 use types::event::Subject;
 use types::filter::Filters;
 use types::mount::{MountKind, MountPoint};
-use types::{Error, Timestamp};
+use types::{ContainerId, Error, Timestamp};
 use volume::{CreateOptions, ListFilter, PruneFilter, Volume};
 
 use crate::container::volumes as mounts;
@@ -117,22 +117,47 @@ impl Engine {
         users.map(|container| container.id.to_string()).collect()
     }
 
+    /// Keeps a volume from being removed until a container that is being created has it.
+    pub(crate) fn claim(&self, name: &str, id: &ContainerId) {
+        crate::lock(&self.claims).entry(name.to_owned()).or_default().push(id.clone());
+    }
+
+    /// The container has its volumes, or will never have them.
+    pub(crate) fn unclaim(&self, id: &ContainerId) {
+        crate::lock(&self.claims).retain(|_, users| {
+            users.retain(|user| user != id);
+            !users.is_empty()
+        });
+    }
+
+    /// Removes a volume. `but` is a container whose use does not count.
+    fn remove_unused(
+        &self,
+        name: &str,
+        force: bool,
+        but: Option<&ContainerId>,
+    ) -> Result<(), Error> {
+        let claims = crate::lock(&self.claims);
+        let mut users = self.volume_users(name);
+        users.extend(claims.get(name).into_iter().flatten().map(ToString::to_string));
+        users.retain(|user| but.is_none_or(|but| user != but.as_str()));
+        self.volumes.remove(name, force, &users).map_err(from_volume)?;
+        drop(claims);
+        self.tell(Subject::Volume, "destroy", name, &[("driver", "local")]);
+        Ok(())
+    }
+
     /// Removes a volume.
     ///
     /// # Errors
     /// Not found (unless `force`); [`types::ErrorKind::Conflict`] when it is in use.
     pub fn volume_remove(&self, name: &str, force: bool) -> Result<(), Error> {
-        let users = self.volume_users(name);
-        self.volumes.remove(name, force, &users).map_err(from_volume)?;
-        self.tell(Subject::Volume, "destroy", name, &[("driver", "local")]);
-        Ok(())
+        self.remove_unused(name, force, None)
     }
 
-    /// Removes a volume whose users are known.
-    pub(crate) fn remove_unused_volume(&self, name: &str, users: &[String]) -> Result<(), Error> {
-        self.volumes.remove(name, false, users).map_err(from_volume)?;
-        self.tell(Subject::Volume, "destroy", name, &[("driver", "local")]);
-        Ok(())
+    /// Removes a volume of a container that is being removed, unless others use it.
+    pub(crate) fn remove_volume_of(&self, name: &str, id: &ContainerId) -> Result<(), Error> {
+        self.remove_unused(name, false, Some(id))
     }
 
     /// Removes volumes that nobody uses; `all`: named ones too.
@@ -149,7 +174,10 @@ impl Engine {
         };
         let engine = self.clone();
         let pruned = blocking(move || {
-            Ok(engine.volumes.prune(&filter, &|name| !engine.volume_users(name).is_empty()))
+            let claims = crate::lock(&engine.claims);
+            let is_used =
+                |name: &str| claims.contains_key(name) || !engine.volume_users(name).is_empty();
+            Ok(engine.volumes.prune(&filter, &is_used))
         })
         .await?;
         for name in &pruned.removed {

@@ -1,21 +1,19 @@
 //! Creating a container: validate, resolve, remember.
 
+mod storage;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use types::container::{ContainerConfig, HostConfig};
-use types::event::Subject;
 use types::health::HealthConfig;
-use types::mount::{MountKind, MountPoint};
 use types::network::{EndpointSettings, NetworkingConfig};
 use types::state::State;
 use types::{ContainerId, Error, Timestamp, Words};
 
-use super::volumes::Wanted;
 use super::{Container, names, validate, volumes};
-use crate::database::{Change, Table};
 use crate::record::{IdRange, Record};
-use crate::{Engine, blocking};
+use crate::{Engine, blocking, to_the_end};
 
 /// Paths of /proc and /sys that containers do not see.
 const MASKED: [&str; 13] = [
@@ -69,11 +67,16 @@ impl Engine {
     pub async fn create(&self, name: Option<&str>, spec: CreateSpec) -> Result<Created, Error> {
         let id = names::id()?;
         let name = self.reserve_name(name, &id)?;
-        let created = self.create_named(&name, id.clone(), spec).await;
-        if created.is_err() {
-            self.containers.release(&name);
-        }
-        created
+        let engine = self.clone();
+        to_the_end(async move {
+            let created = engine.create_named(&name, id.clone(), spec).await;
+            if created.is_err() {
+                engine.containers.release(&name);
+            }
+            engine.unclaim(&id);
+            created
+        })
+        .await
     }
 
     fn reserve_name(&self, name: Option<&str>, id: &ContainerId) -> Result<String, Error> {
@@ -129,22 +132,29 @@ impl Engine {
         }
         self.check_spec(&record)?;
         let engine = self.clone();
-        let record = blocking(move || {
-            let made = engine.make_storage(&mut record, image.as_ref(), wanted);
-            match made {
+        let record =
+            blocking(move || match engine.make_storage(&mut record, image.as_ref(), wanted) {
                 Ok(()) => Ok(record),
                 Err(error) => {
                     engine.discard_storage(&record.id);
                     Err(error)
                 }
-            }
-        })
-        .await?;
-        let container = Arc::new(Container::new(record.clone()));
-        if let Err(error) =
-            self.database.commit(Change::put(Table::Containers, id.as_str(), &record)?).await
-        {
-            self.discard_storage(&id);
+            })
+            .await?;
+        let container = Arc::new(Container::new(record));
+        let written = match self.begin_change(&container, |_| {}) {
+            Ok(Some(pending)) => pending.done().await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            let engine = self.clone();
+            let discarded = blocking(move || {
+                engine.discard_storage(&id);
+                Ok(())
+            });
+            // The database's error is the one to tell.
+            drop(discarded.await);
             return Err(error);
         }
         self.containers.insert(Arc::clone(&container));
@@ -266,113 +276,6 @@ impl Engine {
     /// The id range of a container whose user ids are remapped.
     fn remap_of(&self, host: &HostConfig) -> Option<IdRange> {
         if host.userns_mode == "host" { None } else { self.remap }
-    }
-
-    /// Makes the writable layer, the volumes and what else must be on disk.
-    fn make_storage(
-        &self,
-        record: &mut Record,
-        image: Option<&types::digest::Digest>,
-        wanted: Vec<Wanted>,
-    ) -> Result<(), Error> {
-        let directory = self.config.container_dir(record.id.as_str());
-        match image {
-            Some(image) => {
-                self.images.prepare(&record.id, image).map_err(crate::from_image)?;
-            }
-            None => {
-                std::fs::create_dir_all(&directory).map_err(|error| {
-                    Error::system(format!("cannot make {}: {error}", directory.display()))
-                })?;
-            }
-        }
-        let mut fresh = Vec::new();
-        for wanted in wanted {
-            let (point, new) = self.make_mount(&wanted)?;
-            if new && wanted.copy {
-                fresh.push((point.name.clone(), point.destination.clone()));
-            }
-            record.mounts.push(point);
-        }
-        if !fresh.is_empty() && image.is_some() {
-            self.copy_up(record, &fresh)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the volume or the source of a mount; says whether the volume is new.
-    fn make_mount(&self, wanted: &Wanted) -> Result<(MountPoint, bool), Error> {
-        let mut point = wanted.point.clone();
-        match point.kind {
-            MountKind::Volume => {
-                let options = volume::CreateOptions {
-                    name: point.name.clone(),
-                    driver: if wanted.driver.name.is_empty() {
-                        point.driver.clone()
-                    } else {
-                        wanted.driver.name.clone()
-                    },
-                    driver_opts: wanted.driver.options.clone(),
-                    labels: wanted.labels.clone(),
-                };
-                let (volume, new) = self.volumes.create(&options).map_err(crate::from_volume)?;
-                if new {
-                    self.tell(Subject::Volume, "create", &volume.name, &[("driver", "local")]);
-                }
-                point.source = volume.mountpoint;
-                point.name = volume.name;
-                point.driver = volume.driver;
-                Ok((point, new))
-            }
-            MountKind::Bind => {
-                let source = std::path::Path::new(&point.source);
-                if wanted.make_source && !source.exists() {
-                    std::fs::create_dir_all(source).map_err(|error| {
-                        Error::system(format!(
-                            "error while creating mount source path '{}': {error}",
-                            point.source
-                        ))
-                    })?;
-                }
-                Ok((point, false))
-            }
-            MountKind::Image => {
-                self.images.resolve(&point.source).map_err(crate::from_image)?;
-                Ok((point, false))
-            }
-            _ => Ok((point, false)),
-        }
-    }
-
-    /// Fills new volumes with what the image has in their places.
-    fn copy_up(&self, record: &Record, fresh: &[(String, String)]) -> Result<(), Error> {
-        use std::os::fd::AsFd;
-        let mount = self
-            .images
-            .mount(&record.id, image::MountOptions { read_only: true, ..Default::default() })
-            .map_err(crate::from_image)?;
-        let root = sys::fs::Root::from(mount);
-        for (name, destination) in fresh {
-            match root.open_dir(destination) {
-                Ok(from) => {
-                    self.volumes.populate(name, from.as_fd()).map_err(crate::from_volume)?;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    return Err(Error::system(format!(
-                        "cannot fill volume {name} from {destination}: {error}"
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what was made for a container that will not be.
-    pub(crate) fn discard_storage(&self, id: &ContainerId) {
-        for failure in self.remove_storage(id) {
-            tracing::warn!(container = id.short(), "{failure}");
-        }
     }
 }
 

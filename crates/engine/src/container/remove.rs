@@ -107,11 +107,14 @@ impl Engine {
     ) -> Result<(), Error> {
         let volumes = match removal {
             Removal::ByUser { volumes } => {
-                self.change(container, |record| {
+                let marked = self.change(container, |record| {
                     record.state.status = Status::Removing;
                     record.removes_volumes = volumes;
-                })
-                .await?;
+                });
+                if let Err(error) = marked.await {
+                    // On a full disk: what makes room must not need any.
+                    tracing::warn!(container = container.id.short(), "{error}");
+                }
                 volumes
             }
             Removal::OfItself => true,
@@ -153,13 +156,9 @@ impl Engine {
         let failures = self.remove_storage(&container.id);
         let anonymous = if with_volumes { self.anonymous_volumes(container) } else { Vec::new() };
         for name in anonymous {
-            let users = self.volume_users(&name);
-            let others: Vec<_> =
-                users.into_iter().filter(|user| *user != container.id.as_str()).collect();
             // In use by another container, or gone already: as good, as in Docker.
-            match self.remove_unused_volume(&name, &others) {
-                Ok(()) => {}
-                Err(error) => tracing::debug!("volume {name} stays: {error}"),
+            if let Err(error) = self.remove_volume_of(&name, &container.id) {
+                tracing::debug!("volume {name} stays: {error}");
             }
         }
         self.forget_monitor(&container.id);
