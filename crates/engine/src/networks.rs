@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use network::{Attach, Endpoint, Network, NetworkSpec, Sandbox};
@@ -13,9 +14,9 @@ use types::network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 use types::{ContainerId, Error};
 
 use crate::container::{Container, Live, links, validate};
-use crate::database::{Change, Table};
+use crate::database::{Change, Pending, Table};
 use crate::record::{Record, Run};
-use crate::{Engine, blocking, from_network, ports};
+use crate::{Engine, blocking, from_network, ports, to_the_end};
 
 /// A network and who stands in it.
 #[derive(Clone, Debug)]
@@ -274,15 +275,12 @@ impl Engine {
     /// [`types::ErrorKind::Forbidden`] for what does not fit.
     pub async fn network_create(&self, spec: NetworkSpec) -> Result<Network, Error> {
         let engine = self.clone();
-        let network =
-            blocking(move || engine.networks.create_network(&spec).map_err(from_network)).await?;
-        let change = Change::put(Table::Networks, &network.id, &network)?;
-        if let Err(error) = self.database.commit(change).await {
-            let (engine, id) = (self.clone(), network.id.clone());
-            // The database's error is the one to tell.
-            drop(blocking(move || engine.networks.remove_network(&id).map_err(from_network)).await);
-            return Err(error);
-        }
+        to_the_end(async move { engine.create_network(spec).await }).await
+    }
+
+    async fn create_network(&self, spec: NetworkSpec) -> Result<Network, Error> {
+        let engine = self.clone();
+        let network = blocking(move || engine.make_network(&spec)).await?;
         self.tell(
             Subject::Network,
             "create",
@@ -290,6 +288,22 @@ impl Engine {
             &[("name", &network.name), ("type", network.driver.as_str())],
         );
         Ok(network)
+    }
+
+    /// Remembers a network, then makes it. Blocks.
+    fn make_network(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+        let mut kept = None;
+        let made = self.networks.create_network_known(spec, |network| {
+            kept = Some(network.id.clone());
+            let written = Change::put(Table::Networks, &network.id, network)
+                .and_then(|change| self.database.begin(change))
+                .and_then(Pending::done_blocking);
+            written.map_err(|error| error.message)
+        });
+        if let (Err(_), Some(id)) = (&made, kept) {
+            self.database.post(Change::remove(Table::Networks, &id));
+        }
+        made.map_err(from_network)
     }
 
     /// The networks that a filter lets through.
@@ -347,6 +361,11 @@ impl Engine {
     /// Not found; [`types::ErrorKind::Forbidden`] when it is predefined or in use.
     pub async fn network_remove(&self, reference: &str) -> Result<(), Error> {
         let (engine, reference) = (self.clone(), reference.to_owned());
+        to_the_end(async move { engine.remove_network(reference).await }).await
+    }
+
+    async fn remove_network(&self, reference: String) -> Result<(), Error> {
+        let engine = self.clone();
         let network = blocking(move || {
             let network = engine.networks.find(&reference).map_err(from_network)?;
             engine.networks.remove_network(&network.id).map_err(from_network)?;
@@ -375,6 +394,17 @@ impl Engine {
     ) -> Result<(), Error> {
         let network = self.networks.find(reference).map_err(from_network)?;
         let container = self.containers.find(container)?;
+        clear_answers(&mut settings);
+        let engine = self.clone();
+        to_the_end(async move { engine.connect_one(network, &container, settings).await }).await
+    }
+
+    async fn connect_one(
+        &self,
+        network: Network,
+        container: &Container,
+        settings: EndpointSettings,
+    ) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
         let mut record = container.record().clone();
         let own = |mode: &str| mode == "host" || validate::joined(mode).is_some();
@@ -389,21 +419,38 @@ impl Engine {
                 record.name, network.name
             )));
         }
-        clear_answers(&mut settings);
-        if !settings.mac_address.is_empty() {
-            record.macs.insert(network.name.clone(), settings.mac_address.clone());
-        }
-        record.networks.insert(network.name.clone(), settings.clone());
+        let wish = |record: &mut Record| {
+            if !settings.mac_address.is_empty() {
+                record.macs.insert(network.name.clone(), settings.mac_address.clone());
+            }
+            record.networks.insert(network.name.clone(), settings.clone());
+        };
+        wish(&mut record);
+        let mut endpoint = None;
         if let Some(live) = container.live() {
-            let (engine, subject, name) = (self.clone(), record.clone(), network.name.clone());
+            let (engine, subject, name) = (self.clone(), record, network.name.clone());
+            let settings = settings.clone();
             let run = Arc::clone(&live.run);
-            let endpoint =
+            let reserved =
                 blocking(move || engine.plug_in(&subject, &run, &name, &settings)).await?;
-            self.note_endpoints(&mut record, std::slice::from_ref(&endpoint));
-            self.tell_network("connect", &endpoint, &container.id);
-            self.change_run(&container, &live, |run| run.endpoints.push(endpoint))?;
+            let all = [&*live.run.endpoints, std::slice::from_ref(&reserved)].concat();
+            if let Err(error) = self.change_run(container, &live, |run| run.endpoints = all) {
+                self.unplug(&reserved).await?;
+                return Err(error);
+            }
+            self.tell_network("connect", &reserved, &container.id);
+            endpoint = Some(reserved);
         }
-        self.keep_networks(&container, record).await
+        self.change(container, |record| {
+            wish(record);
+            self.note_endpoints(record, endpoint.as_slice());
+        })
+        .await
+    }
+
+    async fn unplug(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let (engine, gone) = (self.clone(), endpoint.clone());
+        blocking(move || engine.networks.unplug(&gone).map_err(from_network)).await
     }
 
     /// Takes a container out of a network, at once if it runs.
@@ -418,33 +465,79 @@ impl Engine {
     ) -> Result<(), Error> {
         let network = self.networks.find(reference).map_err(from_network)?;
         let container = self.containers.find(container)?;
+        let engine = self.clone();
+        to_the_end(async move { engine.disconnect_one(&network, &container, force).await }).await
+    }
+
+    async fn disconnect_one(
+        &self,
+        network: &Network,
+        container: &Container,
+        force: bool,
+    ) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
-        let mut record = container.record().clone();
-        record.macs.remove(&network.name);
-        let known = record.networks.remove(&network.name).is_some()
-            || record.networks.remove(&network.id).is_some();
+        let known = {
+            let record = container.record();
+            [&network.name, &network.id].iter().any(|name| record.networks.contains_key(*name))
+        };
         if !known && !force {
             return Err(Error::forbidden(format!(
                 "container {} is not connected to network {}",
                 container.id, network.name
             )));
         }
+        let mut unplugged = Ok(());
         if let Some(live) = container.live()
             && let Some(endpoint) =
                 live.run.endpoints.iter().find(|endpoint| endpoint.network == network.id).cloned()
         {
-            let (engine, gone) = (self.clone(), endpoint.clone());
-            blocking(move || {
-                engine.networks.unplug(&gone).map_err(from_network)?;
-                engine.networks.release(&gone).map_err(from_network)
-            })
-            .await?;
+            // What fails of it is told at the end: the rest is done all the same.
+            unplugged = self.unplug(&endpoint).await;
             self.tell_network("disconnect", &endpoint, &container.id);
-            self.change_run(&container, &live, |run| {
+            let changed = self.change_run(container, &live, |run| {
                 run.endpoints.retain(|other| other.id != endpoint.id);
-            })?;
+            });
+            match changed {
+                Ok(live) if endpoint.default_route => {
+                    unplugged = unplugged.and(self.route_elsewhere(container, &live).await);
+                }
+                Ok(_) => {}
+                Err(error) => unplugged = unplugged.and(Err(error)),
+            }
         }
-        self.keep_networks(&container, record).await
+        let written = self.change(container, |record| {
+            record.macs.remove(&network.name);
+            record.networks.remove(&network.name);
+            record.networks.remove(&network.id);
+        });
+        written.await.and(unplugged)
+    }
+
+    /// Gives the default route to another endpoint, if there is one.
+    async fn route_elsewhere(&self, container: &Container, live: &Live) -> Result<(), Error> {
+        let record = container.record().clone();
+        let priority = |endpoint: &Endpoint| {
+            let name = self.networks.find(&endpoint.network).map(|n| n.name).unwrap_or_default();
+            let settings = record.networks.get(&name);
+            (-settings.map_or(0, |settings| settings.gw_priority), name)
+        };
+        let heirs = live.run.endpoints.iter().filter(|e| e.gateway4.or(e.gateway6).is_some());
+        let Some(heir) = heirs.min_by_key(|endpoint| priority(endpoint)).cloned() else {
+            return Ok(());
+        };
+        let engine = self.clone();
+        let (endpoint, pid) = (heir.clone(), record.state.pid);
+        blocking(move || {
+            let namespace = network_namespace(pid)?;
+            engine.networks.route_through(&endpoint, namespace.as_fd()).map_err(from_network)
+        })
+        .await?;
+        self.change_run(container, live, |run| {
+            for endpoint in run.endpoints.iter_mut().filter(|endpoint| endpoint.id == heir.id) {
+                endpoint.default_route = true;
+            }
+        })?;
+        Ok(())
     }
 
     fn plug_in(
@@ -458,10 +551,7 @@ impl Engine {
         let interface = network::next_interface(taken);
         let mut attach = attach(record, name, settings, interface)?;
         attach.default_route = run.endpoints.is_empty();
-        let path = format!("/proc/{}/ns/net", record.state.pid);
-        let file = std::fs::File::open(&path)
-            .map_err(|error| Error::system(format!("cannot open {path}: {error}")))?;
-        let mut sandbox = Sandbox::adopt(file.into());
+        let mut sandbox = Sandbox::adopt(network_namespace(record.state.pid)?);
         let mut endpoint = self.networks.reserve(&attach).map_err(from_network)?.endpoint;
         if let Err(error) = self.networks.plug(&mut endpoint, &mut sandbox) {
             // The first error is the one to tell.
@@ -487,20 +577,18 @@ impl Engine {
         Ok(live)
     }
 
-    async fn keep_networks(&self, container: &Container, record: Record) -> Result<(), Error> {
-        self.database
-            .commit(Change::put(Table::Containers, container.id.as_str(), &record)?)
-            .await?;
-        let mut kept = container.record();
-        kept.networks = record.networks;
-        kept.macs = record.macs;
-        Ok(())
-    }
-
     /// What the networks complained about when they were opened.
     pub fn network_warnings(&self) -> Vec<String> {
         self.networks.warnings().to_vec()
     }
+}
+
+/// The network namespace that a process is in.
+pub(crate) fn network_namespace(pid: i32) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/{pid}/ns/net");
+    let file = std::fs::File::open(&path)
+        .map_err(|error| Error::system(format!("cannot open {path}: {error}")))?;
+    Ok(file.into())
 }
 
 /// What is said in an answer is no wish.

@@ -238,6 +238,9 @@ pub enum Error {
     /// A link of that name exists and is no bridge.
     #[error("{0} exists on this host and is not a bridge: choose another name")]
     NotABridge(String),
+    /// Whoever remembers the networks could not.
+    #[error("{0}")]
+    NotKept(String),
     /// Several steps of a removal failed; the others were done.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),

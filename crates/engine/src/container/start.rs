@@ -17,6 +17,7 @@ use super::remove::Removal;
 use super::{Container, Live, validate};
 use crate::database::{Change, Pending, Table};
 use crate::link::{Link, Notices};
+use crate::networks::network_namespace;
 use crate::record::{Record, Run};
 use crate::spec::{self, Joined, Surroundings, users};
 use crate::{Engine, blocking, from_image, from_network, to_the_end};
@@ -187,10 +188,7 @@ impl Engine {
     fn connect(&self, run: &Run, pid: Option<i32>) -> Result<Option<Vec<Endpoint>>, Error> {
         let mut plugged = None;
         if let Some(pid) = pid {
-            let path = format!("/proc/{pid}/ns/net");
-            let file = std::fs::File::open(&path)
-                .map_err(|error| Error::system(format!("cannot open {path}: {error}")))?;
-            let mut sandbox = Sandbox::adopt(file.into());
+            let mut sandbox = Sandbox::adopt(network_namespace(pid)?);
             let mut endpoints = run.endpoints.clone();
             for endpoint in &mut endpoints {
                 self.networks.plug(endpoint, &mut sandbox).map_err(from_network)?;

@@ -6,10 +6,9 @@ use types::container::{RestartPolicy, RestartRule};
 use types::resources::Resources;
 use types::state::Status;
 
-use super::validate;
-use crate::Engine;
-use crate::database::{Change, Table};
+use super::{Container, validate};
 use crate::spec::resources;
+use crate::{Engine, to_the_end};
 
 /// What to change; what is zero or empty stays.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +26,15 @@ impl Engine {
     /// [`types::ErrorKind::Invalid`] for limits that do not fit.
     pub async fn update(&self, reference: &str, update: Update) -> Result<Vec<String>, Error> {
         let container = self.containers.find(reference)?;
+        let engine = self.clone();
+        to_the_end(async move { engine.update_one(&container, update).await }).await
+    }
+
+    async fn update_one(
+        &self,
+        container: &Container,
+        update: Update,
+    ) -> Result<Vec<String>, Error> {
         let _operation = container.operation.lock().await;
         let mut record = container.record().clone();
         if matches!(record.state.status, Status::Removing | Status::Dead) {
@@ -57,11 +65,8 @@ impl Engine {
                 }
             }
         }
-        self.database
-            .commit(Change::put(Table::Containers, container.id.as_str(), &record)?)
-            .await?;
-        container.record().host = record.host;
-        self.tell_container(&container, "update", &[]);
+        self.change(container, |now| now.host = record.host).await?;
+        self.tell_container(container, "update", &[]);
         Ok(warnings)
     }
 }

@@ -18,6 +18,20 @@ impl Networks {
     /// # Errors
     /// What is wrong with the spec; what the kernel or `nft` say, and then nothing is left of it.
     pub fn create_network(&self, spec: &NetworkSpec) -> Result<Network> {
+        self.create_network_known(spec, |_| Ok(()))
+    }
+
+    /// The same; `known` is told of the network before anything of it is in the kernel, and can
+    /// refuse with its reason. Who remembers networks does it there: then no crash leaves a bridge
+    /// that nobody knows of.
+    ///
+    /// # Errors
+    /// As above, and [`Error::NotKept`].
+    pub fn create_network_known(
+        &self,
+        spec: &NetworkSpec,
+        known: impl FnOnce(&Network) -> std::result::Result<(), String>,
+    ) -> Result<Network> {
         let _topology = lock(&self.topology);
         let guard = lock_host()?;
         let networks = self.list();
@@ -26,6 +40,7 @@ impl Networks {
         let all: Vec<&Network> = networks.iter().collect();
         let given = Given { config: &self.config, networks: &all, routed: &routed };
         let network = plan::network(spec, &given, random::hex(32)?, now())?;
+        known(&network).map_err(Error::NotKept)?;
         let index = self.build(&network)?;
         drop(guard);
         let entry = Entry::new(network.clone(), Some(index));
