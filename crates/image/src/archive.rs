@@ -92,9 +92,8 @@ pub fn stat(root: BorrowedFd<'_>, path: &str) -> Result<PathStat> {
     } else {
         String::new()
     };
-    let nanoseconds = (stat.st_mtime as i64)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(stat.st_mtime_nsec as i64);
+    let nanoseconds =
+        stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64);
     Ok(PathStat {
         name: asked.shown_name().to_owned(),
         size: stat.st_size,

@@ -71,6 +71,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// An entry of a tar cannot be written, and the tar is not to blame.
+    #[error("cannot write {path:?}: {source}")]
+    Disk {
+        /// The entry's name.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A configured limit was passed.
     #[error("{what} is beyond the limit of {limit}")]
     TooLarge {
@@ -149,6 +157,7 @@ impl Error {
             Self::MissingLayer(_)
             | Self::DamagedLayer { .. }
             | Self::Output(_)
+            | Self::Disk { .. }
             | Self::Io { .. }
             | Self::DamagedRecord { .. } => ErrorKind::System,
         }

@@ -49,7 +49,11 @@ pub fn layer(mut bytes: &[u8]) {
         let same = layers.reproduce_staged(&staged, &mut out);
         // A compressed layer comes back as the tar that it holds.
         assert!(same.is_ok(), "{same:?}");
-        assert!(out == whole || whole.starts_with(&[0x1f, 0x8b]) || matches!(whole.get(1), Some(0xb5 | 0x2a)));
+        assert!(
+            out == whole
+                || whole.starts_with(&[0x1f, 0x8b])
+                || matches!(whole.get(1), Some(0xb5 | 0x2a))
+        );
     }
     place.check();
 }

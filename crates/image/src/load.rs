@@ -35,7 +35,7 @@ impl Store {
         &self,
         input: &mut (dyn Read + Send),
         options: &LoadOptions,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Vec<Loaded>> {
         let platform = Platform::or_host(options.platform.as_deref())?;
         let mut content = archive::read(self, input, progress)?;

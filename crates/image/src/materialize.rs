@@ -31,7 +31,7 @@ pub(crate) fn content<R: BufRead>(
                 return Err(found.error("its content is shorter than its header says"));
             }
             let n = bytes.len();
-            file.write_all_at(bytes, offset).map_err(|error| found.error(error))?;
+            file.write_all_at(bytes, offset).map_err(|error| found.failed(error))?;
             reader.used(n);
             offset += n as u64;
             left -= n as u64;

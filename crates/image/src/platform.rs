@@ -32,7 +32,7 @@ impl Platform {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
         };
-        if parts.len() > 3 || !parts.iter().all(|part| valid(part)) {
+        if parts.len() > 3 || !parts.iter().all(valid) {
             return Err(Error::Invalid(format!("\"{text}\" is an invalid platform")));
         }
         let lower = |at: usize| parts.get(at).map(|part| part.to_ascii_lowercase());

@@ -191,7 +191,7 @@ fn summary(state: &State, id: &Digest, filter: &ListFilter) -> Option<Summary> {
     let dangling = names.is_empty() && !catalog.has_children(id);
     let nameless = !names.iter().any(|name| name.digest().is_none());
     match filter.dangling {
-        Some(true) if !(nameless && !catalog.has_children(id)) => return None,
+        Some(true) if !nameless || catalog.has_children(id) => return None,
         Some(false) if nameless => return None,
         // Intermediate images are for `all` only.
         None if !filter.all && names.is_empty() && !dangling => return None,

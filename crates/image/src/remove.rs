@@ -285,7 +285,8 @@ impl Store {
             let selects = |id: &&Digest| {
                 let names = catalog.names_of(id);
                 let tagged = names.iter().any(|name| name.digest().is_none());
-                !(filter.dangling && tagged) && !(names.is_empty() && catalog.has_children(id))
+                let intermediate = names.is_empty() && catalog.has_children(id);
+                !intermediate && !(filter.dangling && tagged)
             };
             catalog.images.keys().filter(selects).cloned().collect()
         };

@@ -174,10 +174,10 @@ fn decompress(
                 return Err(Error::TooLarge { what: "a decompressed layer", limit });
             }
             let chunk = Arc::new(chunk);
-            if let Some(queue) = &consumer {
-                if queue.send(Arc::clone(&chunk)).is_err() {
-                    consumer = None;
-                }
+            if let Some(queue) = &consumer
+                && queue.send(Arc::clone(&chunk)).is_err()
+            {
+                consumer = None;
             }
             if to_hash.send(chunk).is_err() {
                 break;

@@ -113,7 +113,7 @@ impl<'a, W: Write> TreeWriter<'a, W> {
             mode: stat.st_mode & 0o7777,
             uid: self.ids.uid_inside(stat.st_uid),
             gid: self.ids.gid_inside(stat.st_gid),
-            mtime: stat.st_mtime as i64,
+            mtime: stat.st_mtime,
             ..Header::default()
         };
         header.kind = match found.kind() {
@@ -225,7 +225,7 @@ pub(crate) fn write_difference<W: Write>(
             writer.tar.header(&Header {
                 name: &name,
                 mode: 0o600,
-                mtime: found.stat.st_mtime as i64,
+                mtime: found.stat.st_mtime,
                 ..Header::default()
             })?;
             return Ok(false);
@@ -237,7 +237,7 @@ pub(crate) fn write_difference<W: Write>(
             && below(found.path);
         if opaque {
             let name = [found.path, b"/.wh..wh..opq"].concat();
-            let mtime = found.stat.st_mtime as i64;
+            let mtime = found.stat.st_mtime;
             writer.tar.header(&Header { name: &name, mode: 0o600, mtime, ..Header::default() })?;
         }
         Ok(true)

@@ -135,7 +135,7 @@ impl Upload<'_> {
             return Ok(());
         }
         let path = found.clean_name()?;
-        let fail = |error: io::Error| found.error(error);
+        let fail = |error: io::Error| found.failed(error);
         if path.is_empty() {
             // The directory that is unpacked into keeps what it is.
             return Ok(());
@@ -179,7 +179,7 @@ impl Upload<'_> {
         let stat = match entry::stat(dir, name) {
             Ok(stat) => stat,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(found.error(error)),
+            Err(error) => return Err(found.failed(error)),
         };
         let (is_dir, becomes_dir) =
             (entry::kind(&stat) == FileType::Directory, found.kind == Kind::Dir);
@@ -204,7 +204,7 @@ impl Upload<'_> {
         } else {
             entry::unlink(dir, name)
         };
-        removed.map_err(|error| found.error(error))?;
+        removed.map_err(|error| found.failed(error))?;
         Ok(false)
     }
 
@@ -216,7 +216,7 @@ impl Upload<'_> {
             .root
             .parent(&full)
             .and_then(|(target_dir, target_name)| entry::link(&target_dir, target_name, dir, name));
-        linked.map_err(|error| found.error(error))
+        linked.map_err(|error| found.failed(error))
     }
 
     /// Times are a courtesy: the container may have taken the directory away again.

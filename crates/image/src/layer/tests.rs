@@ -75,7 +75,7 @@ impl Fixture {
     }
 
     /// The tar of a layer that is not published: no flush of the disk for each case.
-    fn from_staged(&self, staged: &Staged) -> Vec<u8> {
+    fn staged_tar(&self, staged: &Staged) -> Vec<u8> {
         let mut out = Vec::new();
         self.layers.reproduce_staged(staged, &mut out).expect("reproduce");
         out
@@ -143,7 +143,7 @@ proptest! {
         let staged = fixture.stage(&bytes).expect("unpacks");
         prop_assert_eq!(staged.meta.tar_size, bytes.len() as u64);
         prop_assert_eq!(&staged.meta.diff_id, &crate::stream::sha256(&bytes));
-        prop_assert_eq!(fixture.from_staged(&staged), bytes);
+        prop_assert_eq!(fixture.staged_tar(&staged), bytes);
         fixture.check_outside();
     }
 
@@ -161,7 +161,7 @@ proptest! {
             bytes[at] = byte;
         }
         if let Ok(staged) = fixture.stage(&bytes) {
-            prop_assert_eq!(fixture.from_staged(&staged), bytes);
+            prop_assert_eq!(fixture.staged_tar(&staged), bytes);
         }
         fixture.check_outside();
     }

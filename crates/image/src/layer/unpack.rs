@@ -131,13 +131,13 @@ impl<W: Write> Unpacker<'_, W> {
         let path = found.clean_name()?;
         if path.is_empty() {
             self.payload_to_split(reader)?;
-            return self.root(found).map_err(|error| found.error(error));
+            return self.root(found).map_err(|error| found.failed(error));
         }
         let (parent, name) = split(&path);
-        let dir = self.dirs.open(parent).map_err(|error| found.error(error))?;
+        let dir = self.dirs.open(parent).map_err(|error| found.failed(error))?;
         if name.as_bytes().starts_with(WHITEOUT) {
             self.payload_to_split(reader)?;
-            return self.whiteout(&dir, name).map_err(|error| found.error(error));
+            return self.whiteout(&dir, name).map_err(|error| found.failed(error));
         }
         if found.kind == Kind::File {
             return self.file(reader, found, &dir, name);
@@ -193,16 +193,16 @@ impl<W: Write> Unpacker<'_, W> {
         let create = || entry::create(&dir.fd, name, 0o600);
         let fd = match create() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.displace(dir, name).map_err(|error| found.error(error))?;
+                self.displace(dir, name).map_err(|error| found.failed(error))?;
                 create()
             }
             other => other,
         };
-        let file = File::from(fd.map_err(|error| found.error(error))?);
+        let file = File::from(fd.map_err(|error| found.failed(error))?);
         let whole = [Segment { offset: 0, len: found.payload }];
         let segments = found.segments.as_deref().unwrap_or(&whole);
         if found.payload > 0 {
-            let stat = entry::stat_fd(&file).map_err(|error| found.error(error))?;
+            let stat = entry::stat_fd(&file).map_err(|error| found.failed(error))?;
             self.contents.insert(stat.st_ino, self.next_content);
             self.next_content += 1;
             self.flush_raw(reader)?;
@@ -210,12 +210,12 @@ impl<W: Write> Unpacker<'_, W> {
         }
         materialize::content(reader, &file, found)?;
         self.done.size += found.size;
-        materialize::finish(&file, found, owner(found)).map_err(|error| found.error(error))
+        materialize::finish(&file, found, owner(found)).map_err(|error| found.failed(error))
     }
 
     /// Everything without content.
     fn other(&mut self, found: &Entry, dir: &Rc<Opened>, name: &OsStr) -> Result<()> {
-        let fail = |error: io::Error| found.error(error);
+        let fail = |error: io::Error| found.failed(error);
         match self.make(found, dir, name) {
             Ok(()) => {}
             Err(MakeError::Step(error)) => return Err(error),
@@ -271,7 +271,7 @@ impl<W: Write> Unpacker<'_, W> {
             let (a, b) = (entry::stat(&target_dir.fd, target_name)?, entry::stat(&dir.fd, name)?);
             Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
         });
-        same.map_err(|error| found.error(error))
+        same.map_err(|error| found.failed(error))
     }
 
     /// Whether what is there is a directory. A whiteout becomes one that hides what is below.

@@ -62,7 +62,7 @@ impl Content {
 pub(super) fn read(
     store: &Store,
     input: &mut (dyn Read + Send),
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Content> {
     let mut buffered = BufReader::with_capacity(256 << 10, input);
     let compression = Compression::sniff(buffered.fill_buf().map_err(Error::Input)?)?;
@@ -120,7 +120,7 @@ fn file<R: BufRead + Send>(
     entry: &Entry,
     path: String,
     content: &mut Content,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<()> {
     let expected = blob_digest(&path);
     let (max_json, total) = (store.options.max_json_bytes, entry.payload);
@@ -159,11 +159,12 @@ fn file<R: BufRead + Send>(
         content.layers.insert(path, diff_id);
         return Ok(());
     }
-    let mut counted = Counted { input: io::Cursor::new(head).chain(&mut payload), done: 0 };
     let name = expected.as_ref().map_or_else(|| path.clone(), ToString::to_string);
     progress(Progress::Layer { name: name.clone(), done: 0, total });
+    let input = io::Cursor::new(head).chain(&mut payload);
+    let mut counted = Counted { input, name, done: 0, told: 0, total, progress };
     let staged = store.layers.stage(&mut counted, expected.is_some(), &store.options);
-    progress(Progress::Layer { name, done: counted.done.min(total), total });
+    counted.tell();
     let staged = match staged {
         Ok(staged) => staged,
         // What came in is bad, but perhaps nothing needs it; the disk's and sender's failures are
@@ -226,16 +227,33 @@ impl<R: BufRead> Read for Payload<'_, R> {
     }
 }
 
-/// Counts what was read.
-struct Counted<R> {
+/// Tells how much was read, now and then.
+struct Counted<'a, R> {
     input: R,
+    name: String,
     done: u64,
+    told: u64,
+    total: u64,
+    progress: &'a mut (dyn FnMut(Progress) + Send),
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R> Counted<'_, R> {
+    fn tell(&mut self) {
+        self.told = self.done;
+        let (name, done, total) = (self.name.clone(), self.done.min(self.total), self.total);
+        (self.progress)(Progress::Layer { name, done, total });
+    }
+}
+
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        /// Often enough for a bar that moves.
+        const STEP: u64 = 1 << 20;
         let n = self.input.read(buffer)?;
         self.done += n as u64;
+        if self.done - self.told >= STEP {
+            self.tell();
+        }
         Ok(n)
     }
 }

@@ -1,6 +1,8 @@
 //! One entry of a tar, all its headers taken together.
 
-use sys::entry::FileTime;
+use std::io;
+
+use sys::entry::{Errno, FileTime};
 
 use super::sparse::Segment;
 use crate::error::{Error, Result};
@@ -64,6 +66,23 @@ impl Entry {
     /// An error about this entry.
     pub(crate) fn error(&self, reason: impl ToString) -> Error {
         Error::BadEntry { path: self.shown(), reason: reason.to_string() }
+    }
+
+    /// A failed call on this entry: the disk's fault, or the tar's.
+    pub(crate) fn failed(&self, source: io::Error) -> Error {
+        const DISK: [Errno; 7] = [
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::IO,
+            Errno::ROFS,
+            Errno::NOMEM,
+            Errno::MFILE,
+            Errno::NFILE,
+        ];
+        match Errno::from_io_error(&source) {
+            Some(errno) if DISK.contains(&errno) => Error::Disk { path: self.shown(), source },
+            _ => self.error(source),
+        }
     }
 
     /// The name as clean components joined by `/`; empty for the root.

@@ -38,7 +38,7 @@ pub(super) fn gnu_slots(slots: &[u8], into: &mut Vec<Segment>) -> Result<()> {
 
 /// Pairs of numbers.
 pub(super) fn pairs(numbers: &[u64]) -> Result<Vec<Segment>> {
-    if numbers.len() % 2 != 0 || numbers.len() / 2 > MAX_SEGMENTS {
+    if !numbers.len().is_multiple_of(2) || numbers.len() / 2 > MAX_SEGMENTS {
         return Err(bad());
     }
     Ok(numbers.chunks_exact(2).map(|pair| Segment { offset: pair[0], len: pair[1] }).collect())

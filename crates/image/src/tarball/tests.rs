@@ -61,7 +61,7 @@ fn what_we_write_others_read() {
             ..Header::default()
         })
         .expect("write");
-    let mut bytes = std::mem::replace(writer.output(), Vec::new());
+    let mut bytes = std::mem::take(writer.output());
     bytes.extend([0; 1024]);
 
     assert_eq!(names(&bytes), ["plain", &fits, &long, "grüße"]);
