@@ -33,7 +33,7 @@ pub(crate) fn summary(found: Summary) -> ContainerSummary {
     ContainerSummary {
         id: record.id.to_string(),
         names,
-        image: record.config.image,
+        image: found.image,
         image_id: record.image,
         image_manifest_descriptor: None,
         command: command_line(&path, &args),

@@ -128,10 +128,10 @@ pub(crate) fn info(info: engine::Info, api: &Api) -> Info {
         experimental_build: api.experimental,
         server_version: VERSION.to_owned(),
         runtimes: BTreeMap::from([(
-            "isopod".to_owned(),
+            "runc".to_owned(),
             Runtime { path: "isopod".to_owned(), ..Runtime::default() },
         )]),
-        default_runtime: "isopod".to_owned(),
+        default_runtime: "runc".to_owned(),
         swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
         live_restore_enabled: true,
         init_binary: "isopod".to_owned(),

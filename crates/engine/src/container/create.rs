@@ -222,7 +222,8 @@ impl Engine {
             default(&mut config.hostname, id.short());
         }
         default(&mut host.ipc_mode, &self.config.ipc_mode);
-        default(&mut host.runtime, "isopod");
+        // The name that Docker's clients know the default runtime by.
+        default(&mut host.runtime, "runc");
         let unified = self.config.support.unified;
         let cgroupns = match self.config.cgroupns_mode.as_str() {
             "" if unified && !host.privileged => "private",

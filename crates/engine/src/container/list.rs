@@ -30,6 +30,8 @@ pub struct ListOptions {
 pub struct Summary {
     /// What is remembered of it.
     pub record: Record,
+    /// The image as it was named, or its id when another image has that name now.
+    pub image: String,
     /// Its published and exposed ports.
     pub ports: Vec<ListedPort>,
     /// Its health.
@@ -68,9 +70,16 @@ impl Engine {
             let (health, failing_streak) = health(&container);
             let ports = self.listed_ports(&container, &record);
             let links = names.get(container.id.as_str()).cloned().unwrap_or_default();
-            summaries.push(Summary { record, ports, health, failing_streak, sizes, links });
+            let image = self.image_name(&record);
+            summaries.push(Summary { record, image, ports, health, failing_streak, sizes, links });
         }
         Ok(summaries)
+    }
+
+    fn image_name(&self, record: &Record) -> String {
+        let named = self.images.resolve(&record.config.image);
+        let moved = named.is_ok_and(|id| id.to_string() != record.image);
+        if moved { record.image.clone() } else { record.config.image.clone() }
     }
 
     fn choose(&self, options: &ListOptions) -> Result<Vec<Arc<Container>>, Error> {
