@@ -1,8 +1,10 @@
 //! Further processes in running containers.
 
+pub(crate) mod probe;
+mod process;
+
 use std::sync::{Arc, Mutex};
 
-use oci_spec::runtime::Process;
 use proto::control::{Attach, Exec as ExecOrder, Reply, Request};
 use proto::launch::{Asked, WindowSize};
 use tokio::sync::watch;
@@ -12,7 +14,6 @@ use types::{ContainerId, Error};
 use super::attach::{Attached, stream};
 use super::{Container, names};
 use crate::Engine;
-use crate::spec::{process, security, users};
 
 /// Finished execs that a container remembers.
 const FINISHED: usize = 64;
@@ -192,60 +193,6 @@ impl Engine {
         Ok(ours.map(|stream| Attached { stream, tty: config.tty }))
     }
 
-    /// The process of an exec: the container's, with what the exec says over it.
-    fn exec_process(
-        &self,
-        container: &Container,
-        config: &ExecConfig,
-        size: [u32; 2],
-    ) -> Result<Process, Error> {
-        let record = container.record().clone();
-        let path = format!("/proc/{}/root", record.state.pid);
-        let root = sys::fs::Root::open_host(&path)
-            .map_err(|_| Error::conflict(format!("container {} is not running", container.id)))?;
-        let wanted = if config.user.is_empty() { &record.config.user } else { &config.user };
-        let user = users::resolve(root.into_fd(), wanted, &record.host.group_add)?;
-        let set = if config.privileged {
-            self.available
-        } else {
-            security::privileges(&record.host, self.available)?.set
-        };
-        let options = security::Options::parse(&record.host.security_opt)?;
-        let mut environment =
-            vec![process::PATH.to_owned(), format!("HOSTNAME={}", record.config.hostname)];
-        if config.tty {
-            environment.push("TERM=xterm".to_owned());
-        }
-        let environment = process::overlay(environment, &record.config.env);
-        let environment = process::with_home(process::overlay(environment, &config.env), &user);
-        let directory = [&config.working_dir, &record.config.working_dir]
-            .into_iter()
-            .find(|directory| !directory.is_empty())
-            .map_or("/", String::as_str);
-        let no_new_privileges = options.no_new_privileges.unwrap_or(self.config.no_new_privileges)
-            && !config.privileged;
-        let mut made = Process::default();
-        made.set_terminal(Some(config.tty))
-            .set_console_size(process::console_size(size))
-            .set_user(process::user(&user))
-            .set_args(Some(config.cmd.clone()))
-            .set_env(Some(environment))
-            .set_cwd(directory.into())
-            .set_capabilities(Some(security::capabilities(
-                set,
-                user.uid != 0 && !config.privileged,
-                config.privileged,
-            )?))
-            .set_rlimits(Some(process::rlimits(
-                &self.config.ulimits,
-                &record.host.resources.ulimits,
-            )?))
-            .set_no_new_privileges(Some(no_new_privileges))
-            .set_apparmor_profile(options.apparmor)
-            .set_selinux_label(options.process_label);
-        Ok(made)
-    }
-
     /// Notes the end of an exec.
     pub(crate) fn exec_ended(&self, container: &Container, id: &str, exit_code: i32) {
         // A health probe's exec is not in the table.
@@ -361,114 +308,5 @@ fn check_ready(container: &Container) -> Result<(), Error> {
             container.id
         ))),
         _ => Err(Error::conflict(format!("container {} is not running", container.id))),
-    }
-}
-
-impl Engine {
-    /// Runs a probe and collects its output; an exec that clients do not see.
-    pub(crate) async fn probe(
-        &self,
-        container: &Arc<Container>,
-        cmd: Vec<String>,
-        limit: usize,
-    ) -> Result<Probe, Error> {
-        use tokio::io::AsyncReadExt;
-        let live = container.running()?;
-        let config = ExecConfig { cmd, ..ExecConfig::default() };
-        let process = self.exec_process(container, &config, [0, 0])?;
-        let id = names::id()?.to_string();
-        let exec = Arc::new(Exec {
-            id: id.clone(),
-            container: container.id.clone(),
-            config,
-            progress: Mutex::new(ExecProgress { started: true, pid: 0 }),
-            done: watch::Sender::new(None),
-        });
-        let mut done = exec.done.subscribe();
-        crate::lock(&self.execs).insert(id.clone(), exec);
-        crate::lock(&container.execs).push(id.clone());
-        let (mut ours, theirs) = stream()?;
-        let order = ExecOrder {
-            id: id.clone(),
-            process,
-            attach: Attach { stdin: false, stdout: true, stderr: true },
-            privileged: false,
-            asked: Asked::default(),
-        };
-        live.link.ask(Request::Exec(Box::new(order)), Some(theirs)).await?;
-        let guard = ProbeGuard { engine: self.clone(), link: live.link, id, finished: false };
-        let mut frames = Vec::new();
-        let mut chunk = [0; 4096];
-        while let Ok(count) = ours.read(&mut chunk).await {
-            if count == 0 {
-                break;
-            }
-            // What is over the limit is read and thrown away, so that the probe can go on.
-            if frames.len() < 4 * limit {
-                frames.extend_from_slice(&chunk[..count]);
-            }
-        }
-        let code = done.wait_for(Option::is_some).await.ok().and_then(|code| *code);
-        let mut guard = guard;
-        guard.finished = true;
-        Ok(Probe { code: code.unwrap_or(-1), output: unframe(&frames, limit) })
-    }
-}
-
-/// What a probe said.
-#[derive(Debug)]
-pub(crate) struct Probe {
-    pub(crate) code: i32,
-    pub(crate) output: String,
-}
-
-/// Kills a probe that nobody waits for any more.
-struct ProbeGuard {
-    engine: Engine,
-    link: Arc<crate::link::Link>,
-    id: String,
-    finished: bool,
-}
-
-impl Drop for ProbeGuard {
-    fn drop(&mut self) {
-        let id = std::mem::take(&mut self.id);
-        crate::lock(&self.engine.execs).remove(&id);
-        if !self.finished {
-            let link = Arc::clone(&self.link);
-            tokio::spawn(async move {
-                // It may just have ended by itself.
-                drop(link.ask(Request::SignalExec { exec: id, signal: 9 }, None).await);
-            });
-        }
-    }
-}
-
-/// The bytes of a multiplexed stream, at most `limit`.
-fn unframe(mut frames: &[u8], limit: usize) -> String {
-    let mut bytes = Vec::new();
-    while let Some((head, rest)) = frames.split_first_chunk::<8>() {
-        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        let body = &rest[..length.min(rest.len())];
-        bytes.extend_from_slice(body);
-        frames = &rest[body.len()..];
-    }
-    bytes.truncate(limit);
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_taken_apart() {
-        let mut frames = vec![1, 0, 0, 0, 0, 0, 0, 2];
-        frames.extend(b"ok");
-        frames.extend([2, 0, 0, 0, 0, 0, 0, 3]);
-        frames.extend(b"not");
-        assert_eq!(unframe(&frames, 100), "oknot");
-        assert_eq!(unframe(&frames, 3), "okn");
-        assert_eq!(unframe(&frames[..9], 100), "o", "a cut stream is no reason to panic");
     }
 }

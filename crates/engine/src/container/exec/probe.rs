@@ -1,0 +1,122 @@
+//! Execs of the engine's own: probes, whose output and status are collected.
+
+use std::sync::{Arc, Mutex};
+
+use proto::control::{Attach, Exec as ExecOrder, Request};
+use proto::launch::Asked;
+use tokio::sync::watch;
+use types::Error;
+
+use super::{Exec, ExecConfig, ExecProgress};
+use crate::Engine;
+use crate::container::attach::stream;
+use crate::container::{Container, names};
+
+impl Engine {
+    /// Runs a probe and collects its output; an exec that clients do not see.
+    pub(crate) async fn probe(
+        &self,
+        container: &Arc<Container>,
+        cmd: Vec<String>,
+        limit: usize,
+    ) -> Result<Probe, Error> {
+        use tokio::io::AsyncReadExt;
+        let live = container.running()?;
+        let config = ExecConfig { cmd, ..ExecConfig::default() };
+        let process = self.exec_process(container, &config, [0, 0])?;
+        let id = names::id()?.to_string();
+        let exec = Arc::new(Exec {
+            id: id.clone(),
+            container: container.id.clone(),
+            config,
+            progress: Mutex::new(ExecProgress { started: true, pid: 0 }),
+            done: watch::Sender::new(None),
+        });
+        let mut done = exec.done.subscribe();
+        crate::lock(&self.execs).insert(id.clone(), exec);
+        crate::lock(&container.execs).push(id.clone());
+        let (mut ours, theirs) = stream()?;
+        let order = ExecOrder {
+            id: id.clone(),
+            process,
+            attach: Attach { stdin: false, stdout: true, stderr: true },
+            privileged: false,
+            asked: Asked::default(),
+        };
+        live.link.ask(Request::Exec(Box::new(order)), Some(theirs)).await?;
+        let guard = ProbeGuard { engine: self.clone(), link: live.link, id, finished: false };
+        let mut frames = Vec::new();
+        let mut chunk = [0; 4096];
+        while let Ok(count) = ours.read(&mut chunk).await {
+            if count == 0 {
+                break;
+            }
+            // What is over the limit is read and thrown away, so that the probe can go on.
+            if frames.len() < 4 * limit {
+                frames.extend_from_slice(&chunk[..count]);
+            }
+        }
+        let code = done.wait_for(Option::is_some).await.ok().and_then(|code| *code);
+        let mut guard = guard;
+        guard.finished = true;
+        Ok(Probe { code: code.unwrap_or(-1), output: unframe(&frames, limit) })
+    }
+}
+
+/// What a probe said.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    pub(crate) code: i32,
+    pub(crate) output: String,
+}
+
+/// Kills a probe that nobody waits for any more.
+struct ProbeGuard {
+    engine: Engine,
+    link: Arc<crate::link::Link>,
+    id: String,
+    finished: bool,
+}
+
+impl Drop for ProbeGuard {
+    fn drop(&mut self) {
+        let id = std::mem::take(&mut self.id);
+        crate::lock(&self.engine.execs).remove(&id);
+        if !self.finished {
+            let link = Arc::clone(&self.link);
+            tokio::spawn(async move {
+                // It may just have ended by itself.
+                drop(link.ask(Request::SignalExec { exec: id, signal: 9 }, None).await);
+            });
+        }
+    }
+}
+
+/// The bytes of a multiplexed stream, at most `limit`.
+fn unframe(mut frames: &[u8], limit: usize) -> String {
+    let mut bytes = Vec::new();
+    while let Some((head, rest)) = frames.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let body = &rest[..length.min(rest.len())];
+        bytes.extend_from_slice(body);
+        frames = &rest[body.len()..];
+    }
+    bytes.truncate(limit);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_taken_apart() {
+        let mut frames = vec![1, 0, 0, 0, 0, 0, 0, 2];
+        frames.extend(b"ok");
+        frames.extend([2, 0, 0, 0, 0, 0, 0, 3]);
+        frames.extend(b"not");
+        assert_eq!(unframe(&frames, 100), "oknot");
+        assert_eq!(unframe(&frames, 3), "okn");
+        assert_eq!(unframe(&frames[..9], 100), "o", "a cut stream is no reason to panic");
+    }
+}
