@@ -54,6 +54,8 @@ impl Flags {
                 Volume::Anonymous(path) => {
                     body.config.volumes.insert(path, Empty {});
                 }
+                // The same words twice mean it once, as with docker.
+                Volume::Bind(text) if host.binds.contains(&text) => {}
                 Volume::Bind(text) => host.binds.push(text),
             }
         }
