@@ -42,6 +42,13 @@ mod tests {
         ] {
             assert!(read_create_body(wrong.as_bytes()).is_err(), "{wrong}");
         }
+        let policy = br#"{"HostConfig":{"RestartPolicy":{"Name":"sometimes"}}}"#;
+        let message = read_create_body(policy).expect_err("refused");
+        assert!(
+            message.starts_with("invalid restart policy: unknown policy 'sometimes'"),
+            "{message}"
+        );
+        assert!(!message.contains("line"), "{message}");
     }
 
     proptest! {

@@ -106,6 +106,15 @@ struct Opened {
     logging: Logging,
 }
 
+/// Raises the soft limit of open files to the hard one: walks of deep trees and many clients need
+/// it. After the fork of the launcher, so that containers begin with the limit of the host.
+fn open_more_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Lowering or keeping is always allowed; if it were not, the daemon would work with less.
+    drop(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }));
+}
+
 fn start(
     config: Config,
     launcher: fn() -> io::Result<OwnedFd>,
@@ -121,6 +130,7 @@ fn start(
     directory(&settings.exec_root(), 0o711)?;
     // Before the lock, which a child would keep, and before anything that starts a thread.
     let launcher = launcher().map_err(StartError::Launcher)?;
+    open_more_files();
     let lock = lock::take(&settings.data_root())?;
     let listeners = listen::open(settings, &hosts)?;
     let metrics = settings.metrics_addr.as_deref().map(listen::metrics).transpose()?;

@@ -50,10 +50,22 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
         return Err(invalid("invalid JSON: got EOF while reading request body"));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value =
-        T::deserialize(&mut reader).map_err(|error| invalid(format!("invalid JSON: {error}")))?;
+    let value = T::deserialize(&mut reader).map_err(|error| invalid(explain(&error)))?;
     reader.end().map_err(|_| invalid("unexpected content after JSON"))?;
     Ok(value)
+}
+
+/// What is wrong with a body. A word that Docker's types refuse is refused in Docker's words,
+/// without where it stands.
+fn explain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if !text.starts_with("invalid restart policy") {
+        return format!("invalid JSON: {text}");
+    }
+    match text.rsplit_once(" at line ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
 }
 
 /// Whether a content type is JSON's.

@@ -104,18 +104,8 @@ async fn update(State(api): State<Api>, Name(name): Name, mut call: Call) -> Ans
     let restart_policy = if policy.name.is_empty() {
         None
     } else {
-        let rule = [
-            RestartRule::No,
-            RestartRule::Always,
-            RestartRule::UnlessStopped,
-            RestartRule::OnFailure,
-        ]
-        .into_iter()
-        .find(|rule| rule.as_str() == policy.name);
-        let Some(name) = rule else {
-            let message = format!("invalid restart policy: unknown policy '{}'", policy.name);
-            return Err(Error::invalid(message).into());
-        };
+        let name = RestartRule::try_from(policy.name);
+        let name = name.map_err(Error::invalid)?;
         Some(RestartPolicy { name, maximum_retry_count: policy.maximum_retry_count })
     };
     let update = Update { resources: body.resources, restart_policy };
