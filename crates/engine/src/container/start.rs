@@ -392,7 +392,16 @@ impl Engine {
                 read_only: false,
                 volatile: record.host.auto_remove,
             };
-            return self.images.mount(&record.id, options).map_err(from_image);
+            return match self.images.mount(&record.id, options) {
+                // Making a writable layer is not flushed, the record is: after a power cut there
+                // may be a container without one, and as it wrote nothing, it gets a fresh one.
+                Err(image::Error::NoSnapshot(_)) => {
+                    let image = self.images.resolve(&record.image).map_err(from_image)?;
+                    self.images.prepare(&record.id, &image).map_err(from_image)?;
+                    self.images.mount(&record.id, options).map_err(from_image)
+                }
+                mounted => mounted.map_err(from_image),
+            };
         }
         let root = sys::fs::Root::open_host(&record.host.rootfs);
         root.map(sys::fs::Root::into_fd).map_err(|error| {
