@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use proto::control::Attach;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use types::health::Health;
 use types::{ContainerId, Error};
 
@@ -51,6 +52,8 @@ pub(crate) struct Container {
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) attaches: Mutex<Vec<(Attach, OwnedFd)>>,
     pub(crate) health: Mutex<Option<Health>>,
+    /// The task that probes it.
+    probes: Mutex<Option<AbortHandle>>,
     pub(crate) restarts: Mutex<restart::Restarts>,
     pub(crate) execs: Mutex<Vec<String>>,
     /// Its record has been removed from the database; changes under the record's lock.
@@ -106,10 +109,18 @@ impl Container {
             progress: watch::Sender::new(progress),
             attaches: Mutex::new(Vec::new()),
             health: Mutex::new(None),
+            probes: Mutex::new(None),
             restarts: Mutex::new(restart::Restarts::default()),
             execs: Mutex::new(Vec::new()),
             gone: AtomicBool::new(false),
             restarting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Replaces the task that probes it; the old one ends, and its probe with it.
+    pub(crate) fn set_probes(&self, task: Option<AbortHandle>) {
+        if let Some(old) = std::mem::replace(&mut *crate::lock(&self.probes), task) {
+            old.abort();
         }
     }
 

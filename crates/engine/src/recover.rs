@@ -53,6 +53,7 @@ impl Engine {
     pub async fn open(config: Config, launcher: OwnedFd) -> Result<Self, Error> {
         let (engine, records) = blocking(move || open(config, launcher)).await?;
         engine.adopt(records).await;
+        engine.give_back_when_idle();
         engine.tell(types::event::Subject::Daemon, "start", &engine.id, &[]);
         Ok(engine)
     }
@@ -255,6 +256,7 @@ impl Engine {
             self.note_endpoints(record, &run.endpoints);
         });
         container.progress.send_modify(|progress| progress.active = true);
+        self.recall_execs(container, &hello.execs);
         self.watch_health(container);
         let (engine, subject) = (self.clone(), Arc::clone(container));
         tokio::spawn(async move { engine.supervise(subject, notices).await });

@@ -44,9 +44,8 @@ impl Monitor<'_> {
 
     fn tell_exec_end(&mut self, id: String, pid: i32, exit: Exit) {
         let exit_code = exit.status();
-        if !self.tell(Notice::ExecExited { exec: id.clone(), exit_code }) {
-            self.untold.push(ExecState { id, pid, exit_code: Some(exit_code) });
-        }
+        self.tell(Notice::ExecExited { exec: id.clone(), exit_code });
+        self.past_execs.push(ExecState { id, pid, exit_code: Some(exit_code) });
     }
 
     /// Keeps clients that have a backlog; the others are closed.

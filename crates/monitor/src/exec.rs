@@ -13,7 +13,7 @@ use crate::streams::Streams;
 use crate::streams::Wanted;
 
 /// How many ended execs are remembered for a daemon that comes back.
-const MAX_UNTOLD: usize = 256;
+const MAX_PAST: usize = 128;
 
 /// The end of an exec is told when its client has got all output, or has not read for so long.
 pub(crate) const CLIENT_LIMIT: Duration = Duration::from_secs(2);
@@ -78,23 +78,24 @@ impl ExecProcess {
     }
 }
 
-/// Ends of execs that nobody was there to be told of.
+/// Ends of the last execs. They may have been told to nobody, or to a daemon that died before it
+/// could make anything of it.
 #[derive(Debug, Default)]
-pub(crate) struct Untold {
+pub(crate) struct PastExecs {
     ends: VecDeque<ExecState>,
 }
 
-impl Untold {
+impl PastExecs {
     /// Remembers one more; the oldest are forgotten.
     pub(crate) fn push(&mut self, end: ExecState) {
-        if self.ends.len() == MAX_UNTOLD {
+        if self.ends.len() == MAX_PAST {
             self.ends.pop_front();
         }
         self.ends.push_back(end);
     }
 
-    /// Tells all, once.
-    pub(crate) fn take(&mut self) -> Vec<ExecState> {
-        std::mem::take(&mut self.ends).into()
+    /// Tells all.
+    pub(crate) fn all(&self) -> Vec<ExecState> {
+        self.ends.iter().cloned().collect()
     }
 }

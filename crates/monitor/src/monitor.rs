@@ -32,7 +32,7 @@ use types::{Error, Timestamp};
 
 use crate::connection::Connection;
 use crate::doubt::Doubts;
-use crate::exec::{ExecProcess, Untold};
+use crate::exec::{ExecProcess, PastExecs};
 use crate::launcher::Prepared;
 use crate::output::{Client, Scratch};
 use crate::setup::{self, Stage};
@@ -83,7 +83,7 @@ pub(crate) struct Monitor<'p> {
     pub(crate) started_at: Timestamp,
     pub(crate) streams: Streams,
     pub(crate) execs: Vec<ExecProcess>,
-    pub(crate) untold: Untold,
+    pub(crate) past_execs: PastExecs,
     /// Clients of processes that have ended, who have not read everything yet.
     pub(crate) lingering: Vec<Client>,
     pub(crate) connections: Vec<Connection>,
@@ -171,7 +171,7 @@ impl<'p> Monitor<'p> {
             started_at: Timestamp::NEVER,
             streams,
             execs: Vec::new(),
-            untold: Untold::default(),
+            past_execs: PastExecs::default(),
             lingering: Vec::new(),
             connections: vec![connection],
             listener: Some(listener),
@@ -198,13 +198,12 @@ impl<'p> Monitor<'p> {
         self.numbers
     }
 
-    /// Tells every connection; returns whether there was one.
-    pub(crate) fn tell(&mut self, notice: Notice) -> bool {
+    /// Tells every connection.
+    pub(crate) fn tell(&mut self, notice: Notice) {
         let message = FromMonitor::Notice(notice);
         for connection in &mut self.connections {
             connection.tell(&message);
         }
-        self.connections.iter().any(|connection| !connection.is_broken())
     }
 
     /// Waits and acts until the end.

@@ -77,7 +77,7 @@ impl Monitor<'_> {
         }
     }
 
-    fn hello(&mut self) -> Hello {
+    fn hello(&self) -> Hello {
         let phase = match self.state {
             State::Created(_) => Phase::Created,
             State::Running => Phase::Running,
@@ -87,7 +87,7 @@ impl Monitor<'_> {
             State::Closing { .. } | State::Told { .. } | State::End => Phase::Exited,
         };
         let running = self.execs.iter().map(ExecProcess::state).collect::<Vec<_>>();
-        let mut execs = self.untold.take();
+        let mut execs = self.past_execs.all();
         execs.extend(running);
         Hello {
             version: proto::launch::VERSION,

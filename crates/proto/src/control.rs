@@ -199,7 +199,7 @@ pub struct Hello {
     pub oom_killed: bool,
     /// Bytes of output that could not be kept or passed on.
     pub dropped: u64,
-    /// Every exec there has been and whose end has not been told on any connection.
+    /// Every exec that runs, and those that ended last.
     pub execs: Vec<ExecState>,
 }
 

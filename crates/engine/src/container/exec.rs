@@ -2,24 +2,26 @@
 
 pub(crate) mod probe;
 mod process;
+mod saved;
 
 use std::sync::{Arc, Mutex};
 
 use proto::control::{Attach, Exec as ExecOrder, Reply, Request};
 use proto::launch::{Asked, WindowSize};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use types::state::Status;
 use types::{ContainerId, Error};
 
 use super::attach::{Attached, stream};
 use super::{Container, names};
-use crate::Engine;
+use crate::{Engine, to_the_end};
 
 /// Finished execs that a container remembers.
 const FINISHED: usize = 64;
 
 /// What to run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecConfig {
     /// Connect standard input.
     pub attach_stdin: bool,
@@ -72,7 +74,7 @@ pub(crate) struct Exec {
     pub(crate) done: watch::Sender<Option<i32>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct ExecProgress {
     started: bool,
     pid: i32,
@@ -101,6 +103,13 @@ impl Engine {
             }
         }
         check_ready(&container)?;
+        let exec = self.new_exec(&container, config)?;
+        self.save_exec(&exec);
+        Ok(exec.id.clone())
+    }
+
+    /// Makes an exec known.
+    fn new_exec(&self, container: &Container, config: ExecConfig) -> Result<Arc<Exec>, Error> {
         let id = names::id()?.to_string();
         let line = format!("exec_create: {}", config.cmd.join(" "));
         let exec = Arc::new(Exec {
@@ -110,10 +119,35 @@ impl Engine {
             progress: Mutex::new(ExecProgress::default()),
             done: watch::Sender::new(None),
         });
-        crate::lock(&self.execs).insert(id.clone(), exec);
-        crate::lock(&container.execs).push(id.clone());
-        self.tell_container(&container, &line, &[("execID", &id)]);
-        Ok(id)
+        self.know_exec(container, &exec);
+        self.tell_container(container, &line, &[("execID", &id)]);
+        Ok(exec)
+    }
+
+    fn know_exec(&self, container: &Container, exec: &Arc<Exec>) {
+        crate::lock(&self.execs).insert(exec.id.clone(), Arc::clone(exec));
+        crate::lock(&container.execs).push(exec.id.clone());
+    }
+
+    /// Forgets an exec that nobody will ask for any more.
+    fn drop_exec(&self, container: &Container, id: &str) {
+        crate::lock(&container.execs).retain(|other| other != id);
+        crate::lock(&self.execs).remove(id);
+        self.unsave_exec(container, id);
+    }
+
+    /// Tells that an exec starts; only one may.
+    fn begin_exec(&self, container: &Container, exec: &Exec) -> Result<(), Error> {
+        {
+            let mut progress = crate::lock(&exec.progress);
+            if progress.started {
+                return Err(started(exec));
+            }
+            progress.started = true;
+        }
+        let line = format!("exec_start: {}", exec.config.cmd.join(" "));
+        self.tell_container(container, &line, &[("execID", &exec.id)]);
+        Ok(())
     }
 
     pub(crate) fn exec(&self, id: &str) -> Result<Arc<Exec>, Error> {
@@ -138,26 +172,19 @@ impl Engine {
         let exec = self.exec(id)?;
         let container = self.containers.find(exec.container.as_str())?;
         check_ready(&container)?;
-        {
-            let mut progress = crate::lock(&exec.progress);
-            if progress.started {
-                return Err(started(&exec));
+        self.begin_exec(&container, &exec)?;
+        self.save_exec(&exec);
+        let engine = self.clone();
+        to_the_end(async move {
+            let attached = engine.exec_run(&container, &exec, detach, console_size).await;
+            if let Err(error) = &attached {
+                let missing =
+                    error.message.contains("not found") || error.message.contains("no such file");
+                engine.exec_ended(&container, &exec.id, if missing { 127 } else { 126 });
             }
-            progress.started = true;
-        }
-        let line = format!("exec_start: {}", exec.config.cmd.join(" "));
-        self.tell_container(&container, &line, &[("execID", id)]);
-        let attached = self.exec_run(&container, &exec, detach, console_size).await;
-        if let Err(error) = &attached {
-            let code =
-                if error.message.contains("not found") || error.message.contains("no such file") {
-                    127
-                } else {
-                    126
-                };
-            self.exec_ended(&container, id, code);
-        }
-        attached
+            attached
+        })
+        .await
     }
 
     async fn exec_run(
@@ -195,21 +222,27 @@ impl Engine {
 
     /// Notes the end of an exec.
     pub(crate) fn exec_ended(&self, container: &Container, id: &str, exit_code: i32) {
-        // A health probe's exec is not in the table.
+        // A probe that has been given up is not in the table any more.
         let Ok(exec) = self.exec(id) else { return };
-        exec.done.send_replace(Some(exit_code));
+        let first = exec.done.send_if_modified(|code| {
+            let first = code.is_none();
+            code.get_or_insert(exit_code);
+            first
+        });
+        if !first {
+            return;
+        }
+        self.save_exec(&exec);
         let code = exit_code.to_string();
         self.tell_container(container, "exec_die", &[("execID", id), ("exitCode", &code)]);
-        let mut known = crate::lock(&container.execs);
-        let finished: Vec<String> = known
+        let known = crate::lock(&container.execs).clone();
+        let finished: Vec<&String> = known
             .iter()
             .filter(|id| self.exec(id).is_ok_and(|exec| exec.done.borrow().is_some()))
-            .cloned()
             .collect();
         let old = finished.len().saturating_sub(FINISHED);
         for id in &finished[..old] {
-            known.retain(|other| other != id);
-            crate::lock(&self.execs).remove(id);
+            self.drop_exec(container, id);
         }
     }
 
@@ -217,12 +250,9 @@ impl Engine {
     pub(crate) fn forget_execs(&self, container: &Container) {
         let known = std::mem::take(&mut *crate::lock(&container.execs));
         for id in known {
-            if let Some(exec) = crate::lock(&self.execs).get(&id) {
-                exec.done.send_if_modified(|code| {
-                    let open = code.is_none();
-                    code.get_or_insert(137);
-                    open
-                });
+            let Ok(exec) = self.exec(&id) else { continue };
+            if crate::lock(&exec.progress).started {
+                self.exec_ended(container, &id, 137);
             }
             // Its status can still be asked for, until the engine ends.
             if crate::lock(&self.execs).len() > 16 * FINISHED {

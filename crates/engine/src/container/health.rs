@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use types::Timestamp;
 use types::health::{Health, HealthConfig, HealthResult, HealthStatus};
+use types::state::Status;
 
 use super::Container;
 use crate::Engine;
@@ -60,6 +61,11 @@ impl Plan {
         })
     }
 
+    /// How long to wait before the next probe.
+    fn pause(&self, starting: bool, age: Duration) -> Duration {
+        if starting && age < self.start_period { self.start_interval } else { self.interval }
+    }
+
     /// The state after a result. A failure in the start period does not count.
     fn judge(&self, health: &mut Health, result: HealthResult, age: Duration) {
         if result.exit_code == 0 {
@@ -93,34 +99,20 @@ impl Engine {
         *crate::lock(&container.health) =
             Some(Health { status: HealthStatus::Starting, ..Health::default() });
         let engine = self.clone();
-        let container = Arc::downgrade(container);
-        tokio::spawn(async move {
+        let subject = Arc::clone(container);
+        // Ended by `stop_health` at the latest.
+        let task = tokio::spawn(async move {
             loop {
-                let Some(strong) = container.upgrade() else { return };
-                let age = since(started);
-                let starting = crate::lock(&strong.health)
+                let starting = crate::lock(&subject.health)
                     .as_ref()
                     .is_some_and(|health| health.status == HealthStatus::Starting);
-                drop(strong);
-                let pause = if starting && age < plan.start_period {
-                    plan.start_interval
-                } else {
-                    plan.interval
-                };
-                tokio::time::sleep(pause).await;
-                let Some(strong) = container.upgrade() else { return };
-                let same_run = {
-                    let record = strong.record();
-                    record.state.started_at == started && record.state.pid != 0
-                };
-                if !same_run {
-                    return;
-                }
-                if strong.record().state.status == types::state::Status::Running {
-                    engine.check(&strong, &plan, started).await;
+                tokio::time::sleep(plan.pause(starting, since(started))).await;
+                if subject.record().state.status == Status::Running {
+                    engine.check(&subject, &plan, started).await;
                 }
             }
         });
+        container.set_probes(Some(task.abort_handle()));
     }
 
     async fn check(&self, container: &Arc<Container>, plan: &Plan, run: Timestamp) {
@@ -149,11 +141,10 @@ impl Engine {
         }
     }
 
-    /// The container has ended: its health is no more.
+    /// The container has ended, and so do its probes; as in Docker it is not healthy then.
     pub(crate) fn stop_health(&self, container: &Container) {
-        if let Some(health) = crate::lock(&container.health).as_mut()
-            && health.status == HealthStatus::Starting
-        {
+        container.set_probes(None);
+        if let Some(health) = crate::lock(&container.health).as_mut() {
             health.status = HealthStatus::Unhealthy;
         }
     }

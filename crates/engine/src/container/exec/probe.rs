@@ -1,50 +1,52 @@
 //! Execs of the engine's own: probes, whose output and status are collected.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use proto::control::{Attach, Exec as ExecOrder, Request};
 use proto::launch::Asked;
-use tokio::sync::watch;
+use tokio::io::AsyncReadExt;
 use types::Error;
 
-use super::{Exec, ExecConfig, ExecProgress};
+use super::ExecConfig;
 use crate::Engine;
+use crate::container::Container;
 use crate::container::attach::stream;
-use crate::container::{Container, names};
+use crate::link::Link;
 
 impl Engine {
-    /// Runs a probe and collects its output; an exec that clients do not see.
+    /// Runs a probe and collects its output.
     pub(crate) async fn probe(
         &self,
         container: &Arc<Container>,
         cmd: Vec<String>,
         limit: usize,
     ) -> Result<Probe, Error> {
-        use tokio::io::AsyncReadExt;
         let live = container.running()?;
         let config = ExecConfig { cmd, ..ExecConfig::default() };
         let process = self.exec_process(container, &config, [0, 0])?;
-        let id = names::id()?.to_string();
-        let exec = Arc::new(Exec {
-            id: id.clone(),
-            container: container.id.clone(),
-            config,
-            progress: Mutex::new(ExecProgress { started: true, pid: 0 }),
-            done: watch::Sender::new(None),
-        });
+        let exec = self.new_exec(container, config)?;
         let mut done = exec.done.subscribe();
-        crate::lock(&self.execs).insert(id.clone(), exec);
-        crate::lock(&container.execs).push(id.clone());
+        // From here on it is cleaned up after, whatever happens.
+        let mut guard = ProbeGuard {
+            engine: self.clone(),
+            container: Arc::clone(container),
+            link: Arc::clone(&live.link),
+            id: exec.id.clone(),
+            finished: false,
+        };
         let (mut ours, theirs) = stream()?;
         let order = ExecOrder {
-            id: id.clone(),
+            id: exec.id.clone(),
             process,
             attach: Attach { stdin: false, stdout: true, stderr: true },
             privileged: false,
             asked: Asked::default(),
         };
-        live.link.ask(Request::Exec(Box::new(order)), Some(theirs)).await?;
-        let guard = ProbeGuard { engine: self.clone(), link: live.link, id, finished: false };
+        self.begin_exec(container, &exec)?;
+        if let Err(error) = live.link.ask(Request::Exec(Box::new(order)), Some(theirs)).await {
+            guard.finished = true;
+            return Err(error);
+        }
         let mut frames = Vec::new();
         let mut chunk = [0; 4096];
         while let Ok(count) = ours.read(&mut chunk).await {
@@ -57,7 +59,6 @@ impl Engine {
             }
         }
         let code = done.wait_for(Option::is_some).await.ok().and_then(|code| *code);
-        let mut guard = guard;
         guard.finished = true;
         Ok(Probe { code: code.unwrap_or(-1), output: unframe(&frames, limit) })
     }
@@ -73,7 +74,8 @@ pub(crate) struct Probe {
 /// Kills a probe that nobody waits for any more.
 struct ProbeGuard {
     engine: Engine,
-    link: Arc<crate::link::Link>,
+    container: Arc<Container>,
+    link: Arc<Link>,
     id: String,
     finished: bool,
 }
@@ -81,7 +83,7 @@ struct ProbeGuard {
 impl Drop for ProbeGuard {
     fn drop(&mut self) {
         let id = std::mem::take(&mut self.id);
-        crate::lock(&self.engine.execs).remove(&id);
+        self.engine.drop_exec(&self.container, &id);
         if !self.finished {
             let link = Arc::clone(&self.link);
             tokio::spawn(async move {
