@@ -18,6 +18,7 @@ mod container;
 mod database;
 mod durable;
 mod events;
+mod idle;
 mod images;
 mod info;
 mod launcher;
