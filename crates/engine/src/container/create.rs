@@ -271,6 +271,12 @@ impl Engine {
         security::set_seccomp(&mut Default::default(), &record.host, &options, &self.config)?;
         mounts::tmpfs(&record.host)?;
         crate::ports::requests(&record.config, &record.host)?;
+        // dockerd looks for these two already now, for their labels, and for networks at the start.
+        for mode in [&record.host.ipc_mode, &record.host.pid_mode] {
+            if let Some(other) = validate::joined(mode) {
+                self.containers.find(other).map_err(|error| Error::invalid(error.message))?;
+            }
+        }
         Ok(())
     }
 
