@@ -72,8 +72,7 @@ pub fn connect_stream(path: impl AsRef<std::path::Path>) -> io::Result<OwnedFd> 
 }
 
 fn connect_as(path: impl AsRef<std::path::Path>, kind: SocketType) -> io::Result<OwnedFd> {
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
     Ok(socket)
 }
