@@ -9,7 +9,7 @@ use types::event::Subject;
 use types::filter::Filters;
 
 use crate::container::archive::{name_of, produce};
-use crate::{ByteStream, Engine, Pruned, blocking, from_image};
+use crate::{ByteStream, Engine, Pruned, aside, blocking, from_image};
 
 impl Engine {
     /// The images that a filter lets through.
@@ -162,7 +162,7 @@ impl Engine {
         progress: Option<mpsc::Sender<image::Progress>>,
     ) -> Result<Vec<image::Loaded>, Error> {
         let engine = self.clone();
-        let loaded = blocking(move || {
+        let loaded = aside(move || {
             let options = image::LoadOptions { platform };
             let mut tell = |step| {
                 if let Some(progress) = &progress {
@@ -211,7 +211,7 @@ impl Engine {
         let name = reference.as_ref().map(types::reference::Reference::familiar);
         let options = image::ImportOptions { reference, changes, message, platform };
         let engine = self.clone();
-        let id = blocking(move || engine.images.import(&mut *input, &options).map_err(from_image))
+        let id = aside(move || engine.images.import(&mut *input, &options).map_err(from_image))
             .await?
             .to_string();
         self.tell(Subject::Image, "import", &id, &[("name", name.as_deref().unwrap_or(&id))]);

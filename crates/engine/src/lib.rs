@@ -132,6 +132,22 @@ where
     }
 }
 
+/// Runs what waits for a client on a thread of its own: slow clients must not keep the threads
+/// that [`blocking`] needs.
+pub(crate) async fn aside<T, F>(work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Error> + Send + 'static,
+{
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("client".to_owned())
+        // Whoever asked may have gone.
+        .spawn(move || drop(done.send(work())))
+        .map_err(|error| Error::system(format!("cannot start a thread: {error}")))?;
+    outcome.await.unwrap_or_else(|_| Err(Error::system("a task of the engine failed")))
+}
+
 /// Runs an operation to its end, even if whoever asked for it goes away.
 pub(crate) async fn to_the_end<T, F>(work: F) -> Result<T, Error>
 where

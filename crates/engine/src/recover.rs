@@ -243,10 +243,19 @@ impl Engine {
         run: Arc<Run>,
         hello: &Hello,
     ) -> Result<(), Error> {
+        let status = container.record().state.status;
+        let mut phase = hello.phase;
+        if phase == Phase::Paused
+            && status != Status::Paused
+            && link.ask(Request::Resume, None).await.is_ok()
+        {
+            // Not by a user: a commit was cut.
+            phase = Phase::Running;
+        }
         container.set_live(Some(Live { link, run: Arc::clone(&run) }));
         // The earlier daemon may have died before it could write that it runs.
         self.change_soon(container, |record| {
-            let paused = hello.phase == Phase::Paused;
+            let paused = phase == Phase::Paused;
             record.state.status = if paused { Status::Paused } else { Status::Running };
             record.state.pid = hello.pid;
             record.state.started_at = hello.started_at;

@@ -11,13 +11,14 @@ use proto::control::Request;
 use tokio::sync::mpsc;
 use types::Error;
 use types::container::ContainerConfig;
+use types::digest::Digest;
 use types::reference::Reference;
 use types::state::Status;
 
 use super::{Container, assembled, volumes};
 use crate::record::Record;
 use crate::spec::users;
-use crate::{ByteStream, Engine, blocking, from_image};
+use crate::{ByteStream, Engine, aside, blocking, from_image, to_the_end};
 
 /// Pieces of an outgoing archive that wait for a slow reader.
 const QUEUE: usize = 8;
@@ -177,7 +178,7 @@ impl Engine {
         }
         let (engine, path) = (self.clone(), path.to_owned());
         let (subject, name) = (Arc::clone(&container), reference.to_owned());
-        blocking(move || {
+        aside(move || {
             let place = engine.place(&subject, &path)?;
             let user = subject.record().config.user.clone();
             let owner = if options.copy_uid_gid && !user.is_empty() {
@@ -269,20 +270,12 @@ impl Engine {
             author: request.author,
             comment: request.comment.clone(),
         };
-        let frozen = match container.live() {
-            Some(live) if request.pause && record.state.status == Status::Running => {
-                live.link.ask(Request::Pause, None).await?;
-                Some(live)
-            }
-            _ => None,
-        };
         let engine = self.clone();
         let subject = Arc::clone(&container);
+        // A container that was frozen must not stay so because a client has gone.
         let made =
-            blocking(move || engine.images.commit(&subject.id, &options).map_err(from_image)).await;
-        if let Some(live) = frozen {
-            live.link.ask(Request::Resume, None).await?;
-        }
+            to_the_end(async move { engine.commit_frozen(&subject, options, request.pause).await })
+                .await;
         let id = made?.to_string();
         let name = reference.map(|name| name.familiar()).unwrap_or_default();
         self.tell_container(
@@ -291,6 +284,35 @@ impl Engine {
             &[("imageID", &id), ("imageRef", &name), ("comment", &request.comment)],
         );
         Ok(id)
+    }
+
+    /// Commits; with `pause` no process of the container runs meanwhile. A daemon that dies in
+    /// between is followed by one that lets it go on: only the user's pauses are in the database.
+    async fn commit_frozen(
+        &self,
+        container: &Arc<Container>,
+        options: image::CommitOptions,
+        pause: bool,
+    ) -> Result<Digest, Error> {
+        let running = container.record().state.status == Status::Running;
+        let frozen = match container.live() {
+            Some(live) if pause && running => {
+                live.link.ask(Request::Pause, None).await?;
+                Some(live)
+            }
+            _ => None,
+        };
+        let engine = self.clone();
+        let subject = Arc::clone(container);
+        let made =
+            blocking(move || engine.images.commit(&subject.id, &options).map_err(from_image)).await;
+        if let Some(live) = frozen
+            && let Err(error) = live.link.ask(Request::Resume, None).await
+            && container.running().is_ok()
+        {
+            return Err(error);
+        }
+        made
     }
 }
 
@@ -320,7 +342,7 @@ pub(crate) fn produce(
     work: impl FnOnce(&mut dyn Write) -> Result<(), Error> + Send + 'static,
 ) -> ByteStream {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    tokio::task::spawn_blocking(move || {
+    tokio::spawn(aside(move || {
         let mut output = io::BufWriter::with_capacity(PIECE, Pieces(sender.clone()));
         let outcome = work(&mut output).and_then(|()| {
             output.flush().map_err(|error| Error::system(format!("cannot send: {error}")))
@@ -329,7 +351,8 @@ pub(crate) fn produce(
             // Nobody reads any more: then nobody wants to know.
             drop(sender.blocking_send(Err(io::Error::other(error.message))));
         }
-    });
+        Ok(())
+    }));
     receiver
 }
 

@@ -272,7 +272,9 @@ impl Engine {
             )));
         }
         container.running()?.link.ask(Request::Pause, None).await?;
-        self.set_status(container, Status::Paused, "pause");
+        // Written before it is told: a daemon that starts lets go what it does not know paused.
+        self.change(container, |record| record.state.status = Status::Paused).await?;
+        self.tell_container(container, "pause", &[]);
         Ok(())
     }
 
@@ -292,14 +294,9 @@ impl Engine {
             return Err(Error::conflict(format!("Container {} is not paused", container.id)));
         }
         container.running()?.link.ask(Request::Resume, None).await?;
-        self.set_status(container, Status::Running, "unpause");
+        self.change(container, |record| record.state.status = Status::Running).await?;
+        self.tell_container(container, "unpause", &[]);
         Ok(())
-    }
-
-    fn set_status(&self, container: &Container, status: Status, event: &str) {
-        // Its monitor knows it too, and without that it does not run.
-        self.change_soon(container, |record| record.state.status = status);
-        self.tell_container(container, event, &[]);
     }
 
     /// Gives a container another name.
