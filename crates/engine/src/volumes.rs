@@ -1,6 +1,6 @@
 //! Volumes, with the containers that use them; mounts that need the image or volume store.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
@@ -266,8 +266,9 @@ impl Engine {
             ))
         };
         let root = sys::fs::Root::open_host(&source).map_err(failed)?;
-        let inside = root.resolve(subpath).map_err(failed)?;
-        Ok(source.join(inside.strip_prefix("/").unwrap_or(&inside)))
+        let inside = root.open_path(subpath).map_err(failed)?;
+        let tree = sys::mount::clone_tree(&inside, false).map_err(failed)?;
+        Ok(take_along(tree, trees))
     }
 
     /// An image's files, as far down as the subpath says, read-only.
@@ -278,7 +279,11 @@ impl Engine {
         trees: &mut Vec<OwnedFd>,
     ) -> Result<PathBuf, Error> {
         let image = self.images.resolve(&point.source).map_err(from_image)?;
-        let options = image::MountOptions { read_only: true, ..image::MountOptions::default() };
+        let options = image::MountOptions {
+            userns: record.remapped.and(self.remap_namespace.as_ref()).map(AsFd::as_fd),
+            read_only: true,
+            volatile: false,
+        };
         let tree = self.images.mount_image(&image, options).map_err(from_image)?;
         let long = mounts::long_form(&record.host, &point.destination);
         let subpath = long
@@ -292,7 +297,9 @@ impl Engine {
                 point.source
             ))
         };
-        let inside = sys::fs::Root::from(tree).open_path(subpath).map_err(failed)?;
+        // The mount ends when the last descriptor of its root is closed, whatever is open below.
+        let root = sys::fs::Root::from(tree);
+        let inside = root.open_path(subpath).map_err(failed)?;
         let tree = sys::mount::clone_tree(&inside, false).map_err(failed)?;
         Ok(take_along(tree, trees))
     }

@@ -135,7 +135,9 @@ pub(crate) fn bind(record: &Record, point: &types::mount::MountPoint, source: &P
     words.push(propagation);
     if !point.rw {
         words.push("ro");
-        if options.read_only_force_recursive {
+        // What is mounted below is read-only too unless the user says otherwise, as since Docker
+        // 25: with `ro` alone, `-v /sys:/sys:ro` leaves the cgroups writable.
+        if !options.read_only_non_recursive {
             words.push("rro");
         }
     }
