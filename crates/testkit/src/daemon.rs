@@ -115,7 +115,7 @@ impl Daemon {
             None => Command::new(&self.program),
         };
         if self.kind == Kind::Isopod {
-            command.arg("daemon");
+            command.arg("daemon").arg("--cgroup-parent").arg(self.cgroup_parent());
         } else {
             command.arg("-p").arg(self.folder.join("pid"));
         }
@@ -168,6 +168,24 @@ impl Daemon {
             data_root: self.folder.join("data"),
             exec_root: self.folder.join("run"),
         }
+    }
+
+    /// The cgroup that its containers are below, which no other daemon uses.
+    fn cgroup_parent(&self) -> String {
+        let name = self.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        format!("/{}", name.unwrap_or_default())
+    }
+
+    /// The cgroups that exist for its containers at this moment, in every hierarchy.
+    #[must_use]
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let parent = self.cgroup_parent();
+        let below = |root: PathBuf| {
+            let folder = PathBuf::from(format!("{}{parent}", root.display()));
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+        };
+        hierarchies().into_iter().flat_map(below).collect()
     }
 
     /// The daemon's process id.
@@ -248,6 +266,7 @@ impl Daemon {
         }
         left.extend(self.veths().into_iter().map(|link| format!("link {link}")));
         left.extend(self.mounts().iter().map(|mount| format!("mount {}", mount.display())));
+        left.extend(self.cgroups().iter().map(|cgroup| format!("cgroup {}", cgroup.display())));
         for place in ["data/containers", "run/monitors"] {
             let entries =
                 std::fs::read_dir(self.folder.join(place)).into_iter().flatten().flatten();
@@ -287,6 +306,12 @@ impl Daemon {
                 kill(pid, Signal::KILL);
             }
         }
+        for cgroup in self.cgroups() {
+            let _ = std::fs::remove_dir(cgroup);
+        }
+        for root in hierarchies() {
+            let _ = std::fs::remove_dir(format!("{}{}", root.display(), self.cgroup_parent()));
+        }
         for mount in self.mounts().iter().rev() {
             let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
         }
@@ -306,6 +331,18 @@ impl Drop for Daemon {
             }
         }
     }
+}
+
+/// Where cgroups are: the v2 tree, and each v1 tree beside it.
+fn hierarchies() -> Vec<PathBuf> {
+    let top = PathBuf::from("/sys/fs/cgroup");
+    let entries = std::fs::read_dir(&top).into_iter().flatten().flatten();
+    let mut all: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && !path.is_symlink())
+        .collect();
+    all.push(top);
+    all
 }
 
 /// Removes every container of an engine by force.

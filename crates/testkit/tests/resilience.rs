@@ -216,20 +216,16 @@ fn privileged_alone_fifty_kills_lose_nothing() {
         }
         assert!(out.lines().count() > 50);
     }
-    let ids: Vec<String> = counters.iter().map(|one| one.id.clone()).collect();
     drop(counters);
     let left = testkit::daemon::remove_all(&engine);
     assert!(left.is_empty(), "{left:?}");
-    for id in ids {
-        assert!(!anything_called(&id), "{id} has left a cgroup");
-    }
+    eventually("every cgroup is gone", SOON, || daemon.cgroups().is_empty().then_some(()));
     daemon.stop().unwrap();
 }
 
-/// Whether any cgroup has a container's name.
-fn anything_called(id: &str) -> bool {
-    let Ok(roots) = std::fs::read_dir("/sys/fs/cgroup") else { return false };
-    roots.flatten().any(|root| root.path().join("isopod").join(id).exists())
+/// Whether a daemon has a cgroup for this container.
+fn has_cgroup(daemon: &Daemon, id: &str) -> bool {
+    daemon.cgroups().iter().any(|path| path.ends_with(id))
 }
 
 #[test]
@@ -352,12 +348,15 @@ fn privileged_a_restart_policy_is_resumed_after_a_reboot() {
     let never = engine.sleeper(json!({}));
     halted.stop(2);
     daemon.kill();
-    // What a reboot does: every process gone, the run directory empty.
+    // What a reboot does: every process and cgroup gone, the run directory empty.
     for pid in daemon.netns().unwrap().processes() {
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
     std::thread::sleep(Duration::from_millis(500));
+    for cgroup in daemon.cgroups() {
+        let _ = std::fs::remove_dir(cgroup);
+    }
     let _ = std::fs::remove_dir_all(daemon.folder().join("run"));
     daemon.restart();
     eventually("always runs", SOON, || (always.status() == "running").then_some(()));
@@ -385,7 +384,7 @@ fn privileged_a_killed_monitor_takes_its_container_along() {
         (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())
     });
     assert_eq!(container.inspect()["State"]["ExitCode"], 137);
-    assert!(!anything_called(&container.id));
+    eventually("its cgroup is gone", SOON, || (!has_cgroup(&daemon, &container.id)).then_some(()));
     container.start();
     assert_eq!(container.status(), "running", "it can be started again");
     drop(container);
