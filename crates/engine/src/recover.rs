@@ -204,18 +204,11 @@ impl Engine {
             // The machine has been restarted.
             return self.ended(container, End::Lost, None).await;
         }
-        match status {
-            Status::Restarting => {
-                let delay = crate::container::restart::FIRST;
-                self.restart_after(container, delay);
-                Ok(())
-            }
-            Status::Exited if container.record().host.auto_remove => {
-                let _operation = container.operation.lock().await;
-                self.remove_locked(container, Removal::OfItself).await
-            }
-            _ => Ok(()),
+        if status == Status::Restarting {
+            self.restart_after(container, crate::container::restart::FIRST);
+            return Ok(());
         }
+        self.remove_if_it_would(container).await
     }
 
     /// A start that had been begun has come to nothing.
@@ -231,7 +224,20 @@ impl Engine {
             record.state.pid = 0;
         });
         container.progress.send_modify(|progress| progress.active = false);
-        Ok(())
+        self.remove_if_it_would(container).await
+    }
+
+    /// A container with `--rm` that has run and does not run removes itself.
+    async fn remove_if_it_would(&self, container: &Arc<Container>) -> Result<(), Error> {
+        let would = {
+            let record = container.record();
+            record.host.auto_remove && record.state.status == Status::Exited
+        };
+        if !would {
+            return Ok(());
+        }
+        let _operation = container.operation.lock().await;
+        self.remove_locked(container, Removal::OfItself).await
     }
 
     /// It runs: goes on where the earlier daemon was.
