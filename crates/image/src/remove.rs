@@ -286,7 +286,7 @@ impl Store {
                 let names = catalog.names_of(id);
                 let tagged = names.iter().any(|name| name.digest().is_none());
                 let intermediate = names.is_empty() && catalog.has_children(id);
-                !intermediate && !(filter.dangling && tagged)
+                !(intermediate || filter.dangling && tagged)
             };
             catalog.images.keys().filter(selects).cloned().collect()
         };
