@@ -4,7 +4,8 @@ pub(crate) mod probe;
 mod process;
 mod saved;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
 use proto::control::{Attach, Exec as ExecOrder, Reply, Request};
 use proto::launch::{Asked, WindowSize};
@@ -16,6 +17,9 @@ use types::{ContainerId, Error};
 use super::attach::{Attached, stream};
 use super::{Container, names};
 use crate::{Engine, to_the_end};
+
+/// How long to wait for an exec to start that is to be resized (as dockerd).
+const READY: Duration = Duration::from_secs(10);
 
 /// Finished execs that a container remembers.
 const FINISHED: usize = 64;
@@ -70,7 +74,7 @@ pub(crate) struct Exec {
     id: String,
     container: ContainerId,
     config: ExecConfig,
-    progress: Mutex<ExecProgress>,
+    progress: watch::Sender<ExecProgress>,
     pub(crate) done: watch::Sender<Option<i32>>,
 }
 
@@ -116,7 +120,7 @@ impl Engine {
             id: id.clone(),
             container: container.id.clone(),
             config,
-            progress: Mutex::new(ExecProgress::default()),
+            progress: watch::Sender::new(ExecProgress::default()),
             done: watch::Sender::new(None),
         });
         self.know_exec(container, &exec);
@@ -138,12 +142,13 @@ impl Engine {
 
     /// Tells that an exec starts; only one may.
     fn begin_exec(&self, container: &Container, exec: &Exec) -> Result<(), Error> {
-        {
-            let mut progress = crate::lock(&exec.progress);
-            if progress.started {
-                return Err(started(exec));
-            }
+        let first = exec.progress.send_if_modified(|progress| {
+            let first = !progress.started;
             progress.started = true;
+            first
+        });
+        if !first {
+            return Err(started(exec));
         }
         let line = format!("exec_start: {}", exec.config.cmd.join(" "));
         self.tell_container(container, &line, &[("execID", &exec.id)]);
@@ -212,7 +217,7 @@ impl Engine {
             asked: Asked::default(),
         };
         match live.link.ask(Request::Exec(Box::new(order)), theirs).await? {
-            Reply::ExecStarted { pid } => crate::lock(&exec.progress).pid = pid,
+            Reply::ExecStarted { pid } => exec.progress.send_modify(|now| now.pid = pid),
             other => {
                 return Err(Error::system(format!("the monitor answered an exec with {other:?}")));
             }
@@ -251,7 +256,7 @@ impl Engine {
         let known = std::mem::take(&mut *crate::lock(&container.execs));
         for id in known {
             let Ok(exec) = self.exec(&id) else { continue };
-            if crate::lock(&exec.progress).started {
+            if exec.progress.borrow().started {
                 self.exec_ended(container, &id, 137);
             }
             // Its status can still be asked for, until the engine ends.
@@ -269,7 +274,7 @@ impl Engine {
     pub fn exec_ready(&self, id: &str) -> Result<(), Error> {
         let exec = self.exec(id)?;
         check_ready(&*self.containers.find(exec.container.as_str())?)?;
-        if crate::lock(&exec.progress).started {
+        if exec.progress.borrow().started {
             return Err(started(&exec));
         }
         Ok(())
@@ -292,7 +297,7 @@ impl Engine {
     /// Not found.
     pub fn exec_inspect(&self, id: &str) -> Result<ExecState, Error> {
         let exec = self.exec(id)?;
-        let progress = *crate::lock(&exec.progress);
+        let progress = *exec.progress.borrow();
         let exit_code = *exec.done.borrow();
         Ok(ExecState {
             id: exec.id.clone(),
@@ -304,13 +309,24 @@ impl Engine {
         })
     }
 
-    /// Sets the size of an exec's terminal.
+    /// Sets the size of an exec's terminal, as soon as it has one: clients ask for that while
+    /// their start is on its way.
     ///
     /// # Errors
     /// Not found; [`types::ErrorKind::Conflict`] when it does not run.
     pub async fn exec_resize(&self, id: &str, rows: u16, cols: u16) -> Result<(), Error> {
         let exec = self.exec(id)?;
         let container = self.containers.find(exec.container.as_str())?;
+        let (mut progress, mut done) = (exec.progress.subscribe(), exec.done.subscribe());
+        let ready = async {
+            tokio::select! {
+                _ = progress.wait_for(|now| now.pid != 0) => {}
+                _ = done.wait_for(Option::is_some) => {}
+            }
+        };
+        if tokio::time::timeout(READY, ready).await.is_err() {
+            return Err(Error::system("timeout waiting for exec session ready"));
+        }
         let request =
             Request::Resize { exec: Some(id.to_owned()), size: WindowSize { rows, cols } };
         container.running()?.link.ask(request, None).await?;

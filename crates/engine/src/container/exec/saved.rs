@@ -2,7 +2,7 @@
 //! of execs that an earlier one ran.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use proto::control::ExecState as Seen;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ impl Engine {
         let saved = Saved {
             id: exec.id.clone(),
             config: exec.config.clone(),
-            progress: *crate::lock(&exec.progress),
+            progress: *exec.progress.borrow(),
             exit_code: *exec.done.borrow(),
         };
         let file = self.exec_file(&exec.container, &exec.id);
@@ -84,7 +84,7 @@ impl Engine {
                 id: saved.id,
                 container: container.id.clone(),
                 config: saved.config,
-                progress: Mutex::new(ExecProgress { pid, ..saved.progress }),
+                progress: watch::Sender::new(ExecProgress { pid, ..saved.progress }),
                 done: watch::Sender::new(saved.exit_code),
             });
             self.know_exec(container, &exec);
