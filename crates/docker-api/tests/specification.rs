@@ -176,7 +176,7 @@ fn containers_match_the_specification() {
         types::resources::Resources, "Resources", ["KernelMemory", "KernelMemoryTCP"], ["Init"];
         types::health::HealthConfig, "HealthConfig", [], [];
         types::health::Health, "Health", [], [];
-        exec::ExecCreateBody, "/containers/{id}/exec post body", ["Detach"], [];
+        exec::ExecCreateBody, "/containers/{id}/exec post body", ["Detach", "detachKeys"], [];
         exec::ExecStartBody, "/exec/{id}/start post body", [], [];
         exec::ExecInspect, "/exec/{id}/json get 200", [], [];
         exec::ProcessConfig, "ProcessConfig", [], [];
