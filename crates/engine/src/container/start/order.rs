@@ -1,0 +1,225 @@
+//! The order to the launcher: everything that a run needs, made before its monitor is.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use network::Sandbox;
+use proto::launch::{Asked, Launch, Order, RootSource, Stdin, VERSION, WindowSize};
+use types::Error;
+use types::container::HostConfig;
+
+use super::log::log;
+use super::run::write_run;
+use crate::container::{Container, validate};
+use crate::record::{Record, Run};
+use crate::spec::{self, Joined, Surroundings, users};
+use crate::{Engine, from_image, from_network};
+
+/// A run that has been ordered.
+pub(super) struct Ordered {
+    pub(super) socket: OwnedFd,
+    pub(super) run: Run,
+    pub(super) warnings: Vec<String>,
+    /// The network is to be plugged in once the container has its own namespace.
+    pub(super) plug_later: bool,
+}
+
+impl Engine {
+    /// Makes everything a run needs and gives the order. Blocks.
+    pub(super) fn order(&self, container: &Container) -> Result<Ordered, Error> {
+        let record = container.record().clone();
+        let directory = self.config.monitor_dir(container.id.as_str());
+        let mut run =
+            Run { endpoints: Vec::new(), cgroups_path: spec::cgroups_path(&self.config, &record) };
+        let ordered = self.order_run(&record, &directory, &mut run);
+        if ordered.is_err() {
+            self.release_run(container, &run);
+            self.forget_monitor(&container.id);
+        }
+        let (socket, warnings, plug_later) = ordered?;
+        Ok(Ordered { socket, run, warnings, plug_later })
+    }
+
+    fn order_run(
+        &self,
+        record: &Record,
+        directory: &std::path::Path,
+        run: &mut Run,
+    ) -> Result<(OwnedFd, Vec<String>, bool), Error> {
+        let joined = self.joined(&record.host)?;
+        let root = self.root_of(record)?;
+        let user = users::resolve(root.as_fd(), &record.config.user, &record.host.group_add)?;
+        let (sandbox, held, plug_later) = self.network_for(record, run)?;
+        self.write_files(record, run, joined.network.is_some())?;
+        let mut trees = Vec::new();
+        let mounts = self.resolve_mounts(record, &joined, &mut trees)?;
+        let made = spec::make(
+            record,
+            Surroundings {
+                config: &self.config,
+                available: self.available,
+                joined,
+                netns: sandbox.is_some(),
+                user,
+                mounts,
+                links: self.link_environment(record)?,
+            },
+        )?;
+        write_run(directory, run)?;
+        let failed = |error| Error::system(format!("cannot make a connection: {error}"));
+        let (ours, theirs) = sys::stream::pair().map_err(failed)?;
+        let descriptor = record.host.rootfs.is_empty();
+        let mut descriptors: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), self.launcher.guard()];
+        if descriptor {
+            descriptors.push(root.as_fd());
+        }
+        descriptors.extend(sandbox.as_ref().map(Sandbox::fd));
+        descriptors.extend(trees.iter().map(AsFd::as_fd));
+        descriptors.extend(held.iter().map(AsFd::as_fd));
+        let launch = Launch {
+            version: VERSION,
+            guard: true,
+            id: record.id.to_string(),
+            dir: directory.to_owned(),
+            spec: made.spec,
+            default_seccomp: made.default_seccomp,
+            root: if descriptor {
+                RootSource::Descriptor
+            } else {
+                RootSource::Directory(record.host.rootfs.clone().into())
+            },
+            netns: sandbox.is_some(),
+            mounts: trees.len(),
+            held: held.len(),
+            terminal: record.config.tty.then(|| window(record.host.console_size)),
+            stdin: match (record.config.open_stdin, record.config.stdin_once) {
+                (false, _) => Stdin::Null,
+                (true, false) => Stdin::Open,
+                (true, true) => Stdin::Once,
+            },
+            log: log(&self.config.container_dir(record.id.as_str()), record),
+            init: record.host.init.unwrap_or(false),
+            asked: asked(&record.host),
+            systemd_cgroup: self.config.systemd_cgroup,
+        };
+        self.launcher.order(&Order::Launch(Box::new(launch)), &descriptors)?;
+        Ok((ours, made.warnings, plug_later))
+    }
+
+    /// The root file system: a detached mount, or the directory that was named.
+    fn root_of(&self, record: &Record) -> Result<OwnedFd, Error> {
+        if record.host.rootfs.is_empty() {
+            let options = image::MountOptions {
+                userns: record.remapped.and(self.remap_namespace.as_ref()).map(AsFd::as_fd),
+                read_only: false,
+                volatile: record.host.auto_remove,
+            };
+            return match self.images.mount(&record.id, options) {
+                // Making a writable layer is not flushed, the record is: after a power cut there
+                // may be a container without one, and as it wrote nothing, it gets a fresh one.
+                Err(image::Error::NoSnapshot(_)) => {
+                    let image = self.images.resolve(&record.image).map_err(from_image)?;
+                    self.images.prepare(&record.id, &image).map_err(from_image)?;
+                    self.images.mount(&record.id, options).map_err(from_image)
+                }
+                mounted => mounted.map_err(from_image),
+            };
+        }
+        let root = sys::fs::Root::open_host(&record.host.rootfs);
+        root.map(sys::fs::Root::into_fd).map_err(|error| {
+            Error::invalid(format!("cannot open root directory {}: {error}", record.host.rootfs))
+        })
+    }
+
+    /// The processes whose namespaces this container joins.
+    fn joined(&self, host: &HostConfig) -> Result<Joined, Error> {
+        let mut user = None;
+        let mut pid_of = |mode: &str| {
+            let Some(name) = validate::joined(mode) else { return Ok(None) };
+            let other = self.containers.find(name)?;
+            let other = other.record();
+            if other.state.pid == 0 {
+                return Err(Error::conflict(format!(
+                    "cannot join namespace of a non running container: container {name} is {}",
+                    other.state.status.as_str()
+                )));
+            }
+            if other.remapped.is_some() {
+                user = Some(other.state.pid);
+            }
+            Ok(Some(other.state.pid))
+        };
+        let network = pid_of(&host.network_mode)?;
+        let ipc = pid_of(&host.ipc_mode)?;
+        if let Some(name) = validate::joined(&host.ipc_mode) {
+            let donor = self.containers.find(name)?;
+            let donor = donor.record();
+            if matches!(donor.host.ipc_mode.as_str(), "private" | "none") {
+                return Err(Error::invalid(format!(
+                    "can't join IPC of container {}: non-shareable IPC (hint: use \
+                     IpcMode:shareable for the donor container)",
+                    donor.id
+                )));
+            }
+        }
+        let pid = pid_of(&host.pid_mode)?;
+        Ok(Joined { network, ipc, pid, user })
+    }
+
+    /// Reserves addresses and ports and prepares a network namespace.
+    fn network_for(
+        &self,
+        record: &Record,
+        run: &mut Run,
+    ) -> Result<(Option<Sandbox>, Vec<OwnedFd>, bool), Error> {
+        let mode = record.host.network_mode.as_str();
+        if mode == "host" || validate::joined(mode).is_some() {
+            return Ok((None, Vec::new(), false));
+        }
+        let late = record.remapped.is_some();
+        if mode == "none" {
+            let sandbox =
+                if late { None } else { Some(self.networks.bare_sandbox().map_err(from_network)?) };
+            return Ok((sandbox, Vec::new(), false));
+        }
+        let mut held = Vec::new();
+        for attach in self.attachments(record)? {
+            let reserved = self.networks.reserve(&attach).map_err(|error| match error {
+                // Only what is about ports has that preface in Docker.
+                error if attach.ports.is_empty() => from_network(error),
+                error => {
+                    let error = from_network(error);
+                    let message = format!(
+                        "driver failed programming external connectivity on endpoint {} ({}): {}",
+                        record.name, record.id, error.message
+                    );
+                    Error { kind: error.kind, message }
+                }
+            })?;
+            run.endpoints.push(reserved.endpoint);
+            held.extend(reserved.sockets);
+        }
+        if late {
+            return Ok((None, held, true));
+        }
+        let mut sandbox = self.networks.sandbox().map_err(from_network)?;
+        for endpoint in &mut run.endpoints {
+            self.networks.plug(endpoint, &mut sandbox).map_err(from_network)?;
+        }
+        Ok((Some(sandbox), held, false))
+    }
+}
+
+fn window([rows, cols]: [u32; 2]) -> WindowSize {
+    let small = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+    WindowSize { rows: small(rows), cols: small(cols) }
+}
+
+/// What the user asked for by name.
+pub(crate) fn asked(host: &HostConfig) -> Asked {
+    let upper = |name: &String| format!("RLIMIT_{}", name.to_ascii_uppercase());
+    Asked {
+        rlimits: host.resources.ulimits.iter().map(|limit| upper(&limit.name)).collect(),
+        oom_score_adj: host.oom_score_adj != 0,
+        capabilities: host.cap_add.clone(),
+    }
+}
