@@ -1,15 +1,19 @@
 //! Creating a container: validate, resolve, remember.
 
+mod merge;
 mod storage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use types::container::{ContainerConfig, HostConfig};
-use types::health::HealthConfig;
 use types::network::{EndpointSettings, NetworkingConfig};
 use types::state::State;
 use types::{ContainerId, Error, Timestamp, Words};
+
+pub(crate) use merge::merge;
+
+use merge::check_platform;
 
 use super::{Container, names, validate, volumes};
 use crate::record::{IdRange, Record};
@@ -286,96 +290,6 @@ impl Engine {
     }
 }
 
-/// Checks that the image is for the platform that was asked for.
-fn check_platform(
-    name: &str,
-    image: &image::ImageConfig,
-    platform: Option<&str>,
-) -> Result<(), Error> {
-    let Some(platform) = platform.filter(|platform| !platform.is_empty()) else { return Ok(()) };
-    let mut parts = platform.split('/');
-    let (os, architecture) = (parts.next().unwrap_or_default(), parts.next());
-    let (os, architecture) = match (os, architecture) {
-        (os, Some(architecture)) => (os, architecture),
-        ("linux" | "windows" | "darwin", None) => (os, image::host_architecture().0),
-        (architecture, None) => ("linux", architecture),
-    };
-    let architecture = match architecture {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    if image.os == os && image.architecture == architecture {
-        return Ok(());
-    }
-    Err(Error::not_found(format!(
-        "image with reference {name} was found but its platform ({}/{}) does not match the \
-         specified platform ({os}/{architecture})",
-        image.os, image.architecture
-    )))
-}
-
-/// Puts an image's defaults under what the user said, by Docker's rules.
-pub(crate) fn merge(user: &mut ContainerConfig, image: &ContainerConfig) {
-    let inherit = |mine: &mut String, theirs: &String| {
-        if mine.is_empty() {
-            mine.clone_from(theirs);
-        }
-    };
-    inherit(&mut user.user, &image.user);
-    inherit(&mut user.working_dir, &image.working_dir);
-    inherit(&mut user.stop_signal, &image.stop_signal);
-    for (port, set) in &image.exposed_ports {
-        user.exposed_ports.entry(port.clone()).or_insert(*set);
-    }
-    for (path, set) in &image.volumes {
-        user.volumes.entry(path.clone()).or_insert(*set);
-    }
-    for (key, value) in &image.labels {
-        user.labels.entry(key.clone()).or_insert_with(|| value.clone());
-    }
-    fn key(variable: &str) -> &str {
-        variable.split('=').next().unwrap_or_default()
-    }
-    let mine: Vec<String> = user.env.iter().map(|variable| key(variable).to_owned()).collect();
-    user.env.extend(
-        image.env.iter().filter(|theirs| !mine.iter().any(|mine| mine == key(theirs))).cloned(),
-    );
-    if user.entrypoint.as_ref().is_none_or(|words| words.is_empty()) {
-        if user.cmd.as_ref().is_none_or(|words| words.is_empty()) {
-            user.cmd.clone_from(&image.cmd);
-        }
-        if user.entrypoint.is_none() {
-            user.entrypoint.clone_from(&image.entrypoint);
-        }
-    }
-    if user.shell.is_empty() {
-        user.shell.clone_from(&image.shell);
-    }
-    match (&mut user.healthcheck, &image.healthcheck) {
-        (mine @ None, theirs) => mine.clone_from(theirs),
-        (Some(mine), Some(theirs)) => merge_health(mine, theirs),
-        (Some(_), None) => {}
-    }
-}
-
-fn merge_health(mine: &mut HealthConfig, theirs: &HealthConfig) {
-    if mine.test.is_empty() {
-        mine.test.clone_from(&theirs.test);
-    }
-    for (mine, theirs) in [
-        (&mut mine.interval, theirs.interval),
-        (&mut mine.timeout, theirs.timeout),
-        (&mut mine.start_period, theirs.start_period),
-        (&mut mine.start_interval, theirs.start_interval),
-        (&mut mine.retries, theirs.retries),
-    ] {
-        if *mine == 0 {
-            *mine = theirs;
-        }
-    }
-}
-
 /// The MAC addresses that the user chose.
 fn chosen_macs(networks: &BTreeMap<String, EndpointSettings>) -> BTreeMap<String, String> {
     let chosen = networks.iter().filter(|(_, settings)| !settings.mac_address.is_empty());
@@ -388,32 +302,4 @@ pub(crate) fn attributes(record: &Record) -> BTreeMap<String, String> {
     attributes.insert("image".to_owned(), record.config.image.clone());
     attributes.insert("name".to_owned(), record.name.clone());
     attributes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(words: &[&str]) -> Option<Words> {
-        Some(Words(words.iter().map(|&word| word.to_owned()).collect()))
-    }
-
-    #[test]
-    fn the_image_fills_the_gaps() {
-        let image = ContainerConfig {
-            cmd: words(&["serve"]),
-            entrypoint: words(&["/app"]),
-            env: vec!["PATH=/bin".into(), "A=1".into()],
-            working_dir: "/srv".into(),
-            ..ContainerConfig::default()
-        };
-        let mut plain = ContainerConfig { env: vec!["A=2".into()], ..ContainerConfig::default() };
-        merge(&mut plain, &image);
-        assert_eq!(plain.cmd, image.cmd);
-        assert_eq!(plain.entrypoint, image.entrypoint);
-        assert_eq!(plain.env, ["A=2", "PATH=/bin"]);
-        let mut own = ContainerConfig { entrypoint: words(&["/x"]), ..ContainerConfig::default() };
-        merge(&mut own, &image);
-        assert_eq!(own.cmd, None, "an own entrypoint forgets the image's command");
-    }
 }
