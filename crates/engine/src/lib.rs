@@ -24,10 +24,12 @@ mod info;
 mod launcher;
 mod link;
 mod networks;
+mod open;
 mod ports;
 mod record;
 mod recover;
 mod spec;
+mod subordinate;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};

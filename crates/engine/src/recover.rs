@@ -1,4 +1,4 @@
-//! Opening an engine: the database, the stores, and everything that an earlier daemon left.
+//! What an earlier daemon left, when an engine is opened.
 //!
 //! | record says | monitor's directory | then |
 //! | --- | --- | --- |
@@ -15,51 +15,30 @@
 //! Before anything is looked at, the orders that the earlier daemon gave have come to something:
 //! see [`crate::launcher::Guard`].
 
+mod strays;
+
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use network::{Network, Saved};
 use proto::control::{Hello, Phase, Request};
-use types::capability::CapabilitySet;
+use types::Error;
 use types::container::RestartRule;
 use types::state::{State, Status};
-use types::{ContainerId, Error, Timestamp};
 
-use crate::config::Config;
 use crate::container::contact::Contact;
 use crate::container::exit::End;
 use crate::container::remove::Removal;
 use crate::container::start::ended_status;
 use crate::container::{Container, Live};
-use crate::database::{Change, Database, Table, read};
-use crate::events::Events;
-use crate::launcher::{Guard, Launcher};
 use crate::link::{Link, Notices};
-use crate::record::{IdRange, Record, Run};
-use crate::{Engine, Inner, blocking};
-
-/// How long the end of an unknown container may take.
-const STRAY: std::time::Duration = std::time::Duration::from_secs(15);
+use crate::record::{Record, Run};
+use crate::{Engine, blocking};
 
 impl Engine {
-    /// Opens the engine below the configured directories. `launcher` is the socket to the
-    /// launcher process.
-    ///
-    /// # Errors
-    /// When a directory, the database, a store or the network cannot be used.
-    pub async fn open(config: Config, launcher: OwnedFd) -> Result<Self, Error> {
-        let (engine, records) = blocking(move || open(config, launcher)).await?;
-        engine.adopt(records).await;
-        engine.give_back_when_idle();
-        engine.tell(types::event::Subject::Daemon, "start", &engine.id, &[]);
-        Ok(engine)
-    }
-
     /// Takes over what an earlier daemon left, and starts what is to be started.
-    async fn adopt(&self, records: Vec<Record>) {
+    pub(crate) async fn adopt(&self, records: Vec<Record>) {
         let mut containers = Vec::new();
         // All of them are known before anything is done: they refer to each other.
         for record in records {
@@ -294,67 +273,6 @@ impl Engine {
         let record = container.record();
         wants_start(&record.state, record.host.restart_policy.name, record.stopped_by_user)
     }
-
-    /// Removes what no record speaks of.
-    async fn remove_strays(&self) {
-        let known: BTreeSet<String> =
-            self.containers.all().iter().map(|container| container.id.to_string()).collect();
-        let strays = |place: PathBuf| {
-            let names = names_in(&place).into_iter().filter(|name| !known.contains(name));
-            names.filter_map(|name| name.parse::<ContainerId>().ok()).collect::<Vec<_>>()
-        };
-        for id in strays(self.config.exec_root.join("monitors")) {
-            self.remove_stray_run(id).await;
-        }
-        for id in strays(self.config.data_root.join("containers")) {
-            let engine = self.clone();
-            let removed = blocking(move || {
-                engine.discard_storage(&id);
-                Ok(())
-            });
-            if let Err(error) = removed.await {
-                tracing::error!("{error}");
-            }
-        }
-    }
-
-    /// Ends a run whose container is not known (any more).
-    async fn remove_stray_run(&self, id: ContainerId) {
-        if let Contact::Alive { link, mut notices, .. } = self.contact(&id).await {
-            let ended = async {
-                // Whichever of the two fits.
-                drop(link.ask(Request::Abandon, None).await);
-                drop(link.ask(Request::KillAll, None).await);
-                while notices.recv().await.is_some() {}
-            };
-            if tokio::time::timeout(STRAY, ended).await.is_err() {
-                tracing::error!(container = id.short(), "its monitor does not end");
-            }
-        }
-        let engine = self.clone();
-        let cleaned = blocking(move || {
-            let run = read_run(&engine.config.monitor_dir(id.as_str()));
-            let mut failures = Vec::new();
-            if !run.cgroups_path.is_empty() {
-                let reap = proto::launch::Reap {
-                    id: id.to_string(),
-                    cgroups_path: run.cgroups_path,
-                    systemd_cgroup: engine.config.systemd_cgroup,
-                };
-                match engine.launcher.reap(reap) {
-                    Ok(reaped) => failures.extend(reaped.failures),
-                    Err(error) => failures.push(error.message),
-                }
-            }
-            let released = run.endpoints.iter().map(|endpoint| engine.networks.release(endpoint));
-            failures.extend(released.filter_map(Result::err).map(|error| error.to_string()));
-            engine.forget_monitor(&id);
-            if failures.is_empty() { Ok(()) } else { Err(Error::system(failures.join("; "))) }
-        });
-        if let Err(error) = cleaned.await {
-            tracing::error!("cannot clean up an unknown container: {error}");
-        }
-    }
 }
 
 /// Whether a restart policy wants a container to run that does not when the daemon starts.
@@ -367,153 +285,22 @@ fn wants_start(state: &State, rule: RestartRule, stopped_by_user: bool) -> bool 
     }
 }
 
-fn names_in(directory: &Path) -> Vec<String> {
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// What a run held, as it was written before its launch.
-fn read_run(directory: &Path) -> Run {
+pub(crate) fn read_run(directory: &Path) -> Run {
     let bytes = std::fs::read(directory.join("run.json")).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()
-}
-
-/// The part that blocks.
-fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), Error> {
-    for directory in [
-        config.data_root.clone(),
-        config.data_root.join("containers"),
-        config.exec_root.join("monitors"),
-    ] {
-        std::fs::create_dir_all(&directory).map_err(|error| {
-            Error::system(format!("cannot make {}: {error}", directory.display()))
-        })?;
-    }
-    let guard = Guard::take(&config.exec_root)?;
-    let (mut database, file) = Database::open(&config.data_root.join("meta.redb"))?;
-    let records: Vec<Record> =
-        read(&file, Table::Containers)?.into_iter().map(|(_, record)| record).collect();
-    let networks: Vec<Network> =
-        read(&file, Table::Networks)?.into_iter().map(|(_, network)| network).collect();
-    database.serve(file)?;
-    let endpoints = names_in(&config.exec_root.join("monitors"))
-        .iter()
-        .flat_map(|name| read_run(&config.monitor_dir(name)).endpoints)
-        .collect();
-    let images = image::Store::open(&config.data_root, image::Options::default())
-        .map_err(crate::from_image)?;
-    let volumes = volume::Volumes::open(&config.data_root).map_err(crate::from_volume)?;
-    let networks = network::Networks::open(config.network.clone(), Saved { networks, endpoints })
-        .map_err(crate::from_network)?;
-    keep_networks(&database, &networks)?;
-    let (remap, remap_namespace) = remap(config.userns_remap.as_deref())?;
-    let id = engine_id(&config.data_root)?;
-    if config.log.kind.is_empty() {
-        "json-file".clone_into(&mut config.log.kind);
-    }
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let inner = Inner {
-        available: available()?,
-        cpus,
-        remap,
-        remap_namespace,
-        started: Timestamp::now(),
-        id,
-        database,
-        images: Arc::new(images),
-        volumes: Arc::new(volumes),
-        networks,
-        launcher: Arc::new(Launcher::new(launcher, guard)),
-        containers: Default::default(),
-        execs: Default::default(),
-        claims: Default::default(),
-        events: Events::new(),
-        config,
-    };
-    Ok((Engine { inner: Arc::new(inner) }, records))
-}
-
-/// Remembers the networks that were made just now, so that they keep their ids.
-fn keep_networks(database: &Database, networks: &network::Networks) -> Result<(), Error> {
-    for network in networks.list() {
-        database.post(Change::put(Table::Networks, &network.id, &network)?);
-    }
-    Ok(())
-}
-
-/// The daemon's bounding set: what it can give away.
-fn available() -> Result<CapabilitySet, Error> {
-    let text = std::fs::read_to_string("/proc/self/status")
-        .map_err(|error| Error::system(format!("cannot read /proc/self/status: {error}")))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("CapBnd:"));
-    let bits = line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok());
-    bits.map(CapabilitySet::from_bits)
-        .ok_or_else(|| Error::system("/proc/self/status names no capabilities"))
-}
-
-/// The engine's own id: made once for a data root.
-fn engine_id(data_root: &Path) -> Result<String, Error> {
-    let path = data_root.join("engine-id");
-    if let Ok(id) = std::fs::read_to_string(&path)
-        && !id.trim().is_empty()
-    {
-        return Ok(id.trim().to_owned());
-    }
-    let bytes = crate::container::names::random::<16>()?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    crate::durable::write(data_root, "engine-id", id.as_bytes())
-        .map_err(|error| Error::system(format!("cannot write {}: {error}", path.display())))?;
-    Ok(id)
-}
-
-/// The range of ids that `--userns-remap` names, and a user namespace that maps so.
-fn remap(asked: Option<&str>) -> Result<(Option<IdRange>, Option<OwnedFd>), Error> {
-    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return Ok((None, None)) };
-    let (user, group) = asked.split_once(':').unwrap_or((asked, asked));
-    let name =
-        |name: &str| if name == "default" { "dockremap".to_owned() } else { name.to_owned() };
-    let (uid, uids) = subordinate("/etc/subuid", &name(user))?;
-    let (gid, gids) = subordinate("/etc/subgid", &name(group))?;
-    let range = IdRange { uid, gid, count: uids.min(gids) };
-    let map = |host: u32| sys::process::IdMap { inside: 0, outside: host, size: range.count };
-    let namespace = sys::process::user_namespace(&[map(uid)], &[map(gid)])
-        .map_err(|error| Error::system(format!("cannot make a user namespace: {error}")))?;
-    Ok((Some(range), Some(namespace)))
-}
-
-/// The first range of a user in subuid(5) or subgid(5).
-fn subordinate(path: &str, user: &str) -> Result<(u32, u32), Error> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let found = text.lines().find_map(|line| {
-        let mut fields = line.trim().split(':');
-        let owner = fields.next()?;
-        let (first, count) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        (owner == user && count > 0).then_some((first, count))
-    });
-    found.ok_or_else(|| {
-        Error::invalid(format!(
-            "no ids to remap to: {path} has no range for '{user}'; add a line such as \
-             '{user}:100000:65536'"
-        ))
-    })
-}
-
-impl Engine {
-    /// Writes what was only posted so far, before the process ends.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn close(&self) -> Result<(), Error> {
-        self.tell(types::event::Subject::Daemon, "stop", &self.id, &[]);
-        // An empty change goes through the same queue as everything before it.
-        self.database.commit(Change::remove(Table::Containers, "")).await
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
+    use types::Timestamp;
 
     #[test]
     fn policies_start_what_has_run_when_the_daemon_starts() {
@@ -544,14 +331,6 @@ mod tests {
         assert_eq!(read_run(&directory).cgroups_path, "/isopod/x");
         std::fs::write(directory.join("run.json"), "{\"endpoi").expect("written");
         assert_eq!(read_run(&directory).cgroups_path, "");
-        std::fs::remove_dir_all(&directory).expect("removed");
-    }
-
-    #[test]
-    fn the_engine_keeps_its_id() {
-        let directory = tempdir();
-        let id = engine_id(&directory).expect("an id");
-        assert_eq!(engine_id(&directory), Ok(id));
         std::fs::remove_dir_all(&directory).expect("removed");
     }
 
