@@ -88,7 +88,7 @@ impl Engine {
         let (engine, name) = (self.clone(), name.to_owned());
         let familiar = target.familiar();
         let id = blocking(move || engine.images.tag(&name, &target).map_err(from_image)).await?;
-        self.tell(Subject::Image, "tag", &id.to_string(), &[("name", &familiar)]);
+        self.tell(Subject::Image, "tag", id.as_ref(), &[("name", &familiar)]);
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl Engine {
         for removal in removed {
             match removal {
                 Removal::Untagged { reference, image } => {
-                    self.tell(Subject::Image, "untag", &image.to_string(), &[("name", reference)]);
+                    self.tell(Subject::Image, "untag", image.as_ref(), &[("name", reference)]);
                 }
                 Removal::DeletedImage(id) => {
                     let id = id.to_string();
@@ -175,7 +175,7 @@ impl Engine {
         .await?;
         for image in &loaded {
             for name in &image.names {
-                self.tell(Subject::Image, "load", &image.id.to_string(), &[("name", name)]);
+                self.tell(Subject::Image, "load", image.id.as_ref(), &[("name", name)]);
             }
         }
         Ok(loaded)
@@ -188,7 +188,7 @@ impl Engine {
     pub async fn save(&self, names: Vec<String>) -> Result<ByteStream, Error> {
         for name in &names {
             let id = self.images.resolve(name).map_err(from_image)?;
-            self.tell(Subject::Image, "save", &id.to_string(), &[("name", name)]);
+            self.tell(Subject::Image, "save", id.as_ref(), &[("name", name)]);
         }
         let engine = self.clone();
         Ok(produce(move |output| engine.images.save(&names, output).map_err(from_image)))
