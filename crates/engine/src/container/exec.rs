@@ -101,12 +101,12 @@ impl Engine {
         if config.cmd.is_empty() || config.cmd[0].is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
+        check_ready(&container)?;
         for variable in &config.env {
             if variable.is_empty() || variable.starts_with('=') {
                 return Err(Error::invalid(format!("invalid environment variable: {variable}")));
             }
         }
-        check_ready(&container)?;
         let exec = self.new_exec(&container, config)?;
         self.save_exec(&exec);
         Ok(exec.id.clone())

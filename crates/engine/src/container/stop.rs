@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::control::Request;
 use types::container::RestartRule;
 use types::state::Status;
-use types::{Error, Timestamp};
+use types::{Error, ErrorKind, Timestamp};
 
 use super::start::Starter;
 use super::{Container, validate};
@@ -184,7 +184,7 @@ impl Engine {
             let stopped = engine.stop_one(&container, signal, timeout).await;
             drop(restarting);
             match stopped {
-                Err(error) if error.kind != types::ErrorKind::NotModified => return Err(error),
+                Err(error) if error.kind != ErrorKind::NotModified => return Err(error),
                 _ => {}
             }
             engine.start_one(&container, Starter::User).await?;
@@ -199,37 +199,35 @@ impl Engine {
     /// # Errors
     /// [`types::ErrorKind::Conflict`] when it does not run.
     pub async fn kill(&self, reference: &str, signal: Option<&str>) -> Result<(), Error> {
-        let container = self.containers.find(reference)?;
-        let number =
-            signal.filter(|text| !text.is_empty()).map_or(Ok(SIGKILL), validate::signal)?;
-        let (engine, reference) = (self.clone(), reference.to_owned());
-        to_the_end(async move { engine.kill_one(&container, &reference, number).await }).await
+        let refused = |error: Error| {
+            let message = format!("cannot kill container: {reference}: {}", error.message);
+            Error { message, ..error }
+        };
+        let container = self.containers.find(reference).map_err(refused)?;
+        let number = signal.filter(|text| !text.is_empty()).map_or(Ok(SIGKILL), validate::signal);
+        let number = number.map_err(refused)?;
+        let engine = self.clone();
+        let killed = to_the_end(async move { engine.kill_one(&container, number).await });
+        killed.await.map_err(refused)
     }
 
-    async fn kill_one(
-        &self,
-        container: &Arc<Container>,
-        reference: &str,
-        number: i32,
-    ) -> Result<(), Error> {
+    async fn kill_one(&self, container: &Arc<Container>, number: i32) -> Result<(), Error> {
         let ends = container.progress.borrow().ends;
         if self.stop_restarting(container).await? {
             return Ok(());
         }
-        if container.running().is_err() {
-            return Err(Error::conflict(format!(
-                "cannot kill container: {reference}: container {} is not running",
-                container.id
-            )));
-        }
-        let ending = number == SIGKILL || number == stop_signal(&container.record())?;
+        container.running()?;
+        let (stop, configured) = {
+            let record = container.record();
+            (stop_signal(&record)?, !record.config.stop_signal.is_empty())
+        };
+        let ending = number == SIGKILL || number == stop;
         if ending {
             self.mark_stopped(container).await?;
         }
-        self.signal(container, number).await.map_err(|error| {
-            Error::conflict(format!("cannot kill container: {reference}: {error}"))
-        })?;
-        if ending && number != SIGKILL {
+        let sent = self.signal(container, number).await;
+        sent.map_err(|error| Error { kind: ErrorKind::Conflict, ..error })?;
+        if number != SIGKILL && (ending || !configured) {
             self.let_go(container).await;
         }
         if number == SIGKILL && !self.wait_end(container, ends, Some(AFTER_KILL)).await {
@@ -309,7 +307,7 @@ impl Engine {
         if name.is_empty() {
             return Err(Error::invalid("Neither old nor new names may be empty"));
         }
-        let name = validate::container_name(name)?.to_owned();
+        let name = validate::container_name(name).map_err(unnamed)?.to_owned();
         let engine = self.clone();
         to_the_end(async move { engine.rename_one(&container, name).await }).await
     }
@@ -322,7 +320,7 @@ impl Engine {
                 "Renaming a container with the same name as its current name",
             ));
         }
-        self.containers.reserve(&name, &container.id)?;
+        self.containers.reserve(&name, &container.id).map_err(unnamed)?;
         if let Err(error) = self.change(container, |record| record.name.clone_from(&name)).await {
             self.containers.release(&name);
             return Err(error);
@@ -351,4 +349,8 @@ fn stop_signal(record: &Record) -> Result<i32, Error> {
         "" => Ok(SIGTERM),
         text => validate::signal(text),
     }
+}
+
+fn unnamed(error: Error) -> Error {
+    Error { message: format!("Error when allocating new name: {}", error.message), ..error }
 }

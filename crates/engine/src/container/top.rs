@@ -52,20 +52,10 @@ impl Engine {
         };
         let arguments = if arguments.trim().is_empty() { "-ef" } else { arguments };
         let words: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
-        if words.iter().any(|word| word.contains("pid,") && word.starts_with("--")) {
-            return Err(Error::invalid("specifying \"--pid\" is not allowed in arguments"));
-        }
-        let output = blocking(move || {
-            std::process::Command::new("ps").args(&words).output().map_err(|error| {
-                Error::system(format!("cannot run ps: {error}; install procps on the host"))
-            })
-        })
-        .await?;
-        if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::system(format!("ps: {message}")));
-        }
-        let top = parse(&String::from_utf8_lossy(&output.stdout), &pids)?;
+        check(&words)?;
+        let wanted = pids.clone();
+        let output = blocking(move || list(&words, &wanted)).await?;
+        let top = parse(&output, &pids)?;
         self.tell_container(&container, "top", &[]);
         Ok(top)
     }
@@ -108,19 +98,59 @@ impl Engine {
     }
 }
 
+/// Nobody may call another column PID: by that name the container's processes are told from the
+/// others.
+fn check(words: &[String]) -> Result<(), Error> {
+    for word in words.iter().flat_map(|word| word.split(',')) {
+        let Some((column, title)) = word.split_once('=') else { continue };
+        let pid = column == "pid" || column.starts_with('-') && column.ends_with("opid");
+        if title.starts_with("PID") && !pid {
+            return Err(Error::invalid(format!("specifying \"{word}\" is not allowed")));
+        }
+    }
+    Ok(())
+}
+
+/// What ps(1) says. It is asked for the processes alone, so that it need not look at all of the
+/// host's; some options do not go with that.
+fn list(words: &[String], pids: &BTreeSet<i32>) -> Result<String, Error> {
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let run = |more: Option<String>| {
+        let output = std::process::Command::new("ps").args(words).args(more).output();
+        output.map_err(|error| {
+            Error::system(format!("cannot run ps: {error}; install procps on the host"))
+        })
+    };
+    let few = run(Some(format!("-q{}", pids.join(","))))?;
+    let output = if few.status.success() { few } else { run(None)? };
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    let why = message.lines().next().map_or(output.status.to_string(), str::to_owned);
+    Err(Error::system(format!("ps: {why}")))
+}
+
 /// Takes the rows of the container's processes out of what ps printed.
 fn parse(output: &str, pids: &BTreeSet<i32>) -> Result<Top, Error> {
     let mut lines = output.lines();
     let titles: Vec<String> =
         lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-    let column = titles.iter().position(|title| title == "PID").ok_or_else(|| {
-        Error::system("Couldn't find PID field in ps output: ask for the pid column too")
-    })?;
+    let column = titles
+        .iter()
+        .position(|title| title == "PID")
+        .ok_or_else(|| Error::system("Couldn't find PID field in ps output"))?;
     let mut processes = Vec::new();
+    let mut ours = false;
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let pid = words.get(column).and_then(|word| word.parse::<i32>().ok());
-        if !pid.is_some_and(|pid| pids.contains(&pid)) {
+        // A line of a thread has no number: it belongs to the process above.
+        ours = match words.get(column) {
+            Some(&"-") => ours,
+            Some(word) => word.parse().is_ok_and(|pid| pids.contains(&pid)),
+            None => false,
+        };
+        if !ours {
             continue;
         }
         // The last column is the command, which may have spaces.
@@ -158,5 +188,22 @@ mod tests {
         assert_eq!(top.titles, ["UID", "PID", "CMD"]);
         assert_eq!(top.processes, [["root", "42", "sleep 10 20"]]);
         assert!(parse("UID CMD\n", &BTreeSet::new()).is_err());
+    }
+
+    #[test]
+    fn threads_belong_to_the_process_above_them() {
+        let output = "PID SPID CMD\n42 - sh\n- 42 -\n1 - init\n- 1 -\n";
+        let top = parse(output, &BTreeSet::from([42])).expect("parsed");
+        assert_eq!(top.processes, [["42", "-", "sh"], ["-", "42", "-"]]);
+    }
+
+    #[test]
+    fn no_other_column_is_called_pid() {
+        let check = |text: &str| {
+            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            check(&words).is_ok()
+        };
+        assert!(check("-ef") && check("-o pid=PID,comm") && check("aux --sort=pid"));
+        assert!(!check("-o comm=PID") && !check("-o user,ppid=PIDS"));
     }
 }

@@ -6,9 +6,9 @@ use types::container::{RestartPolicy, RestartRule};
 use types::resources::Resources;
 use types::state::Status;
 
+use super::validate::limits;
 use super::{Container, validate};
-use crate::spec::resources;
-use crate::{Engine, to_the_end};
+use crate::{Engine, spec, to_the_end};
 
 /// What to change; what is zero or empty stays.
 #[derive(Clone, Debug, Default)]
@@ -44,19 +44,28 @@ impl Engine {
                 container.id
             )));
         }
-        let changed = overlay(&mut record.host.resources, &update.resources);
-        let mut warnings =
-            validate::resources(&mut record.host.resources, &self.config.support, self.cpus)?;
-        if let Some(policy) = update
-            .restart_policy
-            .filter(|policy| policy.name != RestartRule::No || policy.maximum_retry_count == 0)
-        {
-            validate::restart_policy(&policy, record.host.auto_remove)?;
-            record.host.restart_policy = policy;
+        let refused = |error: Error| {
+            let message = format!("Cannot update container {}: {}", container.id, error.message);
+            Error { message, ..error }
+        };
+        let Update { mut resources, restart_policy } = update;
+        let mut warnings = limits::changes(&mut resources, &self.config.support, self.cpus)?;
+        if let Some(policy) = &restart_policy {
+            validate::restart_policy(policy, false)?;
+            if record.host.auto_remove && policy.name != RestartRule::No {
+                return Err(refused(Error::conflict(
+                    "Restart policy cannot be updated because AutoRemove is enabled for the \
+                     container",
+                )));
+            }
         }
+        conflict(&record.host.resources, &resources).map_err(refused)?;
+        let changed = overlay(&mut record.host.resources, &resources);
+        limits::complete(&mut record.host.resources, &self.config.support);
+        record.host.restart_policy = restart_policy.unwrap_or(record.host.restart_policy);
         if changed && let Ok(live) = container.running() {
-            let limits = resources::limits(&record.host.resources)?;
-            match live.link.ask(Request::Update(Box::new(limits)), None).await? {
+            let all = spec::resources::limits(&record.host.resources)?;
+            match live.link.ask(Request::Update(Box::new(all)), None).await.map_err(refused)? {
                 Reply::Warnings(more) => warnings.extend(more),
                 other => {
                     return Err(Error::system(format!(
@@ -71,6 +80,30 @@ impl Engine {
     }
 }
 
+/// Whether new limits go with those that stay; by dockerd's rules and in its words.
+fn conflict(old: &Resources, new: &Resources) -> Result<(), Error> {
+    for (conflicts, what, other) in [
+        (new.nano_cpus > 0 && old.cpu_period > 0, "Nano CPUs", "CPU Period"),
+        (new.nano_cpus > 0 && old.cpu_quota > 0, "Nano CPUs", "CPU Quota"),
+        (new.cpu_period > 0 && old.nano_cpus > 0, "CPU Period", "NanoCPUs"),
+        (new.cpu_quota > 0 && old.nano_cpus > 0, "CPU Quota", "NanoCPUs"),
+    ] {
+        if conflicts {
+            return Err(Error::conflict(format!(
+                "Conflicting options: {what} cannot be updated as {other} has already been set"
+            )));
+        }
+    }
+    // Unlike dockerd, which also takes "unlimited" and "not set" for smaller.
+    if new.memory > old.memory_swap && old.memory_swap > 0 && new.memory_swap == 0 {
+        return Err(Error::conflict(
+            "Memory limit should be smaller than already set memoryswap limit, update the \
+             memoryswap at the same time",
+        ));
+    }
+    Ok(())
+}
+
 /// Puts what is set over what was; says whether anything was set.
 fn overlay(old: &mut Resources, new: &Resources) -> bool {
     let mut changed = false;
@@ -80,13 +113,6 @@ fn overlay(old: &mut Resources, new: &Resources) -> bool {
             changed = true;
         }
     };
-    // One way of saying "so many CPUs" replaces the other.
-    if new.nano_cpus != 0 {
-        old.cpu_period = 0;
-        old.cpu_quota = 0;
-    } else if new.cpu_period != 0 || new.cpu_quota != 0 {
-        old.nano_cpus = 0;
-    }
     number(&mut old.cpu_shares, new.cpu_shares);
     number(&mut old.nano_cpus, new.nano_cpus);
     number(&mut old.cpu_period, new.cpu_period);
@@ -133,9 +159,31 @@ mod tests {
 
     #[test]
     fn only_what_is_set_changes() {
-        let mut old = Resources { memory: 1 << 30, nano_cpus: 5, ..Resources::default() };
+        let mut old = Resources { memory: 1 << 30, cpu_shares: 5, ..Resources::default() };
         assert!(!overlay(&mut old, &Resources::default()));
         assert!(overlay(&mut old, &Resources { cpu_quota: 1000, ..Resources::default() }));
-        assert_eq!((old.memory, old.nano_cpus, old.cpu_quota), (1 << 30, 0, 1000));
+        assert_eq!((old.memory, old.cpu_shares, old.cpu_quota), (1 << 30, 5, 1000));
+    }
+
+    #[test]
+    fn changes_that_do_not_go_with_what_stays_are_refused() {
+        let old = Resources { memory: 64, memory_swap: 128, nano_cpus: 5, ..Resources::default() };
+        let refused = |new: Resources| conflict(&old, &new).map_err(|error| error.message);
+        assert_eq!(refused(Resources { memory: 128, ..Resources::default() }), Ok(()));
+        assert_eq!(
+            refused(Resources { memory: 129, memory_swap: 129, ..Resources::default() }),
+            Ok(())
+        );
+        let swap = refused(Resources { memory: 129, ..Resources::default() });
+        assert!(swap.expect_err("too much").contains("already set memoryswap limit"));
+        let quota = refused(Resources { cpu_quota: 1000, ..Resources::default() });
+        assert_eq!(
+            quota.expect_err("two ways").as_str(),
+            "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set"
+        );
+        let unlimited = Resources { memory: 64, memory_swap: -1, ..Resources::default() };
+        let more = Resources { memory: 1 << 40, ..Resources::default() };
+        assert_eq!(conflict(&unlimited, &more), Ok(()));
+        assert_eq!(conflict(&Resources::default(), &more), Ok(()));
     }
 }

@@ -1,6 +1,6 @@
 //! What may be asked of a container. Pure; messages are Docker's, because clients show them.
 
-mod limits;
+pub(crate) mod limits;
 mod log;
 mod signal;
 

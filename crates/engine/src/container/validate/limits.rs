@@ -9,8 +9,37 @@ use super::{Checked, refuse};
 /// The smallest memory limit: below it not even the set-up fits.
 const MEMORY_MIN: i64 = 6 << 20;
 
-/// Checks limits and fills in what follows from them; returns warnings.
+/// Checks all limits of a container and fills in what follows from them; returns warnings.
 pub(crate) fn resources(
+    limits: &mut Resources,
+    support: &Capabilities,
+    cpus: usize,
+) -> Result<Vec<String>, Error> {
+    if limits.memory == 0 && limits.memory_swap > 0 {
+        refuse("You should always set the Memory limit when using Memoryswap limit, see usage")?;
+    }
+    let warnings = changes(limits, support, cpus)?;
+    if limits.memory == 0 && limits.memory_swap > 0 {
+        // Memory has been discarded; swap goes with it.
+        limits.memory_swap = 0;
+    }
+    complete(limits, support);
+    Ok(warnings)
+}
+
+/// Fills in what follows from limits.
+pub(crate) fn complete(limits: &mut Resources, support: &Capabilities) {
+    if limits.memory > 0 && limits.memory_swap != -1 && !support.swap_limit {
+        limits.memory_swap = -1;
+    }
+    if limits.memory > 0 && limits.memory_swap == 0 {
+        limits.memory_swap = limits.memory.saturating_mul(2);
+    }
+}
+
+/// Checks limits by themselves, be they all of a container's or only those that change; returns
+/// warnings.
+pub(crate) fn changes(
     limits: &mut Resources,
     support: &Capabilities,
     cpus: usize,
@@ -86,24 +115,16 @@ fn memory(limits: &mut Resources, support: &Capabilities, warnings: &mut Vec<Str
     if limits.memory != 0 && limits.memory < MEMORY_MIN {
         refuse("Minimum memory limit allowed is 6MB")?;
     }
-    if limits.memory > 0 && limits.memory_swap != -1 && !support.swap_limit {
-        if limits.memory_swap > 0 {
-            warnings.push(
-                "Your kernel does not support swap limit capabilities or the cgroup is not \
-                 mounted. Memory limited without swap."
-                    .to_owned(),
-            );
-        }
+    if limits.memory > 0 && limits.memory_swap > 0 && !support.swap_limit {
+        warnings.push(
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. \
+             Memory limited without swap."
+                .to_owned(),
+        );
         limits.memory_swap = -1;
     }
     if limits.memory > 0 && limits.memory_swap > 0 && limits.memory_swap < limits.memory {
         refuse("Minimum memoryswap limit should be larger than memory limit, see usage")?;
-    }
-    if limits.memory == 0 && limits.memory_swap > 0 {
-        refuse("You should always set the Memory limit when using Memoryswap limit, see usage")?;
-    }
-    if limits.memory > 0 && limits.memory_swap == 0 {
-        limits.memory_swap = limits.memory.saturating_mul(2);
     }
     // -1 is how clients write "as it is".
     limits.memory_swappiness = limits.memory_swappiness.filter(|value| *value != -1);
