@@ -115,7 +115,7 @@ impl Engine {
     /// Makes an exec known.
     fn new_exec(&self, container: &Container, config: ExecConfig) -> Result<Arc<Exec>, Error> {
         let id = names::id()?.to_string();
-        let line = format!("exec_create: {}", config.cmd.join(" "));
+        let line = format!("exec_create: {}", line(&config));
         let exec = Arc::new(Exec {
             id: id.clone(),
             container: container.id.clone(),
@@ -150,7 +150,7 @@ impl Engine {
         if !first {
             return Err(started(exec));
         }
-        let line = format!("exec_start: {}", exec.config.cmd.join(" "));
+        let line = format!("exec_start: {}", line(&exec.config));
         self.tell_container(container, &line, &[("execID", &exec.id)]);
         Ok(())
     }
@@ -332,6 +332,12 @@ impl Engine {
         container.running()?.link.ask(request, None).await?;
         Ok(())
     }
+}
+
+/// The command line in events: Docker's has a space behind a program without arguments.
+fn line(config: &ExecConfig) -> String {
+    let arguments = config.cmd.get(1..).unwrap_or_default().join(" ");
+    format!("{} {arguments}", config.cmd.first().map_or("", String::as_str))
 }
 
 /// Why an exec cannot be started a second time.

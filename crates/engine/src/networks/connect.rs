@@ -38,11 +38,8 @@ impl Engine {
     ) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
         let mut record = container.record().clone();
-        let own = |mode: &str| mode == "host" || validate::joined(mode).is_some();
-        if own(&record.host.network_mode) || own(&network.name) {
-            return Err(Error::invalid(
-                "container cannot be connected to or disconnected from host or container networks",
-            ));
+        if let Some(why) = cannot_join(&record, &network.name) {
+            return Err(Error::invalid(why));
         }
         if record.networks.contains_key(&network.name) {
             return Err(Error::forbidden(format!(
@@ -107,6 +104,9 @@ impl Engine {
         force: bool,
     ) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
+        if network.name == "host" {
+            return Err(Error::invalid(NOT_HOST));
+        }
         let known = {
             let record = container.record();
             [&network.name, &network.id].iter().any(|name| record.networks.contains_key(*name))
@@ -206,6 +206,32 @@ impl Engine {
         let live = Live { link: Arc::clone(&live.link), run: Arc::new(run) };
         container.set_live(Some(live.clone()));
         Ok(live)
+    }
+}
+
+const NOT_HOST: &str =
+    "container cannot be disconnected from host network or connected to host network";
+
+/// Why a container cannot join a further network, in Docker's words.
+fn cannot_join(record: &Record, network: &str) -> Option<&'static str> {
+    let mode = record.host.network_mode.as_str();
+    let others = record.networks.keys().any(|name| name != network);
+    if network == "host" {
+        Some(NOT_HOST)
+    } else if mode == "host" || validate::joined(mode).is_some() {
+        Some(
+            "container sharing network namespace with another container or host cannot be \
+             connected to any other network",
+        )
+    } else if record.networks.contains_key("none") && network != "none"
+        || network == "none" && others
+    {
+        Some(
+            "container cannot be connected to multiple networks with one of the networks in \
+             private (none) mode",
+        )
+    } else {
+        None
     }
 }
 
