@@ -29,7 +29,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use proto::control::Attach;
+use proto::control::{Attach, Reply, Request};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use types::health::Health;
@@ -158,6 +158,25 @@ impl Container {
         *crate::lock(&self.live) = live;
     }
 
+    /// Asks the monitor of a container that must be running.
+    ///
+    /// # Errors
+    /// The monitor's; [`types::ErrorKind::Conflict`] in Docker's words when it does not run, or
+    /// has just ended.
+    pub(crate) async fn ask(
+        &self,
+        request: Request,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<Reply, Error> {
+        let answer = self.running()?.link.ask(request, descriptor).await;
+        answer
+            .map_err(|error| if error == crate::link::gone() { self.not_running() } else { error })
+    }
+
+    fn not_running(&self) -> Error {
+        Error::conflict(format!("container {} is not running", self.id))
+    }
+
     /// The connection to the monitor of a container that must be running.
     ///
     /// # Errors
@@ -166,7 +185,7 @@ impl Container {
         let active = self.record().state.pid != 0;
         match self.live() {
             Some(live) if active => Ok(live),
-            _ => Err(Error::conflict(format!("container {} is not running", self.id))),
+            _ => Err(self.not_running()),
         }
     }
 }

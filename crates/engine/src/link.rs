@@ -41,7 +41,8 @@ pub(crate) struct Link {
 /// The notices of one monitor, until it is gone.
 pub(crate) type Notices = mpsc::UnboundedReceiver<Notice>;
 
-fn gone() -> Error {
+/// What whoever asks is told when there is no monitor any more.
+pub(crate) fn gone() -> Error {
     Error::system("the container's monitor does not answer: it has ended")
 }
 

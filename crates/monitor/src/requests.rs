@@ -215,7 +215,11 @@ impl Monitor<'_> {
             extra_fds: Vec::new(),
             asked: setup::asked(&exec.asked),
         });
-        let made = made.map_err(|error| failure::of_runtime(&error))?;
+        let made = made.map_err(|error| match error.errno() {
+            // The container's first process has ended, and with it what an exec would join.
+            Some(ESRCH) => not_running(),
+            _ => failure::of_runtime(&error),
+        })?;
         self.trim_soon(now);
         let pid = made.pid;
         // Output of an exec waits for its reader for ever: nobody else gets it, and nothing but

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use types::Error;
 use types::state::Status;
 
-use super::{Container, Live};
+use super::Container;
 use crate::Engine;
 
 /// What a client wants to be attached to.
@@ -41,13 +41,13 @@ pub(crate) fn stream() -> Result<(UnixStream, OwnedFd), Error> {
     Ok((UnixStream::from_std(ours).map_err(failed)?, theirs.into()))
 }
 
-/// Leaves a stream for the start of a container that does not run; gives it back with the
-/// monitor of one that does.
-fn wait_or_go(container: &Container, attach: Attach, stream: OwnedFd) -> Option<(Live, OwnedFd)> {
+/// Leaves a stream for the start of a container that does not run; gives it back for the monitor
+/// of one that does.
+fn wait_or_go(container: &Container, attach: Attach, stream: OwnedFd) -> Option<OwnedFd> {
     // A start takes what waits only after it has made the container live, under this lock.
     let mut waiting = crate::lock(&container.attaches);
-    if let Some(live) = container.live() {
-        return Some((live, stream));
+    if container.live().is_some() {
+        return Some(stream);
     }
     // Clients come and go while they wait for a start.
     waiting.retain(|(_, stream)| is_open(stream));
@@ -96,8 +96,8 @@ impl Engine {
             stdout: options.stdout,
             stderr: options.stderr,
         };
-        if let Some((live, theirs)) = wait_or_go(&container, attach, theirs) {
-            live.link.ask(Request::Attach(attach), Some(theirs)).await?;
+        if let Some(theirs) = wait_or_go(&container, attach, theirs) {
+            container.ask(Request::Attach(attach), Some(theirs)).await?;
         }
         self.tell_container(&container, "attach", &[]);
         Ok(Attached { stream: ours, tty })
@@ -120,7 +120,7 @@ impl Engine {
     pub async fn resize(&self, reference: &str, rows: u16, cols: u16) -> Result<(), Error> {
         let container = self.containers.find(reference)?;
         let size = WindowSize { rows, cols };
-        container.running()?.link.ask(Request::Resize { exec: None, size }, None).await?;
+        container.ask(Request::Resize { exec: None, size }, None).await?;
         let (height, width) = (rows.to_string(), cols.to_string());
         self.tell_container(&container, "resize", &[("height", &height), ("width", &width)]);
         Ok(())

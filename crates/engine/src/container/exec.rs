@@ -199,7 +199,6 @@ impl Engine {
         detach: bool,
         console_size: Option<[u32; 2]>,
     ) -> Result<Option<Attached>, Error> {
-        let live = container.running()?;
         let size = console_size.unwrap_or(exec.config.console_size);
         let process = self.exec_process(container, &exec.config, size)?;
         let (ours, theirs) =
@@ -216,7 +215,7 @@ impl Engine {
             privileged: config.privileged,
             asked: Asked::default(),
         };
-        match live.link.ask(Request::Exec(Box::new(order)), theirs).await? {
+        match container.ask(Request::Exec(Box::new(order)), theirs).await? {
             Reply::ExecStarted { pid } => exec.progress.send_modify(|now| now.pid = pid),
             other => {
                 return Err(Error::system(format!("the monitor answered an exec with {other:?}")));
@@ -329,7 +328,7 @@ impl Engine {
         }
         let request =
             Request::Resize { exec: Some(id.to_owned()), size: WindowSize { rows, cols } };
-        container.running()?.link.ask(request, None).await?;
+        container.ask(request, None).await?;
         Ok(())
     }
 }

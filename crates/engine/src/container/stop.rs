@@ -158,8 +158,7 @@ impl Engine {
 
     /// Sends a signal to the first process.
     async fn signal(&self, container: &Container, signal: i32) -> Result<(), Error> {
-        let live = container.running()?;
-        live.link.ask(Request::Signal(signal), None).await?;
+        container.ask(Request::Signal(signal), None).await?;
         let number = signal.to_string();
         self.tell_container(container, "kill", &[("signal", &number)]);
         Ok(())
@@ -269,7 +268,7 @@ impl Engine {
                 container.id
             )));
         }
-        container.running()?.link.ask(Request::Pause, None).await?;
+        container.ask(Request::Pause, None).await?;
         // Written before it is told: a daemon that starts lets go what it does not know paused.
         self.change(container, |record| record.state.status = Status::Paused).await?;
         self.tell_container(container, "pause", &[]);
@@ -291,7 +290,7 @@ impl Engine {
         if container.record().state.status != Status::Paused {
             return Err(Error::conflict(format!("Container {} is not paused", container.id)));
         }
-        container.running()?.link.ask(Request::Resume, None).await?;
+        container.ask(Request::Resume, None).await?;
         self.change(container, |record| record.state.status = Status::Running).await?;
         self.tell_container(container, "unpause", &[]);
         Ok(())

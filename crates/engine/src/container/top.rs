@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proto::control::{Reply, Request, Sample};
-use types::{ContainerId, Error, Timestamp};
+use types::{ContainerId, Error, ErrorKind, Timestamp};
 
 use crate::{Engine, blocking};
 
@@ -43,8 +43,7 @@ impl Engine {
     /// host has no ps(1) or it does not like the arguments.
     pub async fn top(&self, reference: &str, arguments: &str) -> Result<Top, Error> {
         let container = self.containers.find(reference)?;
-        let live = container.running()?;
-        let pids: BTreeSet<i32> = match live.link.ask(Request::Pids, None).await? {
+        let pids: BTreeSet<i32> = match container.ask(Request::Pids, None).await? {
             Reply::Pids(pids) => pids.into_iter().collect(),
             other => {
                 return Err(Error::system(format!("the monitor answered pids with {other:?}")));
@@ -66,19 +65,14 @@ impl Engine {
     /// Not found; those of its monitor.
     pub async fn stats(&self, reference: &str) -> Result<StatsSample, Error> {
         let container = self.containers.find(reference)?;
-        let sample = match container.running() {
-            Err(_) => None,
-            Ok(live) => match live.link.ask(Request::Stats, None).await {
-                Ok(Reply::Sample(sample)) => Some(sample),
-                Ok(other) => {
-                    return Err(Error::system(format!(
-                        "the monitor answered stats with {other:?}"
-                    )));
-                }
-                // It has just ended.
-                Err(_) if container.running().is_err() => None,
-                Err(error) => return Err(error),
-            },
+        let sample = match container.ask(Request::Stats, None).await {
+            Ok(Reply::Sample(sample)) => Some(sample),
+            Ok(other) => {
+                return Err(Error::system(format!("the monitor answered stats with {other:?}")));
+            }
+            // It does not run.
+            Err(error) if error.kind == ErrorKind::Conflict => None,
+            Err(error) => return Err(error),
         };
         let name = container.record().name.clone();
         Ok(StatsSample {

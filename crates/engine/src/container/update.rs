@@ -1,10 +1,10 @@
 //! Changing limits and restart policies of existing containers.
 
 use proto::control::{Reply, Request};
-use types::Error;
 use types::container::{RestartPolicy, RestartRule};
 use types::resources::Resources;
 use types::state::Status;
+use types::{Error, ErrorKind};
 
 use super::validate::limits;
 use super::{Container, validate};
@@ -63,15 +63,18 @@ impl Engine {
         let changed = overlay(&mut record.host.resources, &resources);
         limits::complete(&mut record.host.resources, &self.config.support);
         record.host.restart_policy = restart_policy.unwrap_or(record.host.restart_policy);
-        if changed && let Ok(live) = container.running() {
+        if changed {
             let all = spec::resources::limits(&record.host.resources)?;
-            match live.link.ask(Request::Update(Box::new(all)), None).await.map_err(refused)? {
-                Reply::Warnings(more) => warnings.extend(more),
-                other => {
+            match container.ask(Request::Update(Box::new(all)), None).await {
+                Ok(Reply::Warnings(more)) => warnings.extend(more),
+                Ok(other) => {
                     return Err(Error::system(format!(
                         "the monitor answered an update with {other:?}"
                     )));
                 }
+                // It does not run: its next start heeds it.
+                Err(error) if error.kind == ErrorKind::Conflict => {}
+                Err(error) => return Err(refused(error)),
             }
         }
         self.change(container, |now| now.host = record.host).await?;

@@ -1,0 +1,164 @@
+//! Everybody at once: a few containers that many clients start, stop, kill, restart, freeze,
+//! rename, execute in, look at and remove at the same time. No request hangs, none meets an
+//! inner error, and nothing is left.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use testkit::engine::VERSION;
+use testkit::{Daemon, Engine, Value, image, json};
+
+const LASTS: Duration = Duration::from_secs(15);
+const CLIENTS: usize = 8;
+const NAMES: [&str; 3] = ["red", "green", "blue"];
+
+/// No request may take longer; a stop has to kill after a second.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn of<T: Copy>(&mut self, list: &[T]) -> T {
+        list[usize::try_from(self.below(list.len() as u64)).unwrap()]
+    }
+}
+
+/// What was asked, how often it was answered how, and what should not have been.
+#[derive(Default)]
+struct Ledger {
+    answers: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    wrong: Mutex<Vec<String>>,
+    asked: AtomicU64,
+}
+
+const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 1 & wait; done";
+
+fn config(dice: &mut Dice) -> Value {
+    let script = dice.of(&[SLEEP, SLEEP, "sleep 0.3; exit 3", "exit 4"]);
+    let network = dice.of(&["none", "none", "bridge"]);
+    let (policy, remove) = dice.of(&[
+        ("no", false),
+        ("no", true),
+        ("always", false),
+        ("on-failure", false),
+        ("unless-stopped", false),
+    ]);
+    json!({"Image": "busybox", "Cmd": ["sh", "-c", script], "HostConfig": {
+        "NetworkMode": network, "RestartPolicy": {"Name": policy}, "AutoRemove": remove}})
+}
+
+/// One request. What it may answer is not asked: others are at work. But it is an answer, and in
+/// time, and blames nobody but the one who asked.
+fn ask(engine: &Engine, ledger: &Ledger, dice: &mut Dice) {
+    let name = dice.of(&NAMES);
+    let on = |verb: &str| format!("/containers/{name}/{verb}");
+    let (what, method, path, body) = match dice.below(20) {
+        0..3 => ("create", "POST", format!("/containers/create?name={name}"), config(dice)),
+        3..7 => ("start", "POST", on("start"), json!(null)),
+        7 => ("stop", "POST", on("stop?t=1"), json!(null)),
+        8 => ("kill", "POST", on("kill"), json!(null)),
+        9 => ("signal", "POST", on("kill?signal=USR1"), json!(null)),
+        10 => ("restart", "POST", on("restart?t=1"), json!(null)),
+        11 => ("pause", "POST", on("pause"), json!(null)),
+        12 => ("unpause", "POST", on("unpause"), json!(null)),
+        13 => ("rm", "DELETE", format!("/containers/{name}"), json!(null)),
+        14 => ("rm -f", "DELETE", format!("/containers/{name}?force=1&v=1"), json!(null)),
+        15 => ("update", "POST", on("update"), json!({"CpuShares": 512})),
+        16 => ("inspect", "GET", on("json"), json!(null)),
+        17 => ("logs", "GET", on("logs?stdout=1"), json!(null)),
+        18 => ("top", "GET", on("top"), json!(null)),
+        _ => return exec(engine, ledger, name),
+    };
+    send(engine, ledger, what, method, &path, &body);
+}
+
+fn exec(engine: &Engine, ledger: &Ledger, name: &str) {
+    let path = format!("/containers/{name}/exec");
+    let body = json!({"Cmd": ["true"]});
+    let Some(made) = send(engine, ledger, "exec", "POST", &path, &body) else { return };
+    let Some(id) = made["Id"].as_str() else { return };
+    let path = format!("/exec/{id}/start");
+    send(engine, ledger, "exec start", "POST", &path, &json!({"Detach": true}));
+}
+
+fn send(
+    engine: &Engine,
+    ledger: &Ledger,
+    what: &'static str,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Option<Value> {
+    ledger.asked.fetch_add(1, Ordering::Relaxed);
+    let text = if body.is_null() { String::new() } else { body.to_string() };
+    let began = Instant::now();
+    let answer = engine.client().attempt(method, &format!("{VERSION}{path}"), text.as_bytes());
+    let took = began.elapsed();
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            ledger.wrong.lock().unwrap().push(format!("{what}: {error} after {took:?}"));
+            return None;
+        }
+    };
+    *ledger.answers.lock().unwrap().entry((what, answer.status)).or_default() += 1;
+    if answer.status >= 500 || took > PATIENCE {
+        let text = answer.text();
+        ledger
+            .wrong
+            .lock()
+            .unwrap()
+            .push(format!("{what}: {} {text} after {took:?}", answer.status));
+    }
+    (answer.status == 201).then(|| answer.json())
+}
+
+#[test]
+fn privileged_alone_many_clients_do_everything_at_once() {
+    let daemon = Daemon::isopod();
+    let engine = daemon.engine();
+    let busybox = image::busybox(&["busybox:latest"]);
+    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let ledger = Ledger::default();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (engine, ledger) = (&engine, &ledger);
+            scope.spawn(move || {
+                let mut dice = Dice((seed ^ (client as u64) << 40) | 1);
+                while began.elapsed() < LASTS {
+                    ask(engine, ledger, &mut dice);
+                }
+            });
+        }
+    });
+    for ((what, status), count) in ledger.answers.lock().unwrap().iter() {
+        println!("{what} {status}: {count}");
+    }
+    let wrong = ledger.wrong.into_inner().unwrap();
+    let asked = ledger.asked.into_inner();
+    assert!(wrong.is_empty(), "{} of {asked}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(asked > 200, "only {asked} requests");
+    // Whatever state they are in: one more round for each.
+    for name in NAMES {
+        let _ = engine.delete(&format!("/containers/{name}?force=1&v=1"));
+        let container =
+            engine.create_named(name, json!({"Cmd": ["sh", "-c", "echo fine; exit 6"]}));
+        container.start();
+        assert_eq!(container.wait(), 6);
+        assert_eq!(container.logs().stdout, b"fine\n");
+        container.remove();
+    }
+    daemon.stop().unwrap();
+}
