@@ -213,6 +213,9 @@ async fn live(opened: Opened) -> Result<(), StartError> {
     notify::say("STOPPING=1");
     tracing::info!("daemon ends; containers go on running");
     end(ender, &config.settings).await;
+    if let Err(error) = api.engine.close().await {
+        tracing::error!("{error}");
+    }
     Ok(())
 }
 

@@ -186,7 +186,11 @@ impl Engine {
                 Err(error) if error.kind != ErrorKind::NotModified => return Err(error),
                 _ => {}
             }
-            engine.start_one(&container, Starter::User).await?;
+            match engine.start_one(&container, Starter::User).await {
+                // Somebody else was faster.
+                Err(error) if error.kind != ErrorKind::NotModified => return Err(error),
+                _ => {}
+            }
             engine.tell_container(&container, "restart", &[]);
             Ok(())
         })
