@@ -110,8 +110,8 @@ fn daemons(daemon: &Daemon) -> Vec<i32> {
         .filter(|pid| {
             *pid == own
                 || memory::parent(*pid) == own
-                    && (memory::runs(*pid, "isopod")
-                        || memory::runs(*pid, "containerd") && memory::names(*pid, folder))
+                    && (memory::is_called(*pid, "isopod")
+                        || memory::is_called(*pid, "containerd") && memory::names(*pid, folder))
         })
         .collect()
 }
@@ -123,7 +123,9 @@ fn parents(daemon: &Daemon) -> Vec<i32> {
     inside
         .into_iter()
         .filter(|pid| !daemons.contains(pid))
-        .filter(|pid| memory::runs(*pid, "isopod") || memory::runs(*pid, "containerd-shim"))
+        .filter(|pid| {
+            memory::is_called(*pid, "isopod-monitor") || memory::is_called(*pid, "containerd-shim")
+        })
         .collect()
 }
 
