@@ -34,6 +34,7 @@ mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
@@ -105,6 +106,8 @@ pub struct Inner {
     /// removed, so that none goes that a container is about to have.
     pub(crate) claims: Mutex<BTreeMap<String, Vec<ContainerId>>>,
     pub(crate) events: Events,
+    /// What an earlier daemon left is being taken over: nothing is started before all is known.
+    pub(crate) opening: AtomicBool,
     /// Capabilities of the daemon.
     pub(crate) available: CapabilitySet,
     /// Number of CPUs of the host.

@@ -91,6 +91,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         containers: Default::default(),
         execs: Default::default(),
         claims: Default::default(),
+        opening: true.into(),
         events: Events::new(),
         config,
     };

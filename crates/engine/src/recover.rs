@@ -9,7 +9,7 @@
 //! | any | no monitor, `exit.json` | it ended meanwhile: clean up, note the end |
 //! | running | no monitor | its monitor was killed: clean up, note the end |
 //! | running | none | the machine was restarted: note the end |
-//! | about to restart | no monitor, or none | clean up, and set its timer again |
+//! | about to restart | no monitor, or none | clean up, start it when all is known |
 //! | none | any | a create or a removal was cut: remove what is left |
 //!
 //! Before anything is looked at, the orders that the earlier daemon gave have come to something:
@@ -21,17 +21,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use proto::control::{Hello, Phase, Request};
 use types::Error;
-use types::container::RestartRule;
+use types::container::{HostConfig, RestartRule};
 use types::state::{State, Status};
 
 use crate::container::contact::Contact;
 use crate::container::exit::End;
 use crate::container::remove::Removal;
 use crate::container::start::ended_status;
-use crate::container::{Container, Live};
+use crate::container::{Container, Live, validate};
 use crate::link::{Link, Notices};
 use crate::record::{Record, Run};
 use crate::{Engine, blocking};
@@ -62,20 +63,38 @@ impl Engine {
         }
         while tasks.join_next().await.is_some() {}
         self.remove_strays().await;
-        for container in containers {
-            if !self.wants_start(&container) {
-                continue;
-            }
+        self.opening.store(false, Ordering::SeqCst);
+        containers.retain(|container| self.wants_start(container));
+        let engine = self.clone();
+        tokio::spawn(async move { engine.start_again(containers).await });
+    }
+
+    /// Starts what is to run again: at once, but for those that need others, which follow one by
+    /// one, the oldest first.
+    async fn start_again(&self, containers: Vec<Arc<Container>>) {
+        let (mut dependent, independent): (Vec<_>, Vec<_>) =
+            containers.into_iter().partition(|container| needs_others(&container.record().host));
+        let mut tasks = tokio::task::JoinSet::new();
+        for container in independent {
             let engine = self.clone();
-            tokio::spawn(async move {
-                let starter = crate::container::start::Starter::Policy;
-                match engine.start_one(&container, starter).await {
-                    Err(error) if error.kind != types::ErrorKind::NotModified => {
-                        tracing::error!(container = container.id.short(), "{error}");
-                    }
-                    _ => {}
-                }
-            });
+            tasks.spawn(async move { engine.start_by_policy(&container).await });
+        }
+        while tasks.join_next().await.is_some() {}
+        dependent.sort_by_key(|container| container.record().created);
+        for container in dependent {
+            self.start_by_policy(&container).await;
+        }
+    }
+
+    async fn start_by_policy(&self, container: &Arc<Container>) {
+        if container.record().state.status == Status::Restarting {
+            return self.restart_now(container).await;
+        }
+        match self.start_one(container, crate::container::start::Starter::Policy).await {
+            Err(error) if error.kind != types::ErrorKind::NotModified => {
+                tracing::error!(container = container.id.short(), "{error}");
+            }
+            _ => {}
         }
     }
 
@@ -267,16 +286,25 @@ impl Engine {
         .await
     }
 
-    /// Whether a restart policy wants a container to run that does not. One that was about to
-    /// restart has its timer.
+    /// Whether a restart policy wants a container to run that does not.
     fn wants_start(&self, container: &Container) -> bool {
         let record = container.record();
         wants_start(&record.state, record.host.restart_policy.name, record.stopped_by_user)
     }
 }
 
+/// Whether a container joins namespaces of others, or has legacy links to them: those have to run.
+fn needs_others(host: &HostConfig) -> bool {
+    let joins = |mode: &String| validate::joined(mode).is_some();
+    [&host.network_mode, &host.ipc_mode, &host.pid_mode].into_iter().any(joins)
+        || !host.links.is_empty()
+}
+
 /// Whether a restart policy wants a container to run that does not when the daemon starts.
 fn wants_start(state: &State, rule: RestartRule, stopped_by_user: bool) -> bool {
+    if state.status == Status::Restarting {
+        return true;
+    }
     let ran = !state.started_at.is_never();
     match rule {
         RestartRule::No | RestartRule::OnFailure => false,
@@ -319,7 +347,7 @@ mod tests {
         let created = state(Status::Created, false);
         assert!(!wants_start(&created, RestartRule::Always, false), "nobody has started it yet");
         let restarting = state(Status::Restarting, true);
-        assert!(!wants_start(&restarting, RestartRule::Always, false), "it has its timer");
+        assert!(wants_start(&restarting, RestartRule::OnFailure, false), "it was decided before");
         assert!(!wants_start(&state(Status::Running, true), RestartRule::Always, false));
     }
 

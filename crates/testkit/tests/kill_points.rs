@@ -493,6 +493,57 @@ fn privileged_alone_an_execs_status_outlives_the_daemon() {
     daemon.stop().unwrap();
 }
 
+/// What a power cut leaves: no process, an empty exec root, and the disk.
+#[test]
+fn privileged_alone_a_new_boot_finds_what_was_answered() {
+    let mut daemon = Daemon::isopod();
+    let engine = daemon.engine();
+    let busybox = image::busybox(&["busybox:latest"]);
+    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
+    let policy = |name: &str| json!({"NetworkMode": "bridge", "RestartPolicy": {"Name": name}});
+    running(&engine, "plain", none());
+    running(&engine, "paused", none());
+    act("paused", "pause").ok(&engine);
+    running(&engine, "failing", policy("on-failure"));
+    running(&engine, "stopped", policy("unless-stopped"));
+    act("stopped", "stop?t=5").ok(&engine);
+    running(&engine, "removing", json!({"NetworkMode": "none", "AutoRemove": true}));
+    create(&engine, "fresh", "true", policy("always"));
+    running(&engine, "base", policy("always"));
+    let joining = json!({"NetworkMode": "container:base", "RestartPolicy": {"Name": "always"}});
+    running(&engine, "joining", joining);
+    daemon.kill();
+    for entry in std::fs::read_dir(daemon.folder().join("run/monitors")).unwrap().flatten() {
+        if let Ok(pid) = std::fs::read_to_string(entry.path().join("pid")) {
+            let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+    std::fs::remove_dir_all(daemon.folder().join("run")).unwrap();
+    daemon.restart();
+    for name in ["plain", "paused"] {
+        let state = inspect(&engine, name).unwrap()["State"].clone();
+        assert_eq!(
+            (&state["Status"], &state["ExitCode"]),
+            (&json!("exited"), &json!(255)),
+            "{name}"
+        );
+        assert_eq!(state["Pid"], 0);
+    }
+    assert_eq!(status(&engine, "stopped"), "exited");
+    assert_eq!(status(&engine, "fresh"), "created");
+    assert!(inspect(&engine, "removing").is_none());
+    for name in ["failing", "base", "joining"] {
+        becomes(&engine, name, &["running"]);
+    }
+    start(&engine, "plain");
+    let left = testkit::daemon::remove_all(&engine);
+    assert!(left.is_empty(), "{left:?}");
+    let left = leftovers(&daemon);
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    daemon.stop().unwrap();
+}
+
 /// Everything that an engine without containers must not have.
 fn leftovers(daemon: &Daemon) -> Vec<String> {
     let engine = daemon.engine();

@@ -162,7 +162,13 @@ impl Engine {
                 exit.failures.extend(self.reap(container, path));
                 exit
             }
-            End::Lost => made_up(&container.record(), LOST),
+            End::Lost => {
+                let mut exit = made_up(&container.record(), LOST);
+                // Usually nothing is there. But if somebody has cleared the exec root, or named
+                // another, it still runs, and must not run twice.
+                exit.failures.extend(self.reap(container, None));
+                exit
+            }
         };
         if let Some(run) = run {
             self.release_run(container, run);

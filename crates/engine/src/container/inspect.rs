@@ -6,8 +6,8 @@ use types::Error;
 use types::health::Health;
 use types::network::PortBinding;
 
+use crate::Engine;
 use crate::record::Record;
-use crate::{Engine, from_image};
 
 /// Everything there is to know of one container.
 #[derive(Clone, Debug)]
@@ -58,8 +58,9 @@ impl Engine {
         let record = container.record().clone();
         let directory = self.config.container_dir(record.id.as_str());
         let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
+        // One that is being removed, or whose removal failed, may have none any more.
         let graph_driver = if record.host.rootfs.is_empty() {
-            Some(self.images.graph_driver(&record.id).map_err(from_image)?)
+            self.images.graph_driver(&record.id).ok()
         } else {
             None
         };

@@ -1,6 +1,7 @@
 //! Restart policies: whether and when a container that ended runs again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -56,8 +57,12 @@ pub(crate) fn decide(
 }
 
 impl Engine {
-    /// Starts a container again after a while.
+    /// Starts a container again after a while; while the engine is being opened, when that is
+    /// over.
     pub(crate) fn restart_after(&self, container: &Arc<Container>, delay: Duration) {
+        if self.opening.load(Ordering::SeqCst) {
+            return;
+        }
         let engine = self.clone();
         let subject = Arc::clone(container);
         let task = tokio::spawn(async move {
@@ -69,7 +74,7 @@ impl Engine {
         crate::lock(&container.restarts).pending = Some(task.abort_handle());
     }
 
-    async fn restart_now(&self, container: &Arc<Container>) {
+    pub(crate) async fn restart_now(&self, container: &Arc<Container>) {
         let _operation = container.operation.lock().await;
         {
             let mut record = container.record();
