@@ -70,11 +70,11 @@ pub(super) fn docker_py(engine: &Engine, folder: &Path) -> Result<Vec<Outcome>> 
     // The version that this client speaks by default; dockerd 20.10 is older.
     let version = if engine.kind == Kind::Dockerd { "1.41" } else { "1.43" };
     command.env("DOCKER_TEST_API_VERSION", version).env("PYTHONDONTWRITEBYTECODE", "1");
-    // Some tests write contexts beside the client's configuration.
+    // Some tests write contexts beside the client's configuration, some leave files.
     let home = tempfile::tempdir()?;
     fs::create_dir(home.path().join(".docker"))?;
     fs::write(home.path().join(".docker/config.json"), "{}")?;
-    command.env("HOME", home.path());
+    command.env("HOME", home.path()).env("TMPDIR", home.path());
     let text = output(&mut command, engine, &engine.socket)?;
     fs::write(folder.join("docker-py.log"), &text)?;
     Ok(pytest_outcomes(&text))
