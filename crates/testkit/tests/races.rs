@@ -162,3 +162,85 @@ fn privileged_alone_many_clients_do_everything_at_once() {
     }
     daemon.stop().unwrap();
 }
+
+/// Whoever hangs up gets no answer, but what was asked for is done as a whole, or not at all.
+#[test]
+fn privileged_a_client_that_hangs_up_leaves_nothing_by_halves() {
+    use std::io::Write;
+    let daemon = Daemon::isopod();
+    let engine = daemon.engine();
+    let busybox = image::busybox(&["busybox:latest"]);
+    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
+    let hang_up = |method: &str, path: &str, body: &Value, after: Duration| {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut stream = std::os::unix::net::UnixStream::connect(&engine.socket).unwrap();
+        let head = format!(
+            "{method} {VERSION}{path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        std::thread::sleep(after);
+    };
+    let config = json!({"Image": "busybox", "Cmd": ["sh", "-c", SLEEP], "HostConfig": {"NetworkMode": "none"}});
+    for step in 0..12_u64 {
+        let name = format!("h{step}");
+        let after = Duration::from_micros(step * 700);
+        hang_up("POST", &format!("/containers/create?name={name}"), &config, after);
+        testkit::eventually("the name is a container's, or free", PATIENCE, || {
+            let there = engine.get(&format!("/containers/{name}/json")).status == 200;
+            let made = || engine.post(&format!("/containers/create?name={name}"), &config).status;
+            (there || made() == 201).then_some(())
+        });
+        hang_up("POST", &format!("/containers/{name}/start"), &json!(null), after);
+        let _ = engine.act(&format!("/containers/{name}/start")).ok();
+        hang_up("POST", &format!("/containers/{name}/pause"), &json!(null), after);
+        testkit::eventually("paused for the engine and for its monitor", PATIENCE, || {
+            let answer = engine.act(&format!("/containers/{name}/unpause")).status;
+            let state = engine.get(&format!("/containers/{name}/json")).expect(200).json();
+            let running = state["State"]["Status"] == "running";
+            (answer == 204
+                || running && engine.act(&format!("/containers/{name}/pause")).status == 204)
+                .then_some(())
+        });
+        hang_up("DELETE", &format!("/containers/{name}?force=1"), &json!(null), after);
+        testkit::eventually("it is gone, or can be removed", PATIENCE, || {
+            let status = engine.delete(&format!("/containers/{name}?force=1")).status;
+            (status == 204 || status == 404).then_some(())
+        });
+    }
+    daemon.stop().unwrap();
+}
+
+/// However fast a container talks, and though its log is rotated meanwhile: followers, and those
+/// who come when it is over, get every line once.
+#[test]
+fn privileged_followers_get_every_line_through_rotation_to_the_last() {
+    let daemon = Daemon::isopod();
+    let engine = daemon.engine();
+    let busybox = image::busybox(&["busybox:latest"]);
+    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
+    let script = "sleep 0.3; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done";
+    std::thread::scope(|scope| {
+        let kinds =
+            ["json-file", "local"].into_iter().flat_map(|one| [(one, "false"), (one, "true")]);
+        for (driver, compress) in kinds {
+            let engine = &engine;
+            scope.spawn(move || {
+                let log = json!({"Type": driver, "Config": {"max-size": "8k", "max-file": "200", "compress": compress}});
+                let container = engine.create(json!({"Cmd": ["sh", "-c", script], "HostConfig": {"LogConfig": log}}));
+                container.start();
+                let path = container.path("/logs?stdout=1&follow=1");
+                let followed = testkit::frames::split(engine.stream(&path));
+                let later = container.logs();
+                for (who, streams) in [("followed", followed), ("later", later)] {
+                    let text = String::from_utf8(streams.stdout).unwrap();
+                    assert_eq!(text.lines().count(), 3000, "{driver}, {who}");
+                    for (index, line) in text.lines().enumerate() {
+                        assert_eq!(line, format!("line {}", index + 1), "{driver}, {who}");
+                    }
+                }
+            });
+        }
+    });
+    daemon.stop().unwrap();
+}
