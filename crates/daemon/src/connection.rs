@@ -1,6 +1,10 @@
 //! One connection: HTTP/1.1 requests one after the other, until it ends, is taken over, dawdles
 //! over a head, or the daemon ends.
 
+mod converse;
+
+pub use converse::converse;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

@@ -6,7 +6,7 @@
 
 mod api;
 pub mod config;
-mod connection;
+pub mod connection;
 mod gate;
 pub mod host;
 pub mod http;
