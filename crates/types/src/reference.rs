@@ -357,7 +357,7 @@ mod tests {
             ("docker.io/me/app", "me/app"),
             ("docker.io/library/a/b", "library/a/b"),
             ("docker.io/a.b/c", "docker.io/a.b/c"),
-            ("quay.io/library/busybox", "quay.io/library/busybox"),
+            ("registry.example/library/busybox", "registry.example/library/busybox"),
         ] {
             assert_eq!(Reference::parse(text).expect(text).familiar(), familiar);
         }
