@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -20,6 +21,24 @@ pub(crate) enum Socket {
     Tcp(TcpStream),
     /// Over TCP with TLS.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// So long a client may take to read the head of an answer before what follows is sent.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+impl Socket {
+    /// Waits until a client on this host has read what was written, within reason: Python's HTTP
+    /// library loses what it reads together with the head of an answer that becomes a stream.
+    pub(crate) async fn heard(&self) {
+        let Socket::Unix(stream) = self else { return };
+        let waiting = async {
+            while sys::stream::unread(stream).is_ok_and(|bytes| bytes > 0) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // A client that does not read is served all the same.
+        drop(tokio::time::timeout(PATIENCE, waiting).await);
+    }
 }
 
 macro_rules! each {

@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -120,6 +120,24 @@ pub fn send_now(socket: impl AsFd, head: &[u8], body: &[u8]) -> io::Result<usize
     let mut control = SendAncillaryBuffer::default();
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     Ok(rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, iov, &mut control, flags))?)
+}
+
+/// How much of what was written to a unix socket the other side has not read yet, in the kernel's
+/// own measure: 0 means all of it has been read (`SIOCOUTQ`, unix(7)).
+///
+/// # Errors
+/// Those of `ioctl(2)`.
+pub fn unread(socket: impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (which has the number of TIOCOUTQ) writes one int through the pointer,
+    // which is that of a live local; the descriptor is borrowed for the length of the call.
+    let ret = unsafe {
+        libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, std::ptr::from_mut(&mut bytes))
+    };
+    if ret == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 /// Tells the other side that nothing more will be written.
@@ -274,6 +292,17 @@ mod tests {
         let mut bytes = u32::try_from(body.len()).expect("short").to_le_bytes().to_vec();
         bytes.extend_from_slice(body);
         bytes
+    }
+
+    #[test]
+    fn what_is_unread_is_known() {
+        let (ours, theirs) = pair().unwrap();
+        assert_eq!(unread(&ours).unwrap(), 0);
+        write(&ours, b"head").unwrap();
+        assert!(unread(&ours).unwrap() > 0);
+        let mut buffer = Vec::with_capacity(16);
+        read(&theirs, &mut buffer).unwrap();
+        assert_eq!(unread(&ours).unwrap(), 0);
     }
 
     #[test]

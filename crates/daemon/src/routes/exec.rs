@@ -104,6 +104,7 @@ async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer
 /// ask for the exit status, which is 126 or 127.
 async fn say(mut client: Client, tty: bool, message: &str) {
     let text = format!("{message}\r\n");
+    client.socket.heard().await;
     let sent = if tty {
         client.socket.write_all(text.as_bytes()).await
     } else {

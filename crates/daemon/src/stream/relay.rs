@@ -61,6 +61,7 @@ pub(crate) async fn relay(
     terms: Terms,
     settled: impl Future<Output = ()>,
 ) -> End {
+    client.socket.heard().await;
     let (mut client_reader, mut client_writer) = tokio::io::split(client.socket);
     let (engine_reader, engine_writer) = engine.into_split();
     let end = {
