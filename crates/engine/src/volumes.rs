@@ -42,29 +42,10 @@ pub(crate) fn until(filters: &Filters) -> Result<Option<Timestamp>, Error> {
     Ok(Some(Timestamp(Timestamp::now().0.saturating_sub(ago))))
 }
 
-/// Nanoseconds of a Go duration such as `1h30m`.
+/// Nanoseconds of a Go duration such as `1h30m`, without a sign: what is asked for is in the past.
 fn duration(text: &str) -> Option<i64> {
-    let mut total = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number
-            * match &rest[..end] {
-                "h" => 3.6e12,
-                "m" => 6e10,
-                "s" => 1e9,
-                "ms" => 1e6,
-                "us" | "µs" => 1e3,
-                "ns" => 1.0,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "saturates")]
-    (!text.is_empty()).then_some(total as i64)
+    let unsigned = text.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    unsigned.then(|| image::instruction::parse_duration(text)).flatten()
 }
 
 impl Engine {

@@ -51,14 +51,18 @@ impl Engine {
     pub(crate) fn link_names(&self) -> std::collections::BTreeMap<String, Vec<String>> {
         let mut names = std::collections::BTreeMap::<String, Vec<String>>::new();
         for container in self.containers.all() {
-            let record = container.record().clone();
-            for link in &record.host.links {
-                let (name, alias) = split(link);
+            // Hardly any container has links, and every list comes by here.
+            let (owner, links) = {
+                let record = container.record();
+                if record.host.links.is_empty() {
+                    continue;
+                }
+                (record.name.clone(), record.host.links.clone())
+            };
+            for (name, alias) in links.iter().map(|link| split(link)) {
                 if let Ok(other) = self.containers.find(name) {
-                    names
-                        .entry(other.id.to_string())
-                        .or_default()
-                        .push(format!("/{}/{alias}", record.name));
+                    let path = format!("/{owner}/{alias}");
+                    names.entry(other.id.to_string()).or_default().push(path);
                 }
             }
         }
