@@ -31,7 +31,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // `sys`: whether a client has read the head of an answer is known to an ioctl only.
     ("isopod-daemon", &["engine", "docker-api", "types", "sys"]),
     ("isopod-registry", &["image", "distribution", "types"]),
-    ("isopod-cli", &["docker-api", "types"]),
+    // `distribution`: `login` keeps credentials, and `manifest` talks to registries itself, as docker's do.
+    ("isopod-cli", &["docker-api", "distribution", "types"]),
     ("isopod", &["cli", "daemon", "monitor", "registry", "oci", "runtime"]),
     ("isopod-testkit", &[]),
     // The benchmark starts the same daemons as the black-box suite.
