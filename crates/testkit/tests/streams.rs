@@ -521,8 +521,10 @@ on_both! {
 
     fn privileged_events_of_kill_exec_and_rename(engine) {
         let container = engine.sleeper(json!({}));
-        let query = filters(&json!({"container": [container.id]}));
-        let mut live = engine.stream(&format!("/events?{query}"));
+        // dockerd answers before it listens, so what happens right after comes from its memory.
+        let query = filters(&json!({"container": [container.id], "event":
+            ["exec_create", "exec_start", "exec_die", "pause", "unpause", "rename", "kill", "die", "stop"]}));
+        let mut live = engine.stream(&format!("/events?since={}&{query}", unix_now()));
         let _ = container.exec(&["sh", "-c", "exit 3"]);
         let _ = engine.act(&container.path("/pause")).expect(204);
         let _ = engine.act(&container.path("/unpause")).expect(204);
@@ -534,8 +536,11 @@ on_both! {
             actions.push(event["Action"].as_str().unwrap().to_owned());
         }
         let wanted = ["exec_create: sh -c exit 3", "exec_start: sh -c exit 3", "exec_die", "pause", "unpause", "rename", "kill"];
-        assert_eq!(&actions[..wanted.len()], wanted);
-        assert!(actions[wanted.len()..].contains(&String::from("die")), "{actions:?}");
+        // dockerd may tell a pause a second time, when word of it comes from below late.
+        let mut told = actions.iter();
+        for action in wanted.iter().chain(&["die", "stop"]) {
+            assert!(told.any(|told| told == action), "{action} is missing or late: {actions:?}");
+        }
     }
 }
 
