@@ -45,7 +45,7 @@ pub(crate) fn until(filters: &Filters) -> Result<Option<Timestamp>, Error> {
 /// Nanoseconds of a Go duration such as `1h30m`, without a sign: what is asked for is in the past.
 fn duration(text: &str) -> Option<i64> {
     let unsigned = text.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    unsigned.then(|| image::instruction::parse_duration(text)).flatten()
+    unsigned.then(|| types::duration::parse(text).ok()).flatten()
 }
 
 impl Engine {

@@ -3,7 +3,6 @@
 //!
 //! [`Instruction::parse`] only reads the line; [`Instruction::apply`] changes a configuration.
 
-mod duration;
 mod health;
 mod words;
 
@@ -14,7 +13,6 @@ use types::health::HealthConfig;
 
 use crate::error::{Error, Result};
 
-pub use duration::parse_duration;
 pub use words::{expand, split_words};
 
 /// A command: as words, or as a line for the shell.

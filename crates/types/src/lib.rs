@@ -11,6 +11,7 @@ mod json;
 pub mod capability;
 pub mod container;
 pub mod digest;
+pub mod duration;
 pub mod error;
 pub mod event;
 pub mod filter;

@@ -4,7 +4,7 @@ use docker_api::client::{Demux, Method, Stream, Target, empty};
 use docker_api::container::ContainerInspect;
 use types::Timestamp;
 
-use crate::options::duration;
+use crate::options::moment;
 use crate::session::Session;
 use crate::terminal::output;
 
@@ -41,7 +41,7 @@ pub(crate) async fn logs(session: &Session, args: Args) -> anyhow::Result<u8> {
     let moment = |name: &str, text: &Option<String>| -> anyhow::Result<Option<String>> {
         text.as_deref()
             .filter(|text| !text.is_empty())
-            .map(|text| duration::moment(text, now))
+            .map(|text| moment::read(text, now))
             .transpose()
             .map_err(|reason| anyhow::anyhow!("invalid value for {name:?}: {reason}"))
     };

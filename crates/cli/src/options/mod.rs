@@ -2,9 +2,9 @@
 //! pure functions from text to the API's types, with Docker's complaints.
 
 pub(crate) mod device;
-pub(crate) mod duration;
 pub(crate) mod env;
 pub(crate) mod filter;
+pub(crate) mod moment;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod port;

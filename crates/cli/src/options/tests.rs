@@ -35,16 +35,16 @@ fn durations() {
         ("0", 0),
         ("-1s", -1_000_000_000),
     ] {
-        assert_eq!(duration::nanoseconds(text), Ok(want), "{text}");
+        assert_eq!(types::duration::parse(text), Ok(want), "{text}");
     }
     for bad in ["", "x", "1", "1y", ".s", "1.2.3s"] {
-        assert!(duration::nanoseconds(bad).is_err(), "{bad}");
+        assert!(types::duration::parse(bad).is_err(), "{bad}");
     }
     let now = types::Timestamp(100_000_000_000);
-    assert_eq!(duration::moment("10s", now), Ok("90.000000000".into()));
-    assert_eq!(duration::moment("1234.5", now), Ok("1234.5".into()));
-    assert_eq!(duration::moment("1970-01-01T00:01:00Z", now), Ok("60.000000000".into()));
-    assert!(duration::moment("yesterday", now).is_err());
+    assert_eq!(moment::read("10s", now), Ok("90.000000000".into()));
+    assert_eq!(moment::read("1234.5", now), Ok("1234.5".into()));
+    assert_eq!(moment::read("1970-01-01T00:01:00Z", now), Ok("60.000000000".into()));
+    assert!(moment::read("yesterday", now).is_err());
 }
 
 #[test]
@@ -165,8 +165,8 @@ proptest! {
     fn nothing_that_can_be_typed_panics(text in "\\PC{0,40}") {
         let _ = size::bytes(&text);
         let _ = size::cpus(&text);
-        let _ = duration::nanoseconds(&text);
-        let _ = duration::moment(&text, types::Timestamp(0));
+        let _ = types::duration::parse(&text);
+        let _ = moment::read(&text, types::Timestamp(0));
         let _ = mount::mount(&text);
         let _ = mount::volume(&text);
         let _ = device::device(&text);

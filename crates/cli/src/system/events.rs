@@ -5,7 +5,7 @@ use docker_api::event::EventMessage;
 use types::Timestamp;
 
 use crate::failure::Failure;
-use crate::options::{duration, filter};
+use crate::options::{filter, moment};
 use crate::session::Session;
 use crate::show::human;
 use crate::template::{self, Mode, Value};
@@ -41,7 +41,7 @@ pub(crate) async fn events(session: &Session, args: Args) -> anyhow::Result<u8> 
     let moment = |text: &Option<String>| -> anyhow::Result<Option<String>> {
         text.as_deref()
             .filter(|text| !text.is_empty())
-            .map(|text| duration::moment(text, now))
+            .map(|text| moment::read(text, now))
             .transpose()
             .map_err(anyhow::Error::msg)
     };

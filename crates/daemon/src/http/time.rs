@@ -17,7 +17,7 @@ pub(crate) fn parse(name: &str, text: &str, now: Timestamp) -> Result<Timestamp,
     }
     let found = seconds(text)
         .or_else(|| calendar(text))
-        .or_else(|| duration(text).map(|length| Timestamp(now.0.saturating_sub(length))));
+        .or_else(|| types::duration::parse(text).ok().map(|ago| Timestamp(now.0.saturating_sub(ago))));
     found.ok_or_else(|| {
         Error::invalid(format!("invalid value for \"{name}\": {text:?} is not a point in time"))
     })
@@ -54,31 +54,6 @@ fn calendar(text: &str) -> Option<Timestamp> {
     let seconds = if clock.matches(':').count() == 1 { ":00" } else { "" };
     let zone = if zoned { &time[clock.len()..] } else { "Z" };
     format!("{date}T{clock}{seconds}{zone}").parse().ok()
-}
-
-/// Go's durations: `300ms`, `1.5h`, `2h45m`. Nanoseconds.
-fn duration(text: &str) -> Option<i64> {
-    let mut rest = text;
-    let mut total = 0f64;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit = match &rest[..end] {
-            "ns" => 1.0,
-            "us" | "µs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => return None,
-        };
-        total += number * unit;
-        rest = &rest[end..];
-    }
-    // A float's cast saturates.
-    Some(total as i64)
 }
 
 #[cfg(test)]

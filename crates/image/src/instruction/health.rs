@@ -2,7 +2,7 @@
 
 use types::health::HealthConfig;
 
-use super::{Command, bad, parse_duration};
+use super::{Command, bad};
 use crate::error::Result;
 
 /// Reads what follows `HEALTHCHECK`.
@@ -15,8 +15,8 @@ pub(super) fn parse(mut rest: &str) -> Result<HealthConfig> {
         has_flags = true;
         let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
         let time = || {
-            let value = parse_duration(value)
-                .ok_or_else(|| bad(format!("invalid duration {value:?} for --{name}")))?;
+            let value = types::duration::parse(value)
+                .map_err(|error| bad(format!("invalid duration for --{name}: {error}")))?;
             if value != 0 && value < 1_000_000 {
                 return Err(bad(format!("Interval {name:?} cannot be less than 1ms")));
             }

@@ -3,7 +3,6 @@
 use types::container::ContainerConfig;
 use types::health::HealthConfig;
 
-use crate::options::duration;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -12,19 +11,19 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "", hide_default_value = true)]
     health_cmd: String,
     /// Time between two checks
-    #[arg(long, value_parser = duration::nanoseconds, default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_parser = types::duration::parse, default_value = "0s", hide_default_value = true)]
     health_interval: i64,
     /// Failures in a row that make it unhealthy
     #[arg(long, default_value = "0", hide_default_value = true)]
     health_retries: i64,
     /// Time between two checks in the start period
-    #[arg(long, value_parser = duration::nanoseconds, default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_parser = types::duration::parse, default_value = "0s", hide_default_value = true)]
     health_start_interval: i64,
     /// Time from the start in which failures do not count
-    #[arg(long, value_parser = duration::nanoseconds, default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_parser = types::duration::parse, default_value = "0s", hide_default_value = true)]
     health_start_period: i64,
     /// Time after which a check has failed
-    #[arg(long, value_parser = duration::nanoseconds, default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_parser = types::duration::parse, default_value = "0s", hide_default_value = true)]
     health_timeout: i64,
     /// Disable the image's health check
     #[arg(long)]
