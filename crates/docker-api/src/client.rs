@@ -253,6 +253,11 @@ impl Client {
         let mut request =
             Request::builder().method(method).uri(uri).body(body).map_err(Error::Request)?;
         *request.headers_mut() = self.headers.clone();
+        for (name, value) in target.headers() {
+            let bad = || Error::Header((*name).to_owned());
+            let key: HeaderName = name.parse().map_err(|_| bad())?;
+            request.headers_mut().insert(key, value.parse().map_err(|_| bad())?);
+        }
         if let Some(kind) = content_type {
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         }

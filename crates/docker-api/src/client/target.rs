@@ -1,18 +1,19 @@
-//! Paths and queries, escaped.
+//! Paths and queries, escaped, and the headers that go with them.
 
 use std::fmt::Write as _;
 
-/// The path and query of a request.
+/// The path and query of a request, and headers that only it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     text: String,
     query: bool,
+    headers: Vec<(&'static str, String)>,
 }
 
 impl Target {
     /// Starts with a path of the API, which is taken as it is.
     pub fn new(path: &str) -> Self {
-        Self { text: path.to_owned(), query: false }
+        Self { text: path.to_owned(), query: false, headers: Vec::new() }
     }
 
     /// `/containers/{name}` and the like: `name` is escaped, except for what image names hold.
@@ -21,7 +22,7 @@ impl Target {
         text.push('/');
         escape(&mut text, name, b"/:@");
         text.push_str(verb);
-        Self { text, query: false }
+        Self { text, query: false, headers: Vec::new() }
     }
 
     /// Adds a query parameter.
@@ -48,6 +49,18 @@ impl Target {
             Some(value) => self.with(key, value),
             None => self,
         }
+    }
+
+    /// Adds a header: credentials, for instance.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The headers that only this request has.
+    pub fn headers(&self) -> &[(&'static str, String)] {
+        &self.headers
     }
 
     /// As it goes out.
