@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorKind {
     /// The request makes no sense (400).
     Invalid,
+    /// Who asks is not known where it is asked (401).
+    Unauthorized,
     /// The caller may not do this (403).
     Forbidden,
     /// The named thing does not exist (404).
@@ -56,6 +58,8 @@ macro_rules! constructors {
 constructors! {
     /// An [`ErrorKind::Invalid`] error.
     invalid => Invalid,
+    /// An [`ErrorKind::Unauthorized`] error.
+    unauthorized => Unauthorized,
     /// An [`ErrorKind::Forbidden`] error.
     forbidden => Forbidden,
     /// An [`ErrorKind::NotFound`] error.
