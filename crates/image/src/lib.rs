@@ -67,5 +67,5 @@ pub use import::ImportOptions;
 pub use load::LoadOptions;
 pub use model::*;
 pub use remove::RemoveOptions;
-pub use snapshot::{CommitOptions, MountOptions};
+pub use snapshot::{CommitOptions, HeldLayer, MountOptions, UpperOptions};
 pub use store::{Options, Store};

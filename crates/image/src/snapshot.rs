@@ -3,9 +3,11 @@
 mod changes;
 mod commit;
 mod mount;
+mod upper;
 
 pub use commit::CommitOptions;
 pub use mount::MountOptions;
+pub use upper::{HeldLayer, UpperOptions};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -21,14 +23,16 @@ use crate::error::{Error, Result, Step};
 use crate::layer::RootAttributes;
 use crate::model::GraphDriver;
 use crate::query::DRIVER;
-use crate::store::Store;
+use crate::store::{State, Store};
 
 const RECORD: &str = "snapshot.json";
 
 /// What is below a container (`snapshot.json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
-    image: Digest,
+    /// None when it lies on layers that are no image (a build's).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<Digest>,
     /// Bottom first. Kept apart from the image, which may be removed by force.
     layers: Vec<Digest>,
 }
@@ -93,18 +97,38 @@ impl Store {
         let catalog = &state.catalog;
         let record = catalog.images.get(image);
         let layers = match (record, self.snapshots.read(container.as_str())?) {
-            (_, Some(found)) if found.image == *image => return Ok(()),
+            (_, Some(found)) if found.image.as_ref() == Some(image) => return Ok(()),
             (_, Some(_)) => return Err(Error::SnapshotExists(container.short().to_owned())),
             (None, None) => return Err(Error::NoSuchImage(image.to_string())),
             (Some(record), None) => record.layers.clone(),
         };
+        self.create_record(&mut state, container, Record { image: Some(image.clone()), layers })
+    }
+
+    /// As [`Store::prepare`], on layers that need not be an image's.
+    fn prepare_layers(&self, container: &ContainerId, layers: &[Digest]) -> Result<()> {
+        let mut state = self.state();
+        match self.snapshots.read(container.as_str())? {
+            Some(found) if found.image.is_none() && found.layers == layers => return Ok(()),
+            Some(_) => return Err(Error::SnapshotExists(container.short().to_owned())),
+            None => {}
+        }
+        self.create_record(&mut state, container, Record { image: None, layers: layers.to_vec() })
+    }
+
+    fn create_record(
+        &self,
+        state: &mut State,
+        container: &ContainerId,
+        record: Record,
+    ) -> Result<()> {
+        let layers = &record.layers;
         if let Some(missing) = layers.iter().find(|layer| !state.layers.contains_key(layer)) {
             return Err(Error::MissingLayer(missing.clone()));
         }
         let root = layers.iter().rev().find_map(|layer| state.layers.get(layer)?.root);
-        let record = Record { image: image.clone(), layers: layers.clone() };
         self.create_snapshot(container, &record, root).step("create a snapshot")?;
-        state.snapshot_layers.insert(container.as_str().to_owned(), layers);
+        state.snapshot_layers.insert(container.as_str().to_owned(), record.layers);
         Ok(())
     }
 

@@ -194,6 +194,24 @@ impl Store {
         Hold { store: self, layers }
     }
 
+    /// Keeps one layer from being removed until it is released.
+    pub(crate) fn keep(&self, layer: &Digest) {
+        *self.state().holds.entry(layer.clone()).or_default() += 1;
+    }
+
+    /// Lets go of layers that were kept; each once.
+    pub(crate) fn release(&self, layers: &[Digest]) {
+        let mut state = self.state();
+        for layer in layers {
+            if let Some(count) = state.holds.get_mut(layer) {
+                *count -= 1;
+                if *count == 0 {
+                    state.holds.remove(layer);
+                }
+            }
+        }
+    }
+
     /// What is known of a layer that is there.
     pub(crate) fn layer(&self, diff_id: &Digest) -> Option<Arc<LayerMeta>> {
         self.state().layers.get(diff_id).cloned()
@@ -278,14 +296,6 @@ pub(crate) struct Hold<'a> {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        let mut state = self.store.state();
-        for layer in &self.layers {
-            if let Some(count) = state.holds.get_mut(layer) {
-                *count -= 1;
-                if *count == 0 {
-                    state.holds.remove(layer);
-                }
-            }
-        }
+        self.store.release(&self.layers);
     }
 }

@@ -96,13 +96,15 @@ pub(crate) struct TreeWriter<'a, W: Write> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Files on any other device are shown empty, as what a mount covers would be.
     pub(crate) only_device: Option<u64>,
+    /// No time is written that is later, in seconds.
+    pub(crate) latest: Option<i64>,
     buffer: Vec<u8>,
 }
 
 impl<'a, W: Write> TreeWriter<'a, W> {
     pub(crate) fn new(output: W, ids: &'a IdMap) -> Self {
         let (tar, links) = (TarWriter::new(output), HashMap::new());
-        Self { tar, ids, links, only_device: None, buffer: vec![0; 128 << 10] }
+        Self { tar, ids, links, only_device: None, latest: None, buffer: vec![0; 128 << 10] }
     }
 
     /// Writes one name, as `as_name` in the tar. Sockets are left out: a tar has no way to say them.
@@ -113,7 +115,7 @@ impl<'a, W: Write> TreeWriter<'a, W> {
             mode: stat.st_mode & 0o7777,
             uid: self.ids.uid_inside(stat.st_uid),
             gid: self.ids.gid_inside(stat.st_gid),
-            mtime: stat.st_mtime,
+            mtime: self.time(stat),
             ..Header::default()
         };
         header.kind = match found.kind() {
@@ -152,6 +154,10 @@ impl<'a, W: Write> TreeWriter<'a, W> {
             }
             _ => self.tar.header(&header),
         }
+    }
+
+    fn time(&self, stat: &Stat) -> i64 {
+        self.latest.map_or(stat.st_mtime, |latest| stat.st_mtime.min(latest))
     }
 
     fn file(&mut self, found: &Found<'_>, header: Header<'_>) -> io::Result<()> {
@@ -209,11 +215,13 @@ fn xattrs(found: &Found<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 pub(crate) fn write_difference<W: Write>(
     upper: &Root,
     root_changed: bool,
+    latest: Option<i64>,
     below: &dyn Fn(&[u8]) -> bool,
     output: W,
 ) -> io::Result<W> {
     let ids = IdMap::default();
     let mut writer = TreeWriter::new(output, &ids);
+    writer.latest = latest;
     let top = entry::reopen_dir(upper)?;
     if root_changed {
         let (name, stat) = (OsStr::new("."), entry::stat_fd(&top)?);
@@ -221,13 +229,8 @@ pub(crate) fn write_difference<W: Write>(
     }
     walk(top.as_fd(), &mut |found| {
         if overlay::is_whiteout(found.stat) {
-            let name = hidden(found.path);
-            writer.tar.header(&Header {
-                name: &name,
-                mode: 0o600,
-                mtime: found.stat.st_mtime,
-                ..Header::default()
-            })?;
+            let (name, mtime) = (hidden(found.path), writer.time(found.stat));
+            writer.tar.header(&Header { name: &name, mode: 0o600, mtime, ..Header::default() })?;
             return Ok(false);
         }
         writer.append(found, found.path)?;
@@ -237,7 +240,7 @@ pub(crate) fn write_difference<W: Write>(
             && below(found.path);
         if opaque {
             let name = [found.path, b"/.wh..wh..opq"].concat();
-            let mtime = found.stat.st_mtime;
+            let mtime = writer.time(found.stat);
             writer.tar.header(&Header { name: &name, mode: 0o600, mtime, ..Header::default() })?;
         }
         Ok(true)

@@ -17,6 +17,7 @@ use crate::config::{History, ImageConfig, host_architecture};
 use crate::error::{Error, Result, Step};
 use crate::instruction;
 use crate::layer::{EMPTY_TAR, RootAttributes, Staged};
+use crate::snapshot::UpperOptions;
 use crate::store::Store;
 use crate::tree;
 
@@ -47,13 +48,13 @@ impl Store {
         let mut config = options.config.clone();
         instruction::apply_all(&mut config, &options.changes)?;
         let record = self.record_of(container)?;
-        let parent = match self.config(&record.image) {
-            Ok(config) => Some(config),
-            Err(Error::NoSuchImage(_)) => None,
-            Err(error) => return Err(error),
+        let parent = match record.image.as_ref().map(|image| self.config(image)) {
+            Some(Ok(config)) => Some(config),
+            Some(Err(Error::NoSuchImage(_))) | None => None,
+            Some(Err(error)) => return Err(error),
         };
         let mut layers = record.layers.clone();
-        let staged = self.stage_difference(container, &record.layers)?;
+        let staged = self.stage_upper(container, &record.layers, UpperOptions::default())?;
         let empty = staged.meta.diff_id.as_str() == EMPTY_TAR;
         if !empty {
             layers.push(staged.meta.diff_id.clone());
@@ -92,12 +93,17 @@ impl Store {
         let text = image.to_json()?;
         let names: Vec<Reference> =
             options.reference.iter().cloned().map(Reference::or_latest).collect();
-        self.add_image(&text, &layers, parent.map(|_| record.image), &names)
+        self.add_image(&text, &layers, parent.and(record.image), &names)
     }
 
     /// Unpacks the container's difference, written as a layer's tar, into a layer of its own. The
     /// tar goes through a pipe: the writer on one thread, the unpacker on this one.
-    fn stage_difference(&self, container: &ContainerId, layers: &[Digest]) -> Result<Staged> {
+    pub(super) fn stage_upper(
+        &self,
+        container: &ContainerId,
+        layers: &[Digest],
+        options: UpperOptions,
+    ) -> Result<Staged> {
         let upper = self.upper(container)?;
         let below = Root::from(self.mount_below(layers)?);
         let root_changed = self.root_changed(&upper, layers)?;
@@ -110,7 +116,7 @@ impl Store {
         std::thread::scope(|scope| {
             let writing = scope.spawn(move || {
                 let output = io::BufWriter::with_capacity(256 << 10, writer);
-                tree::write_difference(&upper, root_changed, &is_dir_below, output)
+                tree::write_difference(&upper, root_changed, options.clamp_time, &is_dir_below, output)
                     .and_then(|mut output| output.flush())
             });
             let staged = self.layers.stage(&mut reader, false, &self.options);
