@@ -4,6 +4,7 @@
 //! a daemon through `docker_api::client` alone: nothing here knows how a container is run, and
 //! any Docker daemon will do.
 
+mod build;
 mod config;
 mod container;
 mod context;
@@ -12,6 +13,7 @@ mod globals;
 mod image;
 mod network;
 mod options;
+mod prune;
 mod session;
 mod show;
 mod system;
@@ -92,8 +94,6 @@ fn decorate(verb: &Verb, path: &str, text: &str) -> String {
 /// Docker's commands that are not here, so that nobody takes them for a slip of the hand.
 const ABSENT: &[&str] = &[
     "build",
-    "builder",
-    "buildx",
     "checkpoint",
     "compose",
     "config",

@@ -65,6 +65,7 @@ pub(crate) use verb;
 
 /// The nouns.
 pub(crate) static GROUPS: &[Group] = &[
+    Group { name: "builder", about: "Build images", verbs: crate::build::VERBS },
     Group { name: "container", about: "Work with containers", verbs: crate::container::VERBS },
     Group {
         name: "context",

@@ -9,6 +9,7 @@ use types::network::{EndpointIpamConfig, EndpointSettings};
 
 use crate::failure::for_each;
 use crate::options::{filter, words};
+use crate::prune::{Flags, Report};
 use crate::session::Session;
 use crate::show::inspect::show;
 use crate::template::Value;
@@ -159,40 +160,23 @@ async fn rm(session: &Session, args: RmArgs) -> anyhow::Result<u8> {
 /// `prune`'s options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PruneArgs {
-    /// Remove only those that fit: until=, label=, label!=
-    #[arg(long, value_parser = filter::parse)]
-    filter: Vec<(String, String)>,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 async fn prune(session: &Session, args: PruneArgs) -> anyhow::Result<u8> {
-    if !args.force
-        && !session.confirm("WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?")?
-    {
-        anyhow::bail!("network prune has been cancelled");
-    }
-    let text = prune_all(session, &args.filter).await?;
-    session.text(&text);
+    let warning = "This will remove all custom networks not used by at least one container.";
+    args.flags.sure(session, "network", warning)?;
+    prune_all(session, &args.flags.filter).await?.list(session);
     Ok(0)
 }
 
-/// Removes them; returns what to say.
+/// Removes them.
 pub(crate) async fn prune_all(
     session: &Session,
     filters: &[(String, String)],
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Report> {
     let target = Target::new("/networks/prune").maybe("filters", filter::json(filters));
     let report: NetworksPruneReport = session.client()?.post_for(&target).await?;
-    let mut text = String::new();
-    if !report.networks_deleted.is_empty() {
-        text.push_str("Deleted Networks:\n");
-        for name in &report.networks_deleted {
-            text.push_str(name);
-            text.push('\n');
-        }
-        text.push('\n');
-    }
-    Ok(text)
+    Ok(Report::new("Deleted Networks:", report.networks_deleted, 0))
 }

@@ -1,11 +1,7 @@
 //! `prune`.
 
-use docker_api::client::Target;
-use docker_api::disk::BuildPruneReport;
-
-use crate::options::filter;
+use crate::prune::{Flags, Report};
 use crate::session::Session;
-use crate::show::human;
 
 /// `prune`'s options.
 #[derive(Debug, clap::Args)]
@@ -13,65 +9,38 @@ pub(crate) struct Args {
     /// Remove all images that no container uses, not only those without a name
     #[arg(short, long)]
     all: bool,
-    /// Remove only what fits: until=, label=, label!=
-    #[arg(long, value_parser = filter::parse)]
-    filter: Vec<(String, String)>,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    flags: Flags,
     /// Remove anonymous volumes as well
     #[arg(long)]
     volumes: bool,
 }
 
 pub(crate) async fn prune(session: &Session, args: Args) -> anyhow::Result<u8> {
-    let until = args.filter.iter().any(|(name, _)| name == "until");
-    if args.volumes && until {
+    let filters = &args.flags.filter;
+    if args.volumes && filters.iter().any(|(name, _)| name == "until") {
         anyhow::bail!("the \"until\" filter is not supported with \"--volumes\"");
     }
-    if !args.force && !session.confirm(&warning(&args))? {
-        anyhow::bail!("system prune has been cancelled");
-    }
-    let mut total = 0_i64;
-    let mut add = |(text, space): (String, i64)| {
-        session.text(&text);
-        total = total.saturating_add(space);
+    args.flags.sure(session, "system", &warning(&args))?;
+    let mut total = 0_u64;
+    let mut add = |report: Report| {
+        report.list(session);
+        total = total.saturating_add(report.space());
     };
-    add(crate::container::prune_all(session, &args.filter).await?);
-    add((crate::network::prune_all(session, &args.filter).await?, 0));
+    add(crate::container::prune_all(session, filters).await?);
+    add(crate::network::prune_all(session, filters).await?);
     if args.volumes {
-        add(crate::volume::prune_all(session, false, &args.filter).await?);
+        add(crate::volume::prune_all(session, false, filters).await?);
     }
-    add(crate::image::prune_all(session, args.all, &args.filter).await?);
-    add(build_cache(session, &args).await?);
-    session.line(&format!("Total reclaimed space: {}", human::size(total, 4)));
+    add(crate::image::prune_all(session, args.all, filters).await?);
+    add(crate::build::prune_all(session, args.all, filters).await?);
+    crate::prune::total(session, total);
     Ok(0)
-}
-
-async fn build_cache(session: &Session, args: &Args) -> anyhow::Result<(String, i64)> {
-    let target = Target::new("/build/prune")
-        .flag("all", args.all)
-        .maybe("filters", filter::json(&args.filter));
-    let report: BuildPruneReport = match session.client()?.post_for(&target).await {
-        // A daemon that builds nothing has no cache to prune.
-        Err(error) if matches!(error.status(), Some(404 | 501)) => return Ok((String::new(), 0)),
-        other => other?,
-    };
-    let mut text = String::new();
-    if !report.caches_deleted.is_empty() {
-        text.push_str("Deleted build cache objects:\n");
-        for id in &report.caches_deleted {
-            text.push_str(id);
-            text.push('\n');
-        }
-        text.push('\n');
-    }
-    Ok((text, i64::try_from(report.space_reclaimed).unwrap_or(i64::MAX)))
 }
 
 fn warning(args: &Args) -> String {
     let mut text = String::from(
-        "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n",
+        "This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n",
     );
     if args.volumes {
         text.push_str("  - all anonymous volumes not used by at least one container\n");
@@ -81,12 +50,11 @@ fn warning(args: &Args) -> String {
     } else {
         text.push_str("  - all dangling images\n  - unused build cache\n");
     }
-    if !args.filter.is_empty() {
+    if !args.flags.filter.is_empty() {
         text.push_str("\n  Items to be pruned will be filtered with:\n");
-        for (name, value) in &args.filter {
+        for (name, value) in &args.flags.filter {
             text.push_str(&format!("  - {name}={value}\n"));
         }
     }
-    text.push_str("\nAre you sure you want to continue?");
     text
 }

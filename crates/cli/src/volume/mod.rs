@@ -5,6 +5,7 @@ use docker_api::volume::{Volume, VolumeCreateBody, VolumeListResponse, VolumesPr
 
 use crate::failure::for_each;
 use crate::options::{filter, words};
+use crate::prune::{Flags, Report};
 use crate::session::Session;
 use crate::show::format::{Format, Layout, Line, fields};
 use crate::show::human;
@@ -175,52 +176,32 @@ async fn rm(session: &Session, args: RmArgs) -> anyhow::Result<u8> {
 /// `prune`'s options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PruneArgs {
-    /// Remove named ones as well
+    /// Remove those with a name as well
     #[arg(short, long)]
     all: bool,
-    /// Remove only those that fit: label=, label!=
-    #[arg(long, value_parser = filter::parse)]
-    filter: Vec<(String, String)>,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 async fn prune(session: &Session, args: PruneArgs) -> anyhow::Result<u8> {
     let what = if args.all { "all local volumes" } else { "anonymous local volumes" };
-    if !args.force
-        && !session.confirm(&format!(
-            "WARNING! This will remove {what} not used by at least one container.\nAre you sure you want to continue?"
-        ))?
-    {
-        anyhow::bail!("volume prune has been cancelled");
-    }
-    let (text, space) = prune_all(session, args.all, &args.filter).await?;
-    session.text(&text);
-    session.line(&format!("Total reclaimed space: {}", human::size(space, 4)));
+    let warning = format!("This will remove {what} not used by at least one container.");
+    args.flags.sure(session, "volume", &warning)?;
+    prune_all(session, args.all, &args.flags.filter).await?.show(session);
     Ok(0)
 }
 
-/// Removes them; returns what to say and the bytes that are free again.
+/// Removes them.
 pub(crate) async fn prune_all(
     session: &Session,
     all: bool,
     filters: &[(String, String)],
-) -> anyhow::Result<(String, i64)> {
+) -> anyhow::Result<Report> {
     let mut filters = filters.to_vec();
     if all {
         filters.push(("all".to_owned(), "true".to_owned()));
     }
     let target = Target::new("/volumes/prune").maybe("filters", filter::json(&filters));
     let report: VolumesPruneReport = session.client()?.post_for(&target).await?;
-    let mut text = String::new();
-    if !report.volumes_deleted.is_empty() {
-        text.push_str("Deleted Volumes:\n");
-        for name in &report.volumes_deleted {
-            text.push_str(name);
-            text.push('\n');
-        }
-        text.push('\n');
-    }
-    Ok((text, i64::try_from(report.space_reclaimed).unwrap_or(i64::MAX)))
+    Ok(Report::new("Deleted Volumes:", report.volumes_deleted, report.space_reclaimed))
 }

@@ -3,7 +3,6 @@
 use types::container::ContainerConfig;
 use types::health::HealthConfig;
 
-
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct Flags {
