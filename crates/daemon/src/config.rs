@@ -6,6 +6,7 @@
 mod directive;
 mod error;
 mod flags;
+pub(crate) mod registry;
 mod settings;
 mod values;
 
@@ -91,6 +92,7 @@ pub(crate) fn settle(
     };
     // `null` is Go's way not to say anything.
     all.retain(|_, value| !value.is_null());
+    lift_proxies(&mut all);
     if all.keys().any(|key| key == "authorization-plugins") {
         // To ignore this one would let everybody in who should be kept out.
         return Err(ConfigError::Unsupported {
@@ -131,7 +133,20 @@ pub(crate) fn settle(
     if settings.live_restore == Some(false) {
         warnings.push("live-restore is always on: containers outlive the daemon".to_owned());
     }
+    if !settings.allow_nondistributable_artifacts.is_empty() {
+        warnings.push(
+            "allow-nondistributable-artifacts has no effect: every layer is pushed".to_owned(),
+        );
+    }
     Ok((settings, warnings))
+}
+
+/// dockerd's file has the proxies in an object of their own, under the names of the flags.
+fn lift_proxies(all: &mut Map<String, Value>) {
+    if let Some(Value::Object(proxies)) = all.get("proxies").cloned() {
+        all.remove("proxies");
+        all.extend(proxies);
+    }
 }
 
 fn plain(value: &Value) -> String {

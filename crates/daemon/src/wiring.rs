@@ -8,7 +8,7 @@ use std::str::FromStr;
 use engine::{AddressPool, Config};
 use types::host::Capabilities;
 
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, Settings, registry};
 
 /// The engine's configuration.
 ///
@@ -36,6 +36,10 @@ pub(crate) fn engine(settings: &Settings, support: Capabilities) -> Result<Confi
     config.dns_options.clone_from(&settings.dns_opts);
     config.labels = settings.label_pairs()?;
     config.support = support;
+    config.registries = registry::registries(settings)?;
+    config.keep_blobs = settings.keep_blobs.unwrap_or(true);
+    config.watermarks = registry::watermarks(settings)?;
+    config.max_layer_bytes = registry::max_layer_bytes(settings)?;
     Ok(config)
 }
 

@@ -50,6 +50,59 @@ pub struct Config {
     pub support: types::host::Capabilities,
     /// The daemon's labels.
     pub labels: BTreeMap<String, String>,
+    /// How registries are spoken to.
+    pub registries: RegistrySettings,
+    /// Keep layers as they were pulled, beside what is unpacked of them.
+    pub keep_blobs: bool,
+    /// When images are removed by themselves; never if `None`.
+    pub watermarks: Option<Watermarks>,
+    /// The most that a layer may unpack to, in bytes; the image store's own limit if `None`.
+    pub max_layer_bytes: Option<u64>,
+}
+
+/// How registries are spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// `host[:port]` or blocks of addresses with which plain HTTP and unchecked TLS are spoken.
+    pub insecure: Vec<String>,
+    /// Addresses that are asked before Docker Hub.
+    pub mirrors: Vec<String>,
+    /// Proxy for `http://`; the environment's if `None`.
+    pub http_proxy: Option<String>,
+    /// Proxy for `https://`; the environment's if `None`.
+    pub https_proxy: Option<String>,
+    /// Hosts that need no proxy; the environment's if `None`.
+    pub no_proxy: Option<String>,
+    /// Layers that are pulled at once.
+    pub downloads: usize,
+    /// Layers that are pushed at once.
+    pub uploads: usize,
+    /// How often a request is tried.
+    pub attempts: u32,
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self {
+            insecure: Vec::new(),
+            mirrors: Vec::new(),
+            http_proxy: None,
+            https_proxy: None,
+            no_proxy: None,
+            downloads: 6,
+            uploads: 6,
+            attempts: 5,
+        }
+    }
+}
+
+/// When images that nobody uses are removed, in percent of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Above this, removing begins.
+    pub high: u8,
+    /// At this, it ends.
+    pub low: u8,
 }
 
 impl Config {
@@ -75,6 +128,10 @@ impl Config {
             dns_options: Vec::new(),
             support: types::host::Capabilities::default(),
             labels: BTreeMap::new(),
+            registries: RegistrySettings::default(),
+            keep_blobs: true,
+            watermarks: None,
+            max_layer_bytes: None,
         }
     }
 

@@ -42,7 +42,7 @@ use types::capability::CapabilitySet;
 use types::event::{Event, Subject};
 use types::{ContainerId, Error, ErrorKind, Timestamp};
 
-pub use config::Config;
+pub use config::{Config, RegistrySettings, Watermarks};
 pub use container::archive::{ArchiveOptions, CommitRequest};
 pub use container::attach::{AttachOptions, Attached};
 pub use container::create::{CreateSpec, Created};

@@ -62,6 +62,20 @@ pub(crate) struct Settings {
     pub(crate) dns_search: Vec<String>,
     pub(crate) storage_driver: Option<String>,
     pub(crate) experimental: bool,
+    pub(crate) insecure_registries: Vec<String>,
+    pub(crate) registry_mirrors: Vec<String>,
+    pub(crate) allow_nondistributable_artifacts: Vec<String>,
+    pub(crate) max_concurrent_downloads: Option<i64>,
+    pub(crate) max_concurrent_uploads: Option<i64>,
+    pub(crate) max_download_attempts: Option<i64>,
+    pub(crate) http_proxy: Option<String>,
+    pub(crate) https_proxy: Option<String>,
+    pub(crate) no_proxy: Option<String>,
+    pub(crate) keep_blobs: Option<bool>,
+    #[serde(deserialize_with = "size")]
+    pub(crate) max_layer_size: Option<i64>,
+    pub(crate) image_gc_high_percent: Option<i64>,
+    pub(crate) image_gc_low_percent: Option<i64>,
 }
 
 /// A size as a number of bytes or as text with a unit.
@@ -194,6 +208,7 @@ impl Settings {
         self.level()?;
         self.systemd_cgroup()?;
         self.label_pairs()?;
+        super::registry::check(self)?;
         let one_of = |directive, value: &Option<String>, known: &[&str]| match value {
             Some(value) if !known.contains(&value.as_str()) => {
                 let reason = format!("use {}", known.join(" or "));

@@ -75,7 +75,28 @@ fn the_file_has_dockerds_keys() {
     assert!(settings.systemd_cgroup().expect("valid"));
     assert_eq!(settings.default_shm_size, Some(1 << 20));
     assert_eq!(settings.label_pairs().expect("valid")["x"], "1");
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(settings.registry_mirrors, ["https://mirror.example"]);
+}
+
+#[test]
+fn registries_are_configured_as_dockerds() {
+    let file = r#"{"insecure-registries": ["10.0.0.0/8", "r:5000"], "max-concurrent-downloads": 3,
+        "proxies": {"http-proxy": "http://p:1", "no-proxy": "localhost"}, "keep-blobs": false,
+        "allow-nondistributable-artifacts": ["x"], "max-layer-size": "1g"}"#;
+    let args = ["--registry-mirror", "http://m:5000", "--max-concurrent-uploads=2"];
+    let (settings, warnings) = settings(&args, file).expect("valid");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let found = registry::registries(&settings).expect("valid");
+    assert_eq!(found.insecure, ["10.0.0.0/8", "r:5000"]);
+    assert_eq!(found.mirrors, ["http://m:5000/"]);
+    assert_eq!((found.downloads, found.uploads), (3, 2));
+    assert_eq!(found.http_proxy.as_deref(), Some("http://p:1"));
+    assert_eq!(found.no_proxy.as_deref(), Some("localhost"));
+    assert_eq!(settings.keep_blobs, Some(false));
+    assert_eq!(settings.max_layer_size, Some(1 << 30));
+    let twice = error(&["--http-proxy", "http://q"], r#"{"proxies":{"http-proxy":"http://p"}}"#);
+    assert!(twice.contains("http-proxy: (from flag"), "{twice}");
 }
 
 #[test]
