@@ -13,6 +13,7 @@
 mod json;
 
 pub mod archive;
+pub mod build;
 pub mod client;
 pub mod container;
 pub mod disk;
@@ -21,6 +22,7 @@ pub mod exec;
 pub mod image;
 pub mod network;
 pub mod progress;
+pub mod registry;
 pub mod stats;
 pub mod system;
 pub mod volume;
