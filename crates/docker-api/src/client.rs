@@ -283,6 +283,15 @@ impl Client {
         Err(Error::Status { status: status.as_u16(), message: String::new() })
     }
 
+    /// Opens a connection for the next request, while there is time.
+    pub async fn prepare(&self) {
+        if self.idle.borrow().is_empty()
+            && let Ok(sender) = self.connect().await
+        {
+            self.idle.borrow_mut().push(sender);
+        }
+    }
+
     /// A connection that waits for a request: one whose answer has been read, or a new one.
     async fn sender(&self) -> Result<SendRequest<Body>, Error> {
         {
@@ -292,6 +301,10 @@ impl Client {
                 return Ok(idle.swap_remove(at));
             }
         }
+        self.connect().await
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Body>, Error> {
         let stream = transport::connect(&self.config.endpoint, self.tls.as_ref()).await?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;

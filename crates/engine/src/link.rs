@@ -1,6 +1,7 @@
 //! The engine's end of a monitor's control connection.
 //!
-//! One task reads, one writes; anybody may ask. Replies find their asker by number, notices go
+//! One task reads; anybody may ask, and writes as much as the socket takes. What it does not take
+//! is written by a task of its own. Replies find their asker by number, notices go
 //! into a queue whose end means that the monitor has gone. Whoever asks may stop waiting at any
 //! moment: what has been asked is written to its end all the same, because half a request would
 //! spoil the connection, and an engine without one takes the monitor for dead.
@@ -33,7 +34,10 @@ struct Outgoing {
 /// A control connection; it is closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Link {
+    stream: Arc<UnixStream>,
     outgoing: mpsc::UnboundedSender<Outgoing>,
+    /// How many requests the writing task has not written yet.
+    waiting: Arc<Mutex<usize>>,
     number: AtomicU64,
     asked: Arc<Mutex<Option<Asked>>>,
 }
@@ -57,9 +61,11 @@ impl Link {
         let asked = Arc::new(Mutex::new(Some(Asked::new())));
         let (sender, notices) = mpsc::unbounded_channel();
         let (outgoing, queue) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Mutex::new(0));
         tokio::spawn(read(Arc::clone(&stream), Arc::clone(&asked), sender));
-        tokio::spawn(write(stream, queue));
-        Ok((Arc::new(Self { outgoing, number: AtomicU64::new(1), asked }), notices))
+        tokio::spawn(write(Arc::clone(&stream), queue, Arc::clone(&waiting)));
+        let number = AtomicU64::new(1);
+        Ok((Arc::new(Self { stream, outgoing, waiting, number, asked }), notices))
     }
 
     /// Connects to a monitor that an earlier daemon left.
@@ -81,19 +87,47 @@ impl Link {
             .map_err(|error| Error::invalid(format!("the request cannot be sent: {error}")))?;
         let (sender, answer) = oneshot::channel();
         crate::lock(&self.asked).as_mut().ok_or_else(gone)?.insert(number, sender);
-        if self.outgoing.send(Outgoing { bytes, descriptor }).is_err() {
+        if self.send(Outgoing { bytes, descriptor }).is_err() {
             crate::lock(&self.asked).as_mut().map(|asked| asked.remove(&number));
             return Err(gone());
         }
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
+
+    /// Sends what the socket takes at once, which is nearly always all and spares the way over
+    /// another task; leaves the rest to the task that writes.
+    fn send(&self, mut outgoing: Outgoing) -> Result<(), mpsc::error::SendError<Outgoing>> {
+        let mut waiting = crate::lock(&self.waiting);
+        if *waiting == 0 {
+            let descriptors: Vec<_> = outgoing.descriptor.iter().map(AsFd::as_fd).collect();
+            let sent = self.stream.try_io(Interest::WRITABLE, || {
+                sys::socket::send(&*self.stream, &outgoing.bytes, &descriptors)
+            });
+            // Any failure comes again when the task writes, which knows what to do.
+            let sent = sent.unwrap_or(0);
+            if sent == outgoing.bytes.len() {
+                return Ok(());
+            }
+            if sent > 0 {
+                outgoing.bytes.drain(..sent);
+                outgoing.descriptor = None;
+            }
+        }
+        *waiting += 1;
+        self.outgoing.send(outgoing)
+    }
 }
 
-async fn write(stream: Arc<UnixStream>, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
+async fn write(
+    stream: Arc<UnixStream>,
+    mut queue: mpsc::UnboundedReceiver<Outgoing>,
+    waiting: Arc<Mutex<usize>>,
+) {
     while let Some(Outgoing { bytes, descriptor }) = queue.recv().await {
         if send(&stream, &bytes, descriptor.as_ref().map(AsFd::as_fd)).await.is_err() {
             break;
         }
+        *crate::lock(&waiting) -= 1;
     }
     // The other side has gone, or the link has been dropped. The reader finds the end, and tells
     // those who wait for answers. ENOTCONN: it knows already.

@@ -107,10 +107,15 @@ pub(crate) fn id_maps(maps: Option<&Vec<LinuxIdMapping>>) -> Vec<IdMap> {
         .collect()
 }
 
-/// Joins the namespaces in order.
-pub(crate) fn join_all(list: &[(OwnedFd, Kinds)]) -> Result<()> {
+/// Joins the namespaces in order, but for those of the kinds `born` that this process is in since
+/// its birth.
+pub(crate) fn join_all(list: &[(OwnedFd, Kinds)], born: Kinds) -> Result<()> {
     for (fd, kinds) in list {
-        namespace::join(fd, *kinds).context(Step::Namespace, || {
+        let kinds = kinds & !born;
+        if kinds == 0 {
+            continue;
+        }
+        namespace::join(fd, kinds).context(Step::Namespace, || {
             let names: Vec<_> = (0..32)
                 .map(|bit| kinds & (1 << bit))
                 .filter(|kind| *kind != 0)

@@ -1,7 +1,11 @@
 //! The fork: one `clone3` with everything new, or two when something must be joined first.
+//!
+//! A pid namespace that is joined takes in children only. Where nothing else asks for two steps,
+//! this process names it as the one of its next child, and takes that back.
 
 use std::os::fd::OwnedFd;
 
+use sys::fs::OFlags;
 use sys::namespace::{self, Kinds};
 use sys::process::{CloneOptions, Forked, clone3};
 
@@ -52,12 +56,12 @@ impl Child {
 }
 
 impl Spawn<'_> {
-    /// Whether an intermediate process is needed: a pid or time namespace takes in children only,
-    /// what is made after joining a user namespace belongs to that, and after *making* one there
-    /// are no rights left to join others.
+    /// Whether an intermediate process is needed: a time namespace takes in children only, what is
+    /// made after joining a user namespace belongs to that, and after *making* one there are no
+    /// rights left to join others.
     fn two_steps(&self) -> bool {
         let joined = self.join.iter().fold(0, |all, (_, kinds)| all | kinds);
-        joined & (namespace::PID | namespace::USER | namespace::TIME) != 0
+        joined & (namespace::USER | namespace::TIME) != 0
             || self.new & namespace::TIME != 0
             || (self.new & namespace::USER != 0 && joined != 0)
     }
@@ -74,8 +78,13 @@ impl Spawn<'_> {
             if two_steps { 0 } else { self.new & !(namespace::CGROUP | namespace::TIME) };
         let options =
             CloneOptions { namespaces: at_birth, cgroup: self.cgroup.v2_fd(), sibling: false };
-        let forked = clone3(&options).context(Step::Clone, || clone_failed(at_birth))?;
-        match forked {
+        let adopted = if two_steps { None } else { self.adopt_pid_namespace()? };
+        let forked = clone3(&options).context(Step::Clone, || clone_failed(at_birth));
+        let returned = match (&forked, adopted) {
+            (Ok(Forked::Child), _) | (_, None) => Ok(()),
+            (_, Some(adopted)) => adopted.give_back(),
+        };
+        match forked? {
             Forked::Child => {
                 drop(ours);
                 let made = self.be_born(&joiner, two_steps, &theirs);
@@ -92,8 +101,35 @@ impl Spawn<'_> {
             Forked::Parent { pid, pidfd } => {
                 drop(theirs);
                 let child = Child { pid, pidfd, channel: ours };
+                if let Err(error) = returned {
+                    child.destroy();
+                    return Err(error);
+                }
                 Ok(Side::Parent(if two_steps { adopt(child)? } else { child }))
             }
+        }
+    }
+
+    /// Makes the pid namespace that is to be joined that of the next child.
+    fn adopt_pid_namespace(&self) -> Result<Option<Adopted>> {
+        let Some((target, _)) = self.join.iter().find(|(_, kinds)| kinds & namespace::PID != 0)
+        else {
+            return Ok(None);
+        };
+        let own = sys::fs::open_host("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC)
+            .context(Step::Namespace, || "cannot open the own pid namespace")?;
+        // A child inherits this, so it is hidden from the moment it can be seen in there.
+        let dumpable = self.hidden
+            && sys::process::is_dumpable().context(Step::Privileges, || "cannot hide")?;
+        if dumpable {
+            sys::process::set_dumpable(false).context(Step::Privileges, || "cannot hide")?;
+        }
+        let joined = namespace::join(target, namespace::PID)
+            .context(Step::Namespace, || "cannot join the pid namespace");
+        let adopted = Adopted { own, dumpable };
+        match joined {
+            Ok(()) => Ok(Some(adopted)),
+            Err(error) => adopted.give_back().and(Err(error)),
         }
     }
 
@@ -111,7 +147,8 @@ impl Spawn<'_> {
             // Joining a pid namespace makes this copy of the runtime visible in there.
             sys::process::set_dumpable(false).context(Step::Privileges, || "cannot hide")?;
         }
-        join_all(&self.join)?;
+        // Born into its pid namespace already, unless there are two steps.
+        join_all(&self.join, if two_steps { 0 } else { namespace::PID })?;
         if two_steps {
             if self.new & namespace::TIME != 0 {
                 self.make_time_namespace()?;
@@ -141,6 +178,23 @@ impl Spawn<'_> {
                 .context(Step::Namespace, || "cannot set the time offsets")?;
         }
         Ok(())
+    }
+}
+
+/// A pid namespace for one child, and what this process was before.
+struct Adopted {
+    own: OwnedFd,
+    dumpable: bool,
+}
+
+impl Adopted {
+    /// Further children are of the own pid namespace again.
+    fn give_back(self) -> Result<()> {
+        if self.dumpable {
+            sys::process::set_dumpable(true).context(Step::Privileges, || "cannot show again")?;
+        }
+        namespace::join(&self.own, namespace::PID)
+            .context(Step::Namespace, || "cannot return to the own pid namespace")
     }
 }
 

@@ -113,6 +113,14 @@ pub fn set_dumpable(dumpable: bool) -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(behavior)?)
 }
 
+/// Whether [`set_dumpable`] is on; children inherit it.
+///
+/// # Errors
+/// None in practice.
+pub fn is_dumpable() -> io::Result<bool> {
+    Ok(rustix::process::dumpable_behavior()? == rustix::process::DumpableBehavior::Dumpable)
+}
+
 /// The name of the thread as `ps` shows it (`comm`; cut at 15 bytes).
 ///
 /// # Errors

@@ -102,10 +102,17 @@ pub(crate) async fn exec(session: &Session, args: Args) -> anyhow::Result<u8> {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::select! {
-            end = carry(connection, &plan) => end?,
-            () = sizes => End::Closed,
-        }
+        // The way to the exit status is open before it is needed.
+        let (end, ()) = tokio::join!(
+            async {
+                tokio::select! {
+                    end = carry(connection, &plan) => end,
+                    () = sizes => Ok(End::Closed),
+                }
+            },
+            client.prepare()
+        );
+        end?
     };
     drop(raw);
     if end == End::Detached {

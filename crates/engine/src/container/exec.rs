@@ -26,6 +26,7 @@ const FINISHED: usize = 64;
 
 /// What to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExecConfig {
     /// Connect standard input.
     pub attach_stdin: bool,
@@ -108,7 +109,7 @@ impl Engine {
             }
         }
         let exec = self.new_exec(&container, config)?;
-        self.save_exec(&exec);
+        self.save_exec(&container, &exec, true);
         Ok(exec.id.clone())
     }
 
@@ -137,7 +138,6 @@ impl Engine {
     fn drop_exec(&self, container: &Container, id: &str) {
         crate::lock(&container.execs).retain(|other| other != id);
         crate::lock(&self.execs).remove(id);
-        self.unsave_exec(container, id);
     }
 
     /// Tells that an exec starts; only one may.
@@ -178,7 +178,7 @@ impl Engine {
         let container = self.containers.find(exec.container.as_str())?;
         check_ready(&container)?;
         self.begin_exec(&container, &exec)?;
-        self.save_exec(&exec);
+        self.save_exec(&container, &exec, false);
         let engine = self.clone();
         to_the_end(async move {
             let attached = engine.exec_run(&container, &exec, detach, console_size).await;
@@ -236,7 +236,7 @@ impl Engine {
         if !first {
             return;
         }
-        self.save_exec(&exec);
+        self.save_exec(container, &exec, false);
         let code = exit_code.to_string();
         self.tell_container(container, "exec_die", &[("execID", id), ("exitCode", &code)]);
         let known = crate::lock(&container.execs).clone();
@@ -247,6 +247,9 @@ impl Engine {
         let old = finished.len().saturating_sub(FINISHED);
         for id in &finished[..old] {
             self.drop_exec(container, id);
+        }
+        if old > 0 {
+            self.shorten_exec_journal(container);
         }
     }
 

@@ -1,7 +1,9 @@
 //! Execs in the monitor's directory, for a daemon that starts again: clients ask it for the status
 //! of execs that an earlier one ran.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proto::control::ExecState as Seen;
@@ -16,17 +18,58 @@ use crate::container::Container;
 /// The status of an exec whose end nobody remembers: as if it had been killed.
 const UNKNOWN: i32 = 137;
 
-/// An exec on disk.
+/// Beyond this the journal is written anew when an exec is forgotten.
+const LONG: u64 = 1 << 20;
+
+/// What the journal says of an exec; a later line replaces what it names of an earlier one.
 #[derive(Debug, Serialize, Deserialize)]
-struct Saved {
+struct Saved<C> {
     id: String,
-    config: ExecConfig,
+    /// Only in the first line.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    config: Option<C>,
     progress: ExecProgress,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
 }
 
+fn none<C>() -> Option<C> {
+    None
+}
+
+impl<'a> Saved<&'a ExecConfig> {
+    fn line(exec: &'a Exec, whole: bool) -> std::io::Result<Vec<u8>> {
+        let saved = Self {
+            id: exec.id.clone(),
+            config: whole.then_some(&exec.config),
+            progress: *exec.progress.borrow(),
+            exit_code: *exec.done.borrow(),
+        };
+        let mut line = serde_json::to_vec(&saved)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+/// Reads a journal. A line that a crash cut is as if it had not been written.
+fn read(journal: &[u8]) -> Vec<Saved<ExecConfig>> {
+    let mut all: Vec<Saved<ExecConfig>> = Vec::new();
+    for line in journal.split(|byte| *byte == b'\n') {
+        let Ok(saved) = serde_json::from_slice::<Saved<ExecConfig>>(line) else { continue };
+        match all.iter_mut().find(|known| known.id == saved.id) {
+            Some(known) => {
+                known.progress = saved.progress;
+                known.exit_code = saved.exit_code;
+            }
+            None if saved.config.is_some() => all.push(saved),
+            None => {}
+        }
+    }
+    all
+}
+
 /// What is known now of an exec that has been saved: its process, and its exit status.
-fn settle(saved: &Saved, seen: Option<&Seen>) -> (i32, Option<i32>) {
+fn settle<C>(saved: &Saved<C>, seen: Option<&Seen>) -> (i32, Option<i32>) {
     match (saved.exit_code, seen) {
         (Some(code), _) => (saved.progress.pid, Some(code)),
         (None, Some(seen)) => (seen.pid, seen.exit_code),
@@ -37,53 +80,51 @@ fn settle(saved: &Saved, seen: Option<&Seen>) -> (i32, Option<i32>) {
 }
 
 impl Engine {
-    fn exec_file(&self, container: &ContainerId, id: &str) -> PathBuf {
-        self.config.monitor_dir(container.as_str()).join(format!("exec-{id}.json"))
+    /// One file for all execs of a container, which only grows: to make and to free a file for
+    /// each step of each exec costs more than the step.
+    fn exec_journal(&self, container: &ContainerId) -> PathBuf {
+        self.config.monitor_dir(container.as_str()).join("execs.jsonl")
     }
 
-    /// Writes an exec down. When that fails it is only not known to the next daemon.
-    pub(super) fn save_exec(&self, exec: &Exec) {
-        let saved = Saved {
-            id: exec.id.clone(),
-            config: exec.config.clone(),
-            progress: *exec.progress.borrow(),
-            exit_code: *exec.done.borrow(),
-        };
-        let file = self.exec_file(&exec.container, &exec.id);
-        let temporary = file.with_extension("new");
-        let written = serde_json::to_vec(&saved)
-            .map_err(std::io::Error::from)
-            .and_then(|json| std::fs::write(&temporary, json))
-            .and_then(|()| std::fs::rename(&temporary, &file));
-        match written {
-            // The container has ended.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!("cannot write {}: {error}", file.display()),
-            Ok(()) => {}
+    /// Writes down what is new of an exec: all of it, or how far it has come. When that fails it
+    /// is only not known to the next daemon.
+    pub(super) fn save_exec(&self, container: &Container, exec: &Exec, whole: bool) {
+        let file = self.exec_journal(&container.id);
+        // Nobody else may write while the journal is replaced.
+        let _known = crate::lock(&container.execs);
+        let written = Saved::line(exec, whole).and_then(|line| {
+            let mut journal = OpenOptions::new().append(true).create(true).open(&file)?;
+            journal.write_all(&line)
+        });
+        note(written, &file);
+    }
+
+    /// Writes the journal anew, when it is long, with those execs that are still known.
+    pub(super) fn shorten_exec_journal(&self, container: &Container) {
+        let file = self.exec_journal(&container.id);
+        if !std::fs::metadata(&file).is_ok_and(|found| found.len() > LONG) {
+            return;
         }
-    }
-
-    /// What is not there need not go.
-    pub(super) fn unsave_exec(&self, container: &Container, id: &str) {
-        drop(std::fs::remove_file(self.exec_file(&container.id, id)));
+        let known = crate::lock(&container.execs);
+        let mut journal = Vec::new();
+        for exec in known.iter().filter_map(|id| self.exec(id).ok()) {
+            journal.extend(Saved::line(&exec, true).unwrap_or_default());
+        }
+        let temporary = file.with_extension("new");
+        let written =
+            std::fs::write(&temporary, journal).and_then(|()| std::fs::rename(&temporary, &file));
+        note(written, &file);
     }
 
     /// Makes the execs of an earlier daemon known again; `seen` is what the monitor says of them.
     pub(crate) fn recall_execs(&self, container: &Container, seen: &[Seen]) {
-        let directory = self.config.monitor_dir(container.id.as_str());
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if !(name.starts_with("exec-") && name.ends_with(".json")) {
-                continue;
-            }
-            let text = std::fs::read(entry.path()).unwrap_or_default();
-            let Ok(saved) = serde_json::from_slice::<Saved>(&text) else { continue };
+        let journal = std::fs::read(self.exec_journal(&container.id)).unwrap_or_default();
+        for saved in read(&journal) {
             let (pid, exit_code) = settle(&saved, seen.iter().find(|seen| seen.id == saved.id));
             let exec = Arc::new(Exec {
                 id: saved.id,
                 container: container.id.clone(),
-                config: saved.config,
+                config: saved.config.unwrap_or_default(),
                 progress: watch::Sender::new(ExecProgress { pid, ..saved.progress }),
                 done: watch::Sender::new(saved.exit_code),
             });
@@ -96,15 +137,24 @@ impl Engine {
     }
 }
 
+fn note(written: std::io::Result<()>, file: &Path) {
+    match written {
+        // The container has ended.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!("cannot write {}: {error}", file.display()),
+        Ok(()) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_exec_ends_once_however_its_end_is_known() {
-        let saved = |started, exit_code| Saved {
+        let saved = |started, exit_code| Saved::<ExecConfig> {
             id: "x".to_owned(),
-            config: ExecConfig::default(),
+            config: None,
             progress: ExecProgress { started, pid: 7 },
             exit_code,
         };
@@ -115,5 +165,17 @@ mod tests {
         assert_eq!(settle(&saved(true, None), Some(&seen(None))), (8, None), "it runs");
         assert_eq!(settle(&saved(true, None), None), (7, Some(UNKNOWN)));
         assert_eq!(settle(&saved(false, None), None), (0, None), "nobody has started it");
+    }
+    #[test]
+    fn the_last_whole_line_counts() {
+        let journal = br#"{"id":"a","config":{},"progress":{"started":false,"pid":0}}
+{"id":"b","config":{},"progress":{"started":false,"pid":0}}
+{"id":"a","progress":{"started":true,"pid":9}}
+{"id":"c","progress":{"started":true,"pid":1}}
+{"id":"a","progress":{"started":true,"pid":9},"exit_code":4}
+{"id":"b","progress":{"started":true,"p"#;
+        let found: Vec<_> =
+            read(journal).into_iter().map(|s| (s.id, s.progress.pid, s.exit_code)).collect();
+        assert_eq!(found, [("a".to_owned(), 9, Some(4)), ("b".to_owned(), 0, None)]);
     }
 }
