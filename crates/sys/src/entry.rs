@@ -84,6 +84,15 @@ pub fn link(old_dir: impl AsFd, old: &OsStr, new_dir: impl AsFd, new: &OsStr) ->
     Ok(rustix::fs::linkat(old_dir, one(old)?, new_dir, one(new)?, AtFlags::empty())?)
 }
 
+/// Gives an open file another name.
+///
+/// # Errors
+/// Those of `linkat(2)`: `EMLINK` when it has as many as the file system can count; `ENOENT` when
+/// it has no name any more, or without `CAP_DAC_READ_SEARCH`.
+pub fn link_fd(file: impl AsFd, dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::linkat(file, "", dir, one(name)?, AtFlags::EMPTY_PATH)?)
+}
+
 /// Makes a device node, fifo or socket; the umask applies.
 ///
 /// # Errors
@@ -297,6 +306,51 @@ pub fn xattr_keys(dir: impl AsFd, name: &OsStr) -> io::Result<Vec<OsString>> {
     Ok(keys.map(|key| OsStr::from_bytes(key).to_owned()).collect())
 }
 
+/// Takes an extended attribute of a name away; fine when it has none of this key.
+///
+/// # Errors
+/// Those of `lremovexattr(2)`.
+pub fn remove_xattr(dir: impl AsFd, name: &OsStr, key: &OsStr) -> io::Result<()> {
+    match rustix::fs::lremovexattr(path_of(dir, name)?, key) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Those extended attributes of an open file whose key is wanted, sorted; none on file systems
+/// without them.
+///
+/// # Errors
+/// Those of `flistxattr(2)` and `fgetxattr(2)`.
+pub fn xattrs_fd(
+    fd: impl AsFd,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let fd = fd.as_fd();
+    let mut keys = [0u8; 1024];
+    let mut big;
+    let found = match rustix::fs::flistxattr(fd, &mut keys[..]) {
+        Ok(len) => &keys[..len],
+        Err(Errno::OPNOTSUPP) => &[],
+        Err(Errno::RANGE) => {
+            big = vec![0u8; 1 << 16];
+            let len = rustix::fs::flistxattr(fd, &mut big[..])?;
+            &big[..len]
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let mut out = Vec::new();
+    for key in found.split(|byte| *byte == 0).filter(|key| !key.is_empty() && wanted(key)) {
+        // The kernel's own limit, XATTR_SIZE_MAX.
+        let mut value = vec![0u8; 1 << 16];
+        let len = rustix::fs::fgetxattr(fd, OsStr::from_bytes(key), &mut value[..])?;
+        value.truncate(len);
+        out.push((key.to_vec(), value));
+    }
+    out.sort_unstable();
+    Ok(out)
+}
+
 /// Sets the length of a file; what is beyond its old end reads as zeros and takes no space.
 ///
 /// # Errors
@@ -319,6 +373,19 @@ pub fn syncfs(fd: impl AsFd) -> io::Result<()> {
 /// Those of `fsync(2)`.
 pub fn fsync(fd: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::fsync(fd)?)
+}
+
+/// Locks an open file against everybody else who asks, in this process or another, until the last
+/// copy of the fd is closed. Says whether it could; it never waits.
+///
+/// # Errors
+/// Those of `flock(2)` but `EWOULDBLOCK`.
+pub fn try_lock(fd: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Copies between two files inside the kernel, at most `len` bytes from both current offsets;
