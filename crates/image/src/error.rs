@@ -30,6 +30,12 @@ pub enum Error {
     /// The image cannot be removed; the message is Docker's.
     #[error("conflict: {0}")]
     InUse(String),
+    /// No blob of this digest.
+    #[error("no such blob: {0}")]
+    NoSuchBlob(Digest),
+    /// Somebody else is writing the upload of this name.
+    #[error("the upload {0} is being written by somebody else")]
+    UploadBusy(String),
     /// No snapshot was prepared for this container.
     #[error("container {0} has no snapshot")]
     NoSnapshot(String),
@@ -136,8 +142,11 @@ impl Error {
     /// How the API answers this failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchImage(_) | Self::NoSnapshot(_) | Self::NoSuchPath(_) => ErrorKind::NotFound,
-            Self::InUse(_) | Self::SnapshotExists(_) => ErrorKind::Conflict,
+            Self::NoSuchImage(_)
+            | Self::NoSnapshot(_)
+            | Self::NoSuchPath(_)
+            | Self::NoSuchBlob(_) => ErrorKind::NotFound,
+            Self::InUse(_) | Self::SnapshotExists(_) | Self::UploadBusy(_) => ErrorKind::Conflict,
             Self::AmbiguousId(_)
             | Self::Reference(_)
             | Self::NotATag(_)

@@ -33,6 +33,7 @@
 //! container runs: the engine passes that in. It blocks; call it from a thread that may.
 
 pub mod archive;
+pub mod blobs;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod instruction;
@@ -40,7 +41,9 @@ pub mod instruction;
 mod catalog;
 mod config;
 mod content;
+mod durable;
 mod error;
+mod fault;
 mod import;
 mod labels;
 mod layer;
