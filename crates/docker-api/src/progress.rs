@@ -55,7 +55,62 @@ pub struct ErrorDetail {
     pub message: String,
 }
 
+impl ProgressDetail {
+    /// A bar and figures as text, as Docker writes them for a terminal of 200 columns; `None` when
+    /// there is nothing to show.
+    pub fn drawn(&self) -> Option<String> {
+        if self.current <= 0 && self.total <= 0 {
+            return None;
+        }
+        let current = size(self.current);
+        if self.total <= 0 {
+            return Some(format!("{current:>8}"));
+        }
+        let done = (self.current.saturating_mul(50) / self.total).clamp(0, 50) as usize;
+        let bar = format!("[{}>{}]", "=".repeat(done), " ".repeat(50 - done));
+        if self.current > self.total {
+            return Some(format!("{bar} {current:>8}"));
+        }
+        Some(format!("{bar} {current:>8}/{}", size(self.total)))
+    }
+}
+
+/// Four digits and a unit, a power of 1000.
+fn size(bytes: i64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit < UNITS.len() - 1 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = match value {
+        value if value < 10.0 => 3,
+        value if value < 100.0 => 2,
+        value if value < 1000.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => &text,
+    };
+    format!("{text}{}", UNITS[unit])
+}
+
+const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+
 impl JsonMessage {
+    /// A line about something, with how far it has come.
+    pub fn about(id: impl Into<String>, text: impl Into<String>, detail: ProgressDetail) -> Self {
+        Self {
+            status: Some(text.into()),
+            progress_detail: Some(detail),
+            progress: detail.drawn(),
+            id: Some(id.into()),
+            ..Self::default()
+        }
+    }
+
     /// Text to print as it is.
     pub fn stream(text: impl Into<String>) -> Self {
         Self { stream: Some(text.into()), ..Self::default() }
@@ -74,5 +129,24 @@ impl JsonMessage {
             error: Some(text),
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_drawn_as_docker_draws_it() {
+        let drawn = |current, total| ProgressDetail { current, total }.drawn();
+        assert_eq!(drawn(0, 0), None);
+        assert_eq!(drawn(2048, 0).as_deref(), Some(" 2.048kB"));
+        let bar = format!("[{}>{}]", "=".repeat(25), " ".repeat(25));
+        assert_eq!(drawn(50, 100), Some(format!("{bar}      50B/100B")));
+        let bar = format!("[{}>]", "=".repeat(50));
+        assert_eq!(drawn(1_500_000, 1_500_000), Some(format!("{bar}    1.5MB/1.5MB")));
+        assert_eq!(drawn(123_456, 100), Some(format!("{bar}  123.5kB")));
+        assert_eq!(size(5), "5B");
+        assert_eq!(size(1000), "1kB");
     }
 }
