@@ -56,6 +56,8 @@ pub(crate) struct Container {
     probes: Mutex<Option<AbortHandle>>,
     pub(crate) restarts: Mutex<restart::Restarts>,
     pub(crate) execs: Mutex<Vec<String>>,
+    /// Mounts that the next start takes along beside those of the record.
+    pub(crate) trees: Mutex<Vec<start::hidden::Tree>>,
     /// Its record has been removed from the database; changes under the record's lock.
     gone: AtomicBool,
     /// How many restarts by a user are between their stop and their start.
@@ -112,6 +114,7 @@ impl Container {
             probes: Mutex::new(None),
             restarts: Mutex::new(restart::Restarts::default()),
             execs: Mutex::new(Vec::new()),
+            trees: Mutex::new(Vec::new()),
             gone: AtomicBool::new(false),
             restarting: AtomicUsize::new(0),
         }

@@ -327,7 +327,7 @@ fn check_propagation(point: &MountPoint) -> Result<(), Error> {
 }
 
 /// Sends a detached mount along; returns how the specification names it.
-fn take_along(tree: OwnedFd, trees: &mut Vec<OwnedFd>) -> PathBuf {
+pub(crate) fn take_along(tree: OwnedFd, trees: &mut Vec<OwnedFd>) -> PathBuf {
     trees.push(tree);
     proto::launch::mount_source(trees.len() - 1)
 }

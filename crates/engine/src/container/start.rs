@@ -4,6 +4,7 @@
 //! order to the launcher; the rest is a conversation with the monitor.
 
 mod begin;
+pub(crate) mod hidden;
 mod log;
 mod order;
 mod run;

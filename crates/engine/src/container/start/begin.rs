@@ -69,7 +69,11 @@ impl Engine {
     }
 
     /// Plugs late endpoints in, which then know their links, and publishes ports.
-    fn connect(&self, run: &Run, pid: Option<i32>) -> Result<Option<Vec<Endpoint>>, Error> {
+    pub(super) fn connect(
+        &self,
+        run: &Run,
+        pid: Option<i32>,
+    ) -> Result<Option<Vec<Endpoint>>, Error> {
         let mut plugged = None;
         if let Some(pid) = pid {
             let mut sandbox = Sandbox::adopt(network_namespace(pid)?);

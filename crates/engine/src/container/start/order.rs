@@ -7,11 +7,13 @@ use proto::launch::{Asked, Launch, Order, RootSource, Stdin, VERSION, WindowSize
 use types::Error;
 use types::container::HostConfig;
 
+use super::hidden::Tree;
 use super::log::log;
 use super::run::write_run;
 use crate::container::{Container, validate};
 use crate::record::{Record, Run};
-use crate::spec::{self, Joined, Surroundings, users};
+use crate::spec::{self, Joined, Surroundings, mounts, users};
+use crate::volumes::take_along;
 use crate::{Engine, from_image, from_network};
 
 /// A run that has been ordered.
@@ -30,7 +32,8 @@ impl Engine {
         let directory = self.config.monitor_dir(container.id.as_str());
         let mut run =
             Run { endpoints: Vec::new(), cgroups_path: spec::cgroups_path(&self.config, &record) };
-        let ordered = self.order_run(&record, &directory, &mut run);
+        let extra = std::mem::take(&mut *crate::lock(&container.trees));
+        let ordered = self.order_run(&record, extra, &directory, &mut run);
         if ordered.is_err() {
             self.release_run(container, &run);
             self.forget_monitor(&container.id);
@@ -42,6 +45,7 @@ impl Engine {
     fn order_run(
         &self,
         record: &Record,
+        extra: Vec<Tree>,
         directory: &std::path::Path,
         run: &mut Run,
     ) -> Result<(OwnedFd, Vec<String>, bool), Error> {
@@ -51,7 +55,8 @@ impl Engine {
         let (sandbox, held, plug_later) = self.network_for(record, run)?;
         self.write_files(record, run, joined.network.is_some())?;
         let mut trees = Vec::new();
-        let mounts = self.resolve_mounts(record, &joined, &mut trees)?;
+        let mut mounts = self.resolve_mounts(record, &joined, &mut trees)?;
+        mounts.extend(extra.into_iter().map(|tree| take_tree(tree, &mut trees)));
         let made = spec::make(
             record,
             Surroundings {
@@ -207,6 +212,15 @@ impl Engine {
         }
         Ok((Some(sandbox), held, false))
     }
+}
+
+/// A mount that is sent along, in its place.
+fn take_tree(tree: Tree, trees: &mut Vec<OwnedFd>) -> oci_spec::runtime::Mount {
+    let mut options = vec!["rbind", "rprivate"];
+    if tree.read_only {
+        options.extend(["ro", "rro"]);
+    }
+    mounts::mount(&tree.destination, "bind", take_along(tree.tree, trees), &options)
 }
 
 fn window([rows, cols]: [u32; 2]) -> WindowSize {
