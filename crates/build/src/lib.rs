@@ -2,6 +2,8 @@
 //!
 //! The crate never runs a process and mounts nothing: what it needs of an engine is a trait.
 
+pub mod dockerfile;
+pub mod expand;
 pub mod worker;
 
 pub use worker::Worker;
