@@ -3,10 +3,13 @@
 mod directory;
 pub(crate) mod init;
 mod reproduce;
+mod sharing;
+mod staging;
 mod store;
 mod unpack;
 
-pub(crate) use store::{Layers, Staged};
+pub(crate) use staging::Staged;
+pub(crate) use store::Layers;
 
 use serde::{Deserialize, Serialize};
 use types::digest::Digest;

@@ -8,12 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 use sys::entry::{self, Errno};
-use sys::fs::{Node, makedev};
+use sys::fs::{Node, Stat, makedev};
 
 use crate::error::Result;
 use crate::tarball::{Entry, Kind, Segment, TarReader};
 
-/// Copies the entry's payload to where it belongs in the file.
+/// Copies the entry's payload to where it belongs in the file; its first `done` bytes are there.
 ///
 /// # Errors
 /// Those of the input; [`Error::BadEntry`](crate::Error::BadEntry) when the file cannot be written.
@@ -21,8 +21,9 @@ pub(crate) fn content<R: BufRead>(
     reader: &mut TarReader<R>,
     file: &File,
     found: &Entry,
+    done: u64,
 ) -> Result<()> {
-    let whole = [Segment { offset: 0, len: found.payload }];
+    let whole = [Segment { offset: done, len: found.payload - done }];
     for segment in found.segments.as_deref().unwrap_or(&whole) {
         let (mut offset, mut left) = (segment.offset, segment.len);
         while left > 0 {
@@ -40,19 +41,30 @@ pub(crate) fn content<R: BufRead>(
     Ok(())
 }
 
-/// Gives a file that has its content its length, owner, attributes, mode and times.
-pub(crate) fn finish(file: &File, found: &Entry, (uid, gid): (u32, u32)) -> io::Result<()> {
+/// Gives a file that has its content its length, owner, attributes, mode and times. `made` is what
+/// it was when it was made, if that is known: what is right already is not set again.
+pub(crate) fn finish(
+    file: &File,
+    found: &Entry,
+    (uid, gid): (u32, u32),
+    made: Option<&Stat>,
+) -> io::Result<()> {
     if found.segments.is_some() {
         entry::truncate(file, found.size)?;
     }
     // Owner first: chown takes the set-id bits and the file capabilities away.
-    entry::chown_fd(file, uid, gid)?;
+    if made.is_none_or(|made| (made.st_uid, made.st_gid) != (uid, gid)) {
+        entry::chown_fd(file, uid, gid)?;
+    }
     for (key, value) in &found.xattrs {
         if takes_xattr(key) {
             ignore_unsupported(entry::set_xattr_fd(file, OsStr::from_bytes(key), value))?;
         }
     }
-    entry::chmod_fd(file, found.mode)?;
+    // An ACL changes the mode.
+    if !found.xattrs.is_empty() || made.is_none_or(|made| made.st_mode & 0o7777 != found.mode) {
+        entry::chmod_fd(file, found.mode)?;
+    }
     entry::set_times_fd(file, found.mtime, found.mtime)
 }
 
@@ -91,7 +103,7 @@ pub(crate) fn make(dir: &OwnedFd, name: &OsStr, found: &Entry) -> io::Result<()>
 
 /// Attributes that a tar may set. overlayfs' own would let it redirect lookups; labels and hashes
 /// of the host's security modules are the host's business.
-fn takes_xattr(key: &[u8]) -> bool {
+pub(crate) fn takes_xattr(key: &[u8]) -> bool {
     key == b"security.capability"
         || key.starts_with(b"user.")
         || key.starts_with(b"system.posix_acl_")

@@ -177,6 +177,8 @@ pub struct ContainerUse {
 pub struct Usage {
     /// Bytes of all layers together.
     pub layers_size: u64,
+    /// Bytes that they take on disk: a file that stands in several layers counts once.
+    pub disk_size: u64,
     /// Every image with `shared_size` and `containers` filled in.
     pub images: Vec<Summary>,
 }

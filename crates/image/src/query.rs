@@ -163,9 +163,13 @@ impl Store {
             let count = users.iter().filter(|user| user.image == image.id).count();
             image.containers = i64::try_from(count).unwrap_or(i64::MAX);
         }
-        let state = self.state();
-        let layers_size = state.layers.values().map(|layer| layer.size).sum();
-        Ok(Usage { layers_size, images })
+        let (layers_size, layers): (u64, Vec<Digest>) = {
+            let state = self.state();
+            let size = state.layers.values().map(|layer| layer.size).sum();
+            (size, state.layers.keys().cloned().collect())
+        };
+        let disk_size = layers_size.saturating_sub(self.layers.shared_bytes(layers.iter()));
+        Ok(Usage { layers_size, disk_size, images })
     }
 }
 

@@ -150,8 +150,8 @@ impl Upload<'_> {
         match found.kind {
             Kind::File => {
                 let file = File::from(entry::create(&dir, name, 0o600).map_err(fail)?);
-                materialize::content(reader, &file, found)?;
-                materialize::finish(&file, found, owner).map_err(fail)
+                materialize::content(reader, &file, found, 0)?;
+                materialize::finish(&file, found, owner, None).map_err(fail)
             }
             Kind::HardLink => self.link(found, &dir, name),
             _ => {

@@ -1,22 +1,22 @@
 //! The directory of layers.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sys::entry;
 use sys::fs::{Mode, Root};
 use types::digest::Digest;
 
-use super::unpack::{Unpacked, unpack_into};
+use super::sharing::{Sharing, shared_bytes};
+use super::staging::Staged;
 use super::{LayerMeta, reproduce};
 use crate::error::{Error, Result, Step};
-use crate::store::Options;
-use crate::stream::{self, HashingWriter, Passed};
+use crate::stream::HashingWriter;
 
-const META: &str = "meta.json";
+pub(super) const META: &str = "meta.json";
 const EMPTY: &str = "empty";
 const TMP: &str = "tmp-";
 
@@ -26,24 +26,7 @@ pub(crate) struct Layers {
     path: PathBuf,
     dir: Root,
     next: AtomicU64,
-}
-
-/// A layer that is unpacked under a temporary name; it vanishes unless it is published.
-#[derive(Debug)]
-pub(crate) struct Staged {
-    dir: Root,
-    name: String,
-    /// What is known of it.
-    pub(crate) meta: LayerMeta,
-    /// The stream it came in.
-    pub(crate) passed: Passed,
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // After publishing there is nothing of this name. What fails here is swept at the next start.
-        let _ = self.dir.remove_all(&self.name);
-    }
+    sharing: Mutex<Weak<Sharing>>,
 }
 
 impl Layers {
@@ -67,65 +50,28 @@ impl Layers {
                 }
             }
         }
-        Ok((Self { path: path.to_owned(), dir, next: AtomicU64::new(0) }, found))
+        let (next, sharing) = (AtomicU64::new(0), Mutex::default());
+        Ok((Self { path: path.to_owned(), dir, next, sharing }, found))
     }
 
-    fn tmp_name(&self) -> String {
+    pub(super) fn tmp_name(&self) -> String {
         format!("{TMP}{}", self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Unpacks a layer (compressed or not) under a temporary name.
-    ///
-    /// # Errors
-    /// Those of the stream, the tar and the disk.
-    pub(crate) fn stage(
-        &self,
-        input: &mut (dyn Read + Send),
-        hash_blob: bool,
-        limits: &Options,
-    ) -> Result<Staged> {
-        let name = self.tmp_name();
-        let staging = Remains { dir: &self.dir, name: &name };
-        for dir in [name.clone(), format!("{name}/diff"), format!("{name}/kept")] {
-            self.dir.mkdir(&dir, Mode::from_raw_mode(0o755)).step("create a layer")?;
+    /// Which files the layers that are being made may share. It is forgotten with the last of them.
+    pub(super) fn sharing(&self) -> io::Result<Arc<Sharing>> {
+        let mut sharing = self.sharing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = sharing.upgrade() {
+            return Ok(found);
         }
-        let layer = self.dir.sub_root(&name).step("open a layer")?;
-        let kept = layer.open_dir("kept").step("open a layer")?;
-        let split = layer
-            .create_file("split", Mode::from_raw_mode(0o600))
-            .step("create the layer's split")?;
-        let diff = layer.sub_root("diff").step("open a layer")?;
-        let mut flusher = Flusher { dir: &self.dir, sender: None };
-        let (unpacked, passed) =
-            stream::pass(input, hash_blob, limits.max_layer_bytes, |chunks| {
-                let output = io::BufWriter::with_capacity(64 << 10, split);
-                let max = limits.max_layer_entries;
-                let (unpacked, output) =
-                    unpack_into(chunks, diff, &kept, output, max, &mut || flusher.begin())?;
-                output.into_inner().map_err(io::Error::from).step("write the layer's split")?;
-                Ok(unpacked)
-            })?;
-        let Unpacked { size, kept, root } = unpacked;
-        if kept == 0 {
-            layer.remove_dir("kept").step("tidy a layer")?;
-        }
-        let meta = LayerMeta {
-            diff_id: passed.diff_id.clone(),
-            tar_size: passed.size,
-            size,
-            kept,
-            root,
-            blobs: passed.blob.iter().filter(|blob| **blob != passed.diff_id).cloned().collect(),
-        };
-        let text =
-            serde_json::to_vec(&meta).map_err(io::Error::from).step("write a layer's record")?;
-        layer
-            .create_file(META, Mode::from_raw_mode(0o600))
-            .and_then(|mut file| file.write_all(&text))
-            .step("write a layer's record")?;
-        std::mem::forget(staging);
-        let dir = self.dir.try_clone().step("open the layer directory")?;
-        Ok(Staged { dir, name, meta, passed })
+        let new = Arc::new(Sharing::new(self.dir.try_clone()?));
+        *sharing = Arc::downgrade(&new);
+        Ok(new)
+    }
+
+    /// Bytes that the files of layers would take more if none were shared.
+    pub(crate) fn shared_bytes<'a>(&self, layers: impl Iterator<Item = &'a Digest>) -> u64 {
+        shared_bytes(&self.dir, layers.map(|layer| layer.hex().to_owned()))
     }
 
     /// Flushes staged layers and gives them their names. One `syncfs` for all of them: an `fsync`
@@ -221,45 +167,6 @@ impl Layers {
     /// An empty directory below [`Layers::dir`].
     pub(crate) fn empty_name() -> &'static str {
         EMPTY
-    }
-}
-
-/// Flushes the file system on a thread of its own while a large layer is unpacked: disk and
-/// processor work at the same time instead of one after the other.
-struct Flusher<'a> {
-    dir: &'a Root,
-    sender: Option<SyncSender<()>>,
-}
-
-impl Flusher<'_> {
-    /// Asks for a flush unless one is waiting already. What fails here is told by the flush that
-    /// counts, that of [`Layers::publish`].
-    fn begin(&mut self) {
-        if self.sender.is_none() {
-            let Ok(dir) = entry::reopen_dir(self.dir) else { return };
-            let (sender, receiver) = sync_channel(1);
-            std::thread::spawn(move || {
-                for () in receiver {
-                    let _ = entry::syncfs(&dir);
-                }
-            });
-            self.sender = Some(sender);
-        }
-        if let Some(sender) = &self.sender {
-            let _ = sender.try_send(());
-        }
-    }
-}
-
-/// Removes a directory that was begun, unless forgotten.
-struct Remains<'a> {
-    dir: &'a Root,
-    name: &'a str,
-}
-
-impl Drop for Remains<'_> {
-    fn drop(&mut self) {
-        let _ = self.dir.remove_all(self.name);
     }
 }
 

@@ -4,24 +4,29 @@
 //! and the last component is made with calls that never follow a symlink. Every byte that is no
 //! file content goes to the split.
 
+mod file;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use sys::entry::{self, FileTime};
 use sys::fs::{FileType, Root};
 
 use super::RootAttributes;
 use super::directory::{Directories, Opened, join, names, split};
+use super::sharing::{Key, Sharing};
 use crate::error::{Error, Result, Step};
 use crate::materialize;
 use crate::overlay;
 use crate::split::SplitWriter;
-use crate::tarball::{Entry, Kind, Segment, TarReader};
+use crate::tarball::{Entry, Kind, TarReader};
+
+use file::Sharer;
 
 /// What begins the name of a whiteout.
 const WHITEOUT: &[u8] = b".wh.";
@@ -43,6 +48,8 @@ pub(crate) struct Unpacked {
     pub(crate) kept: u64,
     /// What it says of the root directory.
     pub(crate) root: Option<RootAttributes>,
+    /// Files that other layers may share, and their sizes.
+    pub(crate) shareable: Vec<(Key, u64)>,
 }
 
 /// Reads the tar to the end of the input and unpacks it into `diff`; `kept` takes the content of
@@ -56,16 +63,19 @@ pub(crate) fn unpack_into<W: Write>(
     kept: &OwnedFd,
     split: W,
     max_entries: u64,
+    sharing: &Arc<Sharing>,
     flush: &mut dyn FnMut(),
 ) -> Result<(Unpacked, W)> {
+    let sharer = diff.try_clone().map(|diff| Sharer::new(sharing, diff));
     let mut unpacker = Unpacker {
+        sharer: sharer.step("open the layer's directory")?,
         dirs: Directories::new(diff).step("open the layer's directory")?,
         kept,
         split: SplitWriter::new(split).step("write the layer's split")?,
         contents: HashMap::new(),
         next_content: 0,
         dir_times: Vec::new(),
-        done: Unpacked { size: 0, kept: 0, root: None },
+        done: Unpacked { size: 0, kept: 0, root: None, shareable: Vec::new() },
     };
     let mut reader = TarReader::new(input);
     let (mut entries, mut unflushed) = (0, 0);
@@ -88,6 +98,8 @@ pub(crate) fn unpack_into<W: Write>(
         unpacker.flush_raw(&mut reader)?;
     }
     unpacker.flush_raw(&mut reader)?;
+    unpacker.share_again().step("share a layer's files")?;
+    unpacker.done.shareable = unpacker.sharer.shareable();
     unpacker.set_dir_times().step("set a directory's time")?;
     let split = unpacker.split.finish().step("write the layer's split")?;
     Ok((unpacker.done, split))
@@ -100,6 +112,7 @@ struct Unpacker<'a, W: Write> {
     /// The number of the content that an inode holds.
     contents: HashMap<u64, u64>,
     next_content: u64,
+    sharer: Sharer,
     /// Directories get their times last: every name made in them changes those.
     dir_times: Vec<(Vec<u8>, FileTime)>,
     done: Unpacked,
@@ -183,36 +196,6 @@ impl<W: Write> Unpacker<'_, W> {
         }
     }
 
-    fn file<R: BufRead>(
-        &mut self,
-        reader: &mut TarReader<R>,
-        found: &Entry,
-        dir: &Rc<Opened>,
-        name: &OsStr,
-    ) -> Result<()> {
-        let create = || entry::create(&dir.fd, name, 0o600);
-        let fd = match create() {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.displace(dir, name).map_err(|error| found.failed(error))?;
-                create()
-            }
-            other => other,
-        };
-        let file = File::from(fd.map_err(|error| found.failed(error))?);
-        let whole = [Segment { offset: 0, len: found.payload }];
-        let segments = found.segments.as_deref().unwrap_or(&whole);
-        if found.payload > 0 {
-            let stat = entry::stat_fd(&file).map_err(|error| found.failed(error))?;
-            self.contents.insert(stat.st_ino, self.next_content);
-            self.next_content += 1;
-            self.flush_raw(reader)?;
-            self.split.file(&join(&dir.path, name), segments).step("write the layer's split")?;
-        }
-        materialize::content(reader, &file, found)?;
-        self.done.size += found.size;
-        materialize::finish(&file, found, owner(found)).map_err(|error| found.failed(error))
-    }
-
     /// Everything without content.
     fn other(&mut self, found: &Entry, dir: &Rc<Opened>, name: &OsStr) -> Result<()> {
         let fail = |error: io::Error| found.failed(error);
@@ -254,7 +237,9 @@ impl<W: Write> Unpacker<'_, W> {
             let target = found.clean_link().map_err(MakeError::Step)?;
             let (target_dir, target_name) = split(&target);
             let target_dir = self.dirs.open(target_dir)?;
-            return Ok(entry::link(&target_dir.fd, target_name, &dir.fd, name)?);
+            entry::link(&target_dir.fd, target_name, &dir.fd, name)?;
+            self.sharer.drop_inode(entry::stat(&dir.fd, name)?.st_ino);
+            return Ok(());
         }
         materialize::make(&dir.fd, name, found)?;
         if found.kind == Kind::Symlink {
@@ -305,6 +290,7 @@ impl<W: Write> Unpacker<'_, W> {
             let size = u64::try_from(stat.st_size).unwrap_or(0);
             self.done.size = self.done.size.saturating_sub(size);
         }
+        self.sharer.drop_inode(stat.st_ino);
         if let Some(content) = self.contents.remove(&stat.st_ino) {
             self.done.kept += 1;
             let kept = content.to_string();
