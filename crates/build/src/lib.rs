@@ -2,7 +2,10 @@
 //!
 //! The crate never runs a process and mounts nothing: what it needs of an engine is a trait.
 
+pub mod cache;
+mod copy;
 pub mod dockerfile;
+pub mod error;
 pub mod expand;
 pub mod worker;
 

@@ -6,6 +6,7 @@
 
 mod path;
 mod put;
+mod sniff;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ use crate::tree::{self, Found, TreeWriter};
 
 use path::Asked;
 pub use put::{PutOptions, put};
+pub use sniff::is_tar;
 
 /// What the API says of a path, base64 of its JSON in `X-Docker-Container-Path-Stat`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

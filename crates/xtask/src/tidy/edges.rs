@@ -20,7 +20,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("isopod-volume", &["types", "sys"]),
     ("isopod-runtime", &["types", "sys"]),
     ("isopod-vm", &["types", "sys", "proto"]),
-    ("isopod-build", &["types", "image"]),
+    // `sys`: what is copied into an image is resolved below a directory fd, as everywhere.
+    ("isopod-build", &["types", "image", "sys"]),
     // `sys`: paths inside a container are resolved below a directory fd, and fds go to the monitor.
     (
         "isopod-engine",
