@@ -1,10 +1,16 @@
 //! Who we are to a registry, and where that is kept.
 
+mod file;
+mod program;
+
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use types::null_default;
+
+pub use file::{ConfigFile, HUB, Kept, StoreError, host_of, server_of};
+pub use program::ProgramError;
 
 /// The most an `X-Registry-Auth` header is read of, in bytes.
 const MAX_HEADER: usize = 64 << 10;

@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(read("linux/armhf"), "linux/arm/v7");
         assert_eq!(read("arm64"), "linux/arm64");
         assert_eq!(read("Linux/ARM/V6"), "linux/arm/v6");
-        for bad in ["", "a/b/c/d", "linux/", "linux/../x", "a b"] {
+        for bad in ["", "a/b/c/d", "linux/", "linux//x", "a b"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
     }
