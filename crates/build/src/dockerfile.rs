@@ -24,9 +24,11 @@ pub use health::HealthCheck;
 pub use heredoc::Heredoc;
 pub use image::instruction::Command;
 pub use lint::Warning;
+pub(crate) use lint::{skips, warning};
 pub use mount::{Mount, MountError, MountKind, Sharing};
 pub use run::{MountFlag, Network, Run, Script, Security};
 pub use stage::{parse, parse_trigger};
+pub(crate) use suggest::did_you_mean;
 
 /// A place in the file; both count from one, columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +64,21 @@ pub struct Node<T> {
     pub text: String,
     /// What it says.
     pub value: T,
+    /// Where the parts of `text` stand that come from different lines: byte offsets and places.
+    pub(crate) parts: Vec<(usize, Position)>,
+}
+
+impl<T> Node<T> {
+    /// Where a part of the instruction stands; its beginning if it is not found in the text.
+    pub fn position_of(&self, part: &str) -> Position {
+        let at = self.text.find(part).filter(|_| !part.is_empty());
+        at.map_or(self.span.start, |at| lines::position(&self.text, &self.parts, at))
+    }
+
+    /// The span of the instruction that begins at a part of it.
+    pub fn span_of(&self, part: &str) -> Span {
+        Span { start: self.position_of(part), ..self.span }
+    }
 }
 
 /// The comments at the head of a file that change how it is read.

@@ -7,6 +7,7 @@ mod copy;
 pub mod dockerfile;
 pub mod error;
 pub mod expand;
+pub mod plan;
 pub mod worker;
 
 pub use worker::Worker;

@@ -126,7 +126,22 @@ impl Instruction {
     /// [`Error::BadInstruction`] when a value makes no sense.
     pub fn apply(&self, config: &mut ContainerConfig) -> Result<()> {
         let env = config.env.clone();
-        let value = |text: &str| expand(text, &env);
+        self.apply_with(config, &|text| expand(text, &env))
+    }
+
+    /// As [`Instruction::apply`], with variables that are replaced already.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn apply_verbatim(&self, config: &mut ContainerConfig) -> Result<()> {
+        self.apply_with(config, &|text| Ok(text.to_owned()))
+    }
+
+    fn apply_with(
+        &self,
+        config: &mut ContainerConfig,
+        value: &dyn Fn(&str) -> Result<String>,
+    ) -> Result<()> {
         match self {
             Self::Cmd(command) => {
                 config.cmd = Some(command.words(&config.shell).into());
@@ -263,7 +278,7 @@ fn signal_name(text: String) -> Result<String> {
 }
 
 /// A relative directory is meant from the one that is set.
-fn work_dir(current: &str, path: &str) -> String {
+pub fn work_dir(current: &str, path: &str) -> String {
     let joined = if path.starts_with('/') { path.to_owned() } else { format!("/{current}/{path}") };
     let mut parts: Vec<&str> = Vec::new();
     for part in joined.split('/') {

@@ -15,7 +15,7 @@ pub(super) struct Logical {
     /// Continuations joined, comments left out, no blanks around it.
     pub(super) text: String,
     /// Byte offsets at which the parts from different lines begin, and where these stand.
-    parts: Vec<(usize, Position)>,
+    pub(super) parts: Vec<(usize, Position)>,
     pub(super) span: Span,
     pub(super) heredocs: Vec<Heredoc>,
     /// An empty line stood between its lines.
@@ -25,13 +25,7 @@ pub(super) struct Logical {
 impl Logical {
     /// Where a byte of the text stands in the file.
     pub(super) fn position(&self, at: usize) -> Position {
-        let index = self.parts.partition_point(|(start, _)| *start <= at).saturating_sub(1);
-        let Some((start, position)) = self.parts.get(index) else { return self.span.start };
-        let skipped = self.text.get(*start..at).map_or(0, |text| text.chars().count());
-        Position {
-            line: position.line,
-            column: position.column.saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX)),
-        }
+        position(&self.text, &self.parts, at)
     }
 
     /// The keyword as written, and where the rest begins.
@@ -39,6 +33,17 @@ impl Logical {
         let end = self.text.find(char::is_whitespace).unwrap_or(self.text.len());
         let rest = &self.text[end..];
         (&self.text[..end], end + rest.len() - rest.trim_start().len())
+    }
+}
+
+/// Where the byte `at` of a joined text stands.
+pub(super) fn position(text: &str, parts: &[(usize, Position)], at: usize) -> Position {
+    let index = parts.partition_point(|(start, _)| *start <= at).saturating_sub(1);
+    let Some((start, position)) = parts.get(index) else { return Position::default() };
+    let skipped = text.get(*start..at).map_or(0, |text| text.chars().count());
+    Position {
+        line: position.line,
+        column: position.column.saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX)),
     }
 }
 

@@ -88,7 +88,7 @@ pub fn parse_trigger(text: &str) -> Result<Node<Instruction>, SyntaxError> {
 }
 
 fn node<T>(line: &Logical, value: T) -> Node<T> {
-    Node { span: line.span, text: line.text.clone(), value }
+    Node { span: line.span, text: line.text.clone(), value, parts: line.parts.clone() }
 }
 
 fn located(text: &str, line: &Logical, found: Problem) -> SyntaxError {

@@ -4,7 +4,7 @@
 const NEAR: usize = 2;
 
 /// ` (did you mean X?)`, or nothing when no option is near. Case does not count.
-pub(super) fn did_you_mean(word: &str, options: &[&str]) -> String {
+pub(crate) fn did_you_mean(word: &str, options: &[&str]) -> String {
     let word = word.to_ascii_lowercase();
     // Distance takes time: nothing long is near.
     if word.len() > 32 {
