@@ -29,7 +29,7 @@ use types::digest::Digest;
 use crate::durable;
 use crate::error::{Error, Result, Step};
 
-pub use upload::Upload;
+pub use upload::{Sum, Upload};
 
 const PARTIAL: &str = "partial";
 const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
@@ -136,7 +136,7 @@ impl Blobs {
     /// [`Error::WrongDigest`], [`Error::Io`].
     pub fn put_as(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         // One that is there but damaged is replaced.
-        if self.read(digest, bytes.len() as u64).is_ok() {
+        if self.read(digest, bytes.len() as u64).is_ok_and(|found| found == bytes) {
             return Ok(());
         }
         let mut upload = self.begin(&unique())?;
@@ -166,10 +166,8 @@ impl Blobs {
         let path = partial(name)?;
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
-            let fd = self
-                .dir
-                .open(&path, flags, Mode::from_raw_mode(0o644))
-                .step("begin an upload")?;
+            let fd =
+                self.dir.open(&path, flags, Mode::from_raw_mode(0o644)).step("begin an upload")?;
             if !entry::try_lock(&fd).step("lock an upload")? {
                 return Err(Error::UploadBusy(name.to_owned()));
             }
@@ -206,6 +204,19 @@ impl Blobs {
         durable::remove(&self.dir, &place(digest)).step("remove a blob")
     }
 
+    /// Takes a blob's name away; `None` if it is not there. What is left, and its size, has a name
+    /// that no upload is resumed by: the caller removes it, or [`Blobs::sweep`] does.
+    pub(crate) fn detach(&self, digest: &Digest) -> Result<Option<(PathBuf, u64)>> {
+        let Some(size) = self.size(digest)? else { return Ok(None) };
+        let tmp = partial(&unique())?;
+        match durable::rename(&self.dir, &place(digest), &tmp) {
+            Ok(()) => Ok(Some((tmp, size))),
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).step("remove a blob"),
+        }
+    }
+
     /// All blobs and their sizes, sorted.
     ///
     /// # Errors
@@ -238,7 +249,8 @@ impl Blobs {
             let dir = Path::new("blobs").join(algorithm);
             for found in self.dir.read_dir(&dir).step("list blobs")? {
                 let hex = found.name.to_str();
-                let digest = hex.and_then(|hex| format!("{algorithm}:{hex}").parse::<Digest>().ok());
+                let digest =
+                    hex.and_then(|hex| format!("{algorithm}:{hex}").parse::<Digest>().ok());
                 if digest.is_none() {
                     out.push(dir.join(&found.name));
                 }

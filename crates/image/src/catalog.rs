@@ -21,6 +21,45 @@ pub(crate) struct Record {
     /// When a name was last given to it.
     #[serde(default)]
     pub(crate) last_tag_time: Timestamp,
+    /// The manifests that it was pulled by, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sources: Vec<Source>,
+}
+
+/// A manifest that an image was pulled by. All digests are those of blobs in the content store, as
+/// far as they are there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Source {
+    /// The manifest.
+    pub(crate) manifest: StoredDocument,
+    /// The index it was chosen from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<StoredDocument>,
+    /// The layers as the manifest names them, bottom first.
+    pub(crate) blobs: Vec<Digest>,
+}
+
+/// A document in the content store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StoredDocument {
+    pub(crate) digest: Digest,
+    pub(crate) media_type: String,
+}
+
+/// Manifests that are remembered of one image; whoever pulls one image from ever more places does
+/// not make the catalog grow for ever.
+const MAX_SOURCES: usize = 16;
+
+impl Record {
+    /// Everything in the content store that the image refers to, besides its configuration.
+    pub(crate) fn content(&self) -> impl Iterator<Item = &Digest> {
+        self.sources.iter().flat_map(|source| {
+            let index = source.index.as_ref().map(|index| &index.digest);
+            std::iter::once(&source.manifest.digest).chain(index).chain(&source.blobs)
+        })
+    }
 }
 
 /// All images and names.
@@ -103,6 +142,23 @@ impl Catalog {
             record.last_tag_time = Timestamp::now();
         }
         self.names.insert(name, id.clone()).filter(|old| old != id)
+    }
+
+    /// Remembers a manifest that an image was pulled by.
+    pub(crate) fn add_source(&mut self, id: &Digest, source: Source) {
+        let Some(record) = self.images.get_mut(id) else { return };
+        record.sources.retain(|known| known.manifest.digest != source.manifest.digest);
+        record.sources.push(source);
+        let excess = record.sources.len().saturating_sub(MAX_SOURCES);
+        record.sources.drain(..excess);
+    }
+
+    /// Whether an image is this, or refers to it.
+    pub(crate) fn refers_to(&self, digest: &Digest) -> bool {
+        self.images.contains_key(digest)
+            || self.images.values().any(|record| {
+                record.layers.contains(digest) || record.content().any(|found| found == digest)
+            })
     }
 
     /// Adds an image, or the parent of one that is there without.

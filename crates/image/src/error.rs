@@ -2,6 +2,7 @@
 
 use std::io;
 
+use distribution::manifest::InvalidManifest;
 use types::digest::{Digest, InvalidDigest};
 use types::error::ErrorKind;
 use types::reference::InvalidReference;
@@ -93,6 +94,9 @@ pub enum Error {
         /// The limit that was passed.
         limit: u64,
     },
+    /// A manifest cannot be understood.
+    #[error(transparent)]
+    Manifest(#[from] InvalidManifest),
     /// An image's JSON cannot be understood.
     #[error("invalid image configuration: {0}")]
     BadConfig(String),
@@ -156,6 +160,7 @@ impl Error {
             | Self::BadTar(_)
             | Self::BadEntry { .. }
             | Self::TooLarge { .. }
+            | Self::Manifest(_)
             | Self::BadConfig(_)
             | Self::BadInstruction(_)
             | Self::NotADirectory

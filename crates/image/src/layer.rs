@@ -1,6 +1,7 @@
 //! Layers: unpacked tars, keyed by the digest of the tar.
 
 mod directory;
+mod form;
 pub(crate) mod init;
 mod reproduce;
 mod sharing;
@@ -8,6 +9,8 @@ mod staging;
 mod store;
 mod unpack;
 
+pub use form::Form;
+pub(crate) use form::add as add_form;
 pub(crate) use staging::Staged;
 pub(crate) use store::Layers;
 

@@ -227,12 +227,15 @@ impl Store {
                 Ok(())
             })?;
             for (id, _) in &gone {
-                self.forget_config(&mut state, id)?;
+                state.configs.remove(id);
             }
         }
         let candidates: BTreeSet<Digest> =
             gone.iter().flat_map(|(_, record)| record.layers.iter().cloned()).collect();
         let mut collected = self.collect(&candidates)?;
+        let ids = gone.iter().map(|(id, _)| id);
+        let content = gone.iter().flat_map(|(_, record)| record.content());
+        self.collect_blobs(&ids.chain(content).cloned().collect())?;
         // Clients show the top layer first, by its chain id.
         for (_, record) in &gone {
             for (layer, chain) in record.layers.iter().zip(chain_ids(&record.layers)).rev() {

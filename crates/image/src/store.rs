@@ -1,17 +1,19 @@
 //! The store itself: what is shared by all that is done with images.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use types::digest::Digest;
 use types::reference::Reference;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Source};
 use crate::config::ImageConfig;
 use crate::content::Content;
 use crate::error::{Error, Result};
-use crate::layer::{LayerMeta, Layers, Staged};
+use crate::ingest::Claims;
+use crate::layer::{Form, LayerMeta, Layers, Staged};
 use crate::snapshot::Snapshots;
 
 /// Limits on what is taken in, so that a hostile archive cannot fill the disk or the memory.
@@ -25,6 +27,11 @@ pub struct Options {
     pub max_layers: usize,
     /// Bytes of a manifest or configuration document.
     pub max_json_bytes: u64,
+    /// Keep the compressed blobs of pulled layers, so that the image can be pushed and saved with
+    /// every digest unchanged and without compressing again, and damaged layers can be repaired.
+    pub keep_blobs: bool,
+    /// How long what an interrupted pull has brought stays for the next try.
+    pub keep_interrupted: Duration,
 }
 
 impl Default for Options {
@@ -34,6 +41,8 @@ impl Default for Options {
             max_layer_entries: 20_000_000,
             max_layers: 490,
             max_json_bytes: 8 << 20,
+            keep_blobs: true,
+            keep_interrupted: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -46,6 +55,7 @@ pub struct Store {
     pub(crate) content: Content,
     pub(crate) layers: Layers,
     pub(crate) snapshots: Snapshots,
+    pub(crate) claims: Claims,
     state: Mutex<State>,
 }
 
@@ -59,15 +69,15 @@ pub(crate) struct State {
     holds: BTreeMap<Digest, usize>,
     /// The layers below each container.
     pub(crate) snapshot_layers: HashMap<String, Vec<Digest>>,
-    configs: HashMap<Digest, Arc<ImageConfig>>,
+    pub(crate) configs: HashMap<Digest, Arc<ImageConfig>>,
 }
 
 impl State {
-    /// Is a layer wanted by an image, a container or an operation?
-    fn is_wanted(&self, layer: &Digest) -> bool {
-        self.holds.contains_key(layer)
-            || self.catalog.images.values().any(|record| record.layers.contains(layer))
-            || self.snapshot_layers.values().any(|layers| layers.contains(layer))
+    /// Is a layer or a blob wanted by an image, a container or an operation?
+    pub(crate) fn is_wanted(&self, digest: &Digest) -> bool {
+        self.holds.contains_key(digest)
+            || self.catalog.refers_to(digest)
+            || self.snapshot_layers.values().any(|layers| layers.contains(digest))
     }
 
     /// Bytes of a list of layers.
@@ -83,7 +93,7 @@ impl Store {
     /// [`Error::Io`], [`Error::DamagedRecord`].
     pub fn open(root: impl AsRef<Path>, options: Options) -> Result<Store> {
         let root = root.as_ref().to_owned();
-        let content = Content::open(&root.join("content"))?;
+        let content = Content::open(&root.join("content"), options.keep_interrupted)?;
         let (layers, found) = Layers::open(&root.join("layers"))?;
         let (snapshots, snapshot_layers) = Snapshots::open(&root.join("containers"))?;
         let state = State {
@@ -92,10 +102,9 @@ impl Store {
             snapshot_layers,
             ..State::default()
         };
-        content.retain(&state.catalog)?;
-        let store = Store { root, options, content, layers, snapshots, state: Mutex::new(state) };
-        let all: BTreeSet<Digest> = store.state().layers.keys().cloned().collect();
-        store.collect(&all)?;
+        let (claims, state) = (Claims::default(), Mutex::new(state));
+        let store = Store { root, options, content, layers, snapshots, claims, state };
+        store.collect_garbage()?;
         Ok(store)
     }
 
@@ -236,12 +245,56 @@ impl Store {
         Ok(())
     }
 
+    /// Publishes a staged layer together with the form it came in. Hold it first.
+    pub(crate) fn publish_with_form(&self, staged: Staged, form: Form) -> Result<()> {
+        self.layers.write_first_form(&staged, &form)?;
+        self.publish(vec![staged])
+    }
+
+    /// Unpacks a layer again from its blob in the content store.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBlob`]; [`Error::DamagedRecord`] when the blob has another digest; those of
+    /// tars and the disk.
+    pub(crate) fn stage_kept(&self, blob: &Digest) -> Result<Staged> {
+        let blobs = self.content.blobs();
+        let mut file = blobs.open_blob(blob)?;
+        match self.layers.stage(&mut file, true, &self.options) {
+            Ok(staged) if staged.passed.blob.as_ref() == Some(blob) => Ok(staged),
+            // Another digest, or one of another algorithm.
+            Ok(staged) => blobs.verify(blob).map(|()| staged),
+            Err(error) => Err(blobs.verify(blob).err().unwrap_or(error)),
+        }
+    }
+
     /// Adds an image whose layers are held and published; returns its id.
     pub(crate) fn add_image(
         &self,
         config_text: &[u8],
         layers: &[Digest],
         parent: Option<Digest>,
+        names: &[Reference],
+    ) -> Result<Digest> {
+        self.add(config_text, layers, parent, None, names)
+    }
+
+    /// Adds an image that came by a manifest whose documents are stored and held.
+    pub(crate) fn add_pulled(
+        &self,
+        config_text: &[u8],
+        layers: &[Digest],
+        source: Source,
+        names: &[Reference],
+    ) -> Result<Digest> {
+        self.add(config_text, layers, None, Some(source), names)
+    }
+
+    fn add(
+        &self,
+        config_text: &[u8],
+        layers: &[Digest],
+        parent: Option<Digest>,
+        source: Option<Source>,
         names: &[Reference],
     ) -> Result<Digest> {
         let mut state = self.state();
@@ -251,40 +304,15 @@ impl Store {
         let id = self.content.put(config_text)?;
         self.change(&mut state, |catalog| {
             catalog.add(&id, parent, layers);
+            if let Some(source) = source {
+                catalog.add_source(&id, source);
+            }
             for name in names {
                 catalog.give_name(name.clone(), &id);
             }
             Ok(())
         })?;
         Ok(id)
-    }
-
-    /// Forgets an image's document once the catalog has forgotten the image.
-    pub(crate) fn forget_config(&self, state: &mut State, id: &Digest) -> Result<()> {
-        state.configs.remove(id);
-        self.content.remove(id)
-    }
-
-    /// Removes those of the given layers that nobody wants; returns them.
-    pub(crate) fn collect(&self, candidates: &BTreeSet<Digest>) -> Result<Vec<Arc<LayerMeta>>> {
-        let (mut gone, mut remains) = (Vec::new(), Vec::new());
-        {
-            let mut state = self.state();
-            for layer in candidates {
-                if state.layers.contains_key(layer) && !state.is_wanted(layer) {
-                    remains.push(self.layers.unpublish(layer)?);
-                    gone.extend(state.layers.remove(layer));
-                }
-            }
-        }
-        let mut first = Ok(());
-        for tmp in remains {
-            let swept = self.layers.sweep(&tmp);
-            if first.is_ok() {
-                first = swept;
-            }
-        }
-        first.map(|()| gone)
     }
 }
 

@@ -16,11 +16,27 @@ const CHUNK: usize = 256 << 10;
 /// Chunks under way between two threads.
 const DEPTH: usize = 8;
 
-/// How a stream is compressed, by its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compression {
+/// How a stream is compressed.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
     Plain,
+    /// With gzip.
+    #[default]
     Gzip,
+    /// With zstd.
     Zstd,
 }
 

@@ -1,5 +1,7 @@
 //! What the tests of several modules share: a store with images made of a few files.
 
+mod remote;
+
 use std::io::Write;
 
 use types::ContainerId;
@@ -8,6 +10,8 @@ use types::digest::Digest;
 use crate::config::{ImageConfig, RootFs};
 use crate::store::{Options, Store};
 use crate::tarball::{Header, Kind, TarWriter};
+
+pub(crate) use remote::{Remote, RemoteLayer, gzip, pull};
 
 /// A store in a directory that goes away with it.
 pub(crate) struct Fixture {

@@ -105,10 +105,10 @@ fn only_plain_names_are_uploads() {
 fn sweeping_leaves_what_is_young_or_being_written() {
     let (blobs, dir) = blobs();
     blobs.begin("young").expect("begin").keep();
-    let old = std::fs::File::create(dir.path().join("partial/old")).expect("create");
+    let old = File::create(dir.path().join("partial/old")).expect("create");
     let long_ago = SystemTime::now() - Duration::from_secs(7200);
     old.set_modified(long_ago).expect("age");
-    std::fs::File::create(dir.path().join("partial/put-1-1-1")).expect("create");
+    File::create(dir.path().join("partial/put-1-1-1")).expect("create");
     let busy = blobs.begin("busy").expect("begin");
     File::open(dir.path().join("partial/busy"))
         .and_then(|file| file.set_modified(long_ago))

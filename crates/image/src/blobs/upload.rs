@@ -26,6 +26,13 @@ pub struct Upload {
     hash: Option<Sha256>,
 }
 
+/// The running hash of an upload that waits for more.
+#[derive(Debug)]
+pub struct Sum {
+    len: u64,
+    hash: Sha256,
+}
+
 impl Upload {
     pub(super) fn new(dir: Root, path: PathBuf, mut file: File) -> Result<Self> {
         let len = file.seek(SeekFrom::End(0)).step("begin an upload")?;
@@ -103,6 +110,28 @@ impl Upload {
     /// Leaves what came for a later [`super::Blobs::begin`].
     pub fn keep(self) {
         drop(self);
+    }
+
+    /// Leaves what came, like [`Upload::keep`], and gives what spares whoever goes on with it the
+    /// reading of everything once more; nothing if that was lost already.
+    pub fn pause(mut self) -> Option<Sum> {
+        self.hash.take().map(|hash| Sum { len: self.len, hash })
+    }
+
+    /// Takes what [`Upload::pause`] gave, unless the upload has grown since. Bytes that are there
+    /// must still be the same: nobody may have cut the upload in between.
+    pub fn remember(&mut self, sum: Sum) {
+        if sum.len == self.len {
+            self.hash = Some(sum.hash);
+        }
+    }
+
+    /// The file, for reading at any place what has come so far, also after it has its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn file(&self) -> Result<File> {
+        Ok(File::from(self.file.try_clone().map(std::os::fd::OwnedFd::from).step(READ)?))
     }
 
     /// Cuts what came to its first bytes.

@@ -1,0 +1,128 @@
+//! Removing what nobody refers to.
+//!
+//! Three things refer to layers and blobs: images (their configuration, manifests, layers and
+//! kept blobs), containers (their layers), and operations under way (holds). An operation holds
+//! what it is going to need *before* it looks whether that is there, and whoever collects decides
+//! and takes the name away under the same lock: nothing is ever found and then gone.
+//!
+//! With watermarks, images are removed as well when the disk is fuller than the high one, those
+//! that were used longest ago first, until it is no fuller than the low one.
+
+mod watermark;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use types::digest::Digest;
+
+use crate::error::{Result, Step};
+use crate::layer::LayerMeta;
+use crate::store::Store;
+
+pub use watermark::Watermarks;
+
+/// What a collection removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Layers, by their diff ids.
+    pub layers: Vec<Digest>,
+    /// Blobs: compressed layers and documents.
+    pub blobs: Vec<Digest>,
+    /// Bytes of all these.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes everything that nobody refers to. What an interrupted pull has left stays for a
+    /// while (see [`crate::Options::keep_interrupted`]).
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io), after everything that could be removed has been.
+    pub fn collect_garbage(&self) -> Result<Collected> {
+        let layers: BTreeSet<Digest> = self.state().layers.keys().cloned().collect();
+        let layers = self.collect(&layers);
+        let blobs = self.old_blobs().and_then(|old| self.collect_blobs(&old));
+        let uploads = self.content.blobs().sweep(self.options.keep_interrupted);
+        let (layers, blobs) = (layers?, blobs?);
+        uploads?;
+        let bytes = layers.iter().map(|layer| layer.size).sum::<u64>()
+            + blobs.iter().map(|(_, size)| size).sum::<u64>();
+        Ok(Collected {
+            layers: layers.into_iter().map(|layer| layer.diff_id.clone()).collect(),
+            blobs: blobs.into_iter().map(|(digest, _)| digest).collect(),
+            bytes,
+        })
+    }
+
+    /// Blobs that came long enough ago not to be those of a pull that will be tried again.
+    fn old_blobs(&self) -> Result<BTreeSet<Digest>> {
+        let blobs = self.content.blobs();
+        let mut old = BTreeSet::new();
+        for (digest, _) in blobs.list()? {
+            if blobs.age(&digest)?.is_some_and(|age| age >= self.options.keep_interrupted) {
+                old.insert(digest);
+            }
+        }
+        Ok(old)
+    }
+
+    /// Removes those of the given layers that nobody wants; returns them.
+    pub(crate) fn collect(&self, candidates: &BTreeSet<Digest>) -> Result<Vec<Arc<LayerMeta>>> {
+        let (mut gone, mut remains) = (Vec::new(), Vec::new());
+        let mut first = Ok(());
+        {
+            let mut state = self.state();
+            for layer in candidates {
+                if state.layers.contains_key(layer) && !state.is_wanted(layer) {
+                    match self.layers.unpublish(layer) {
+                        Ok(tmp) => remains.push(tmp),
+                        Err(error) => {
+                            first = first.and(Err(error));
+                            continue;
+                        }
+                    }
+                    gone.extend(state.layers.remove(layer));
+                }
+            }
+        }
+        for tmp in remains {
+            first = first.and(self.layers.sweep(&tmp));
+        }
+        first.map(|()| gone)
+    }
+
+    /// Removes those of the given blobs that nobody wants; returns them and their sizes.
+    pub(crate) fn collect_blobs(
+        &self,
+        candidates: &BTreeSet<Digest>,
+    ) -> Result<Vec<(Digest, u64)>> {
+        let blobs = self.content.blobs();
+        let (mut gone, mut remains) = (Vec::new(), Vec::new());
+        let mut first = Ok(());
+        {
+            let state = self.state();
+            for digest in candidates {
+                if state.is_wanted(digest) {
+                    continue;
+                }
+                // The name goes under the lock, the bytes (which may be many) after it.
+                match blobs.detach(digest) {
+                    Ok(Some((tmp, size))) => {
+                        remains.push(tmp);
+                        gone.push((digest.clone(), size));
+                    }
+                    Ok(None) => {}
+                    Err(error) => first = first.and(Err(error)),
+                }
+            }
+        }
+        for tmp in remains {
+            let removed = crate::durable::remove(blobs.dir(), &tmp).step("remove a blob");
+            first = first.and(removed);
+        }
+        first.map(|()| gone)
+    }
+}
+
+#[cfg(test)]
+mod tests;
