@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod call;
 pub mod params;
+pub(crate) mod platform;
 pub(crate) mod time;
 pub(crate) mod upload;
 pub mod version;

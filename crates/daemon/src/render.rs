@@ -8,4 +8,5 @@ pub(crate) mod list;
 pub(crate) mod network;
 pub(crate) mod stats;
 pub(crate) mod system;
+pub(crate) mod transfer;
 pub(crate) mod volume;

@@ -10,6 +10,7 @@ mod images;
 mod lifecycle;
 mod logs;
 mod networks;
+mod registry;
 mod stats;
 mod system;
 mod transfer;
@@ -32,6 +33,7 @@ pub(crate) fn all(api: Api) -> Router {
         .merge(stats::routes())
         .merge(archive::routes())
         .merge(images::routes())
+        .merge(registry::routes())
         .merge(transfer::routes())
         .merge(volumes::routes())
         .merge(networks::routes())

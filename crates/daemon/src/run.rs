@@ -259,6 +259,10 @@ fn reload(config: &mut Config, api: &Api, logging: &Logging) {
     match config.reload() {
         Ok(()) => {
             api.change(changeable(&config.settings));
+            // They were checked with the rest.
+            if let Ok(settings) = config::registry::registries(&config.settings) {
+                api.engine.set_registry_settings(settings);
+            }
             // It was checked with the rest.
             if let Ok(level) = config.settings.level() {
                 logging.set(level);

@@ -28,6 +28,7 @@ mod open;
 mod ports;
 mod record;
 mod recover;
+mod registries;
 mod spec;
 mod subordinate;
 mod volumes;
@@ -59,6 +60,10 @@ pub use events::{EventOptions, EventStream};
 pub use info::{DiskUsage, Info};
 pub use networks::NetworkDetail;
 pub use record::{IdRange, Record};
+pub use registries::{
+    Credentials, LayerState, Login, PullRequest, PushRequest, RegistryImage, SearchHit,
+    TransferStep,
+};
 pub use volumes::VolumeUse;
 
 // What the stores answer is handed through as it is.
@@ -106,6 +111,7 @@ pub struct Inner {
     /// removed, so that none goes that a container is about to have.
     pub(crate) claims: Mutex<BTreeMap<String, Vec<ContainerId>>>,
     pub(crate) events: Events,
+    pub(crate) registries: registries::Registries,
     /// What an earlier daemon left is being taken over: nothing is started before all is known.
     pub(crate) opening: AtomicBool,
     /// Capabilities of the daemon.

@@ -14,6 +14,7 @@ use crate::events::Events;
 use crate::launcher::{Guard, Launcher};
 use crate::record::Record;
 use crate::recover::{names_in, read_run};
+use crate::registries::Registries;
 use crate::subordinate::remap;
 use crate::{Engine, Inner, blocking};
 
@@ -64,8 +65,8 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         .iter()
         .flat_map(|name| read_run(&config.monitor_dir(name)).endpoints)
         .collect();
-    let images = image::Store::open(&config.data_root, image::Options::default())
-        .map_err(crate::from_image)?;
+    let images =
+        image::Store::open(&config.data_root, image_options(&config)).map_err(crate::from_image)?;
     let volumes = volume::Volumes::open(&config.data_root).map_err(crate::from_volume)?;
     let networks = network::Networks::open(config.network.clone(), Saved { networks, endpoints })
         .map_err(crate::from_network)?;
@@ -93,9 +94,20 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         claims: Default::default(),
         opening: true.into(),
         events: Events::new(),
+        registries: Registries::new(config.registries.clone()),
         config,
     };
     Ok((Engine { inner: Arc::new(inner) }, records))
+}
+
+/// What the image store is told.
+fn image_options(config: &Config) -> image::Options {
+    let usual = image::Options::default();
+    image::Options {
+        max_layer_bytes: config.max_layer_bytes.unwrap_or(usual.max_layer_bytes),
+        keep_blobs: config.keep_blobs,
+        ..usual
+    }
 }
 
 /// Remembers the networks that were made just now, so that they keep their ids.

@@ -82,17 +82,26 @@ pub enum LayerStep {
 pub struct Ingest {
     store: Arc<Store>,
     held: Mutex<BTreeSet<Digest>>,
+    repository: Option<String>,
 }
 
 impl Store {
     /// Begins to take an image in. Everything that this brings or finds stays until it is dropped,
     /// whatever is collected meanwhile.
     pub fn ingest(self: &Arc<Self>) -> Ingest {
-        Ingest { store: Arc::clone(self), held: Mutex::default() }
+        Ingest { store: Arc::clone(self), held: Mutex::default(), repository: None }
     }
 }
 
 impl Ingest {
+    /// Says which repository (`host/path`) the layers come from, so that others of its registry may
+    /// borrow them from there.
+    #[must_use]
+    pub fn came_from(mut self, repository: String) -> Self {
+        self.repository = Some(repository);
+        self
+    }
+
     /// Keeps a layer or blob until this is dropped, whether it is there or not.
     fn hold(&self, digest: &Digest) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,7 +231,7 @@ impl Ingest {
             return Err(Error::WrongDigest { what, expected: blob.digest.clone(), found });
         }
         self.check_tar(&staged, diff_id)?;
-        self.store.publish_with_form(staged, form(blob))
+        self.store.publish_with_form(staged, self.form(blob))
     }
 
     fn check_tar(&self, staged: &Staged, diff_id: &Digest) -> Result<()> {
@@ -248,7 +257,7 @@ impl Ingest {
         let staged = self.store.stage_kept(&blob.digest);
         let published = staged.and_then(|staged| {
             self.check_tar(&staged, diff_id)?;
-            self.store.publish_with_form(staged, form(blob))
+            self.store.publish_with_form(staged, self.form(blob))
         });
         if let Err(Error::DamagedRecord { .. }) = &published {
             // The next try downloads it.
@@ -305,6 +314,17 @@ impl Ingest {
         store.add_pulled(&image.config, layers, source, &names)
     }
 
+    /// How a layer came, to be remembered with it.
+    fn form(&self, blob: &Descriptor) -> Form {
+        let compression = match blob.media_type.rsplit(['+', '.']).next() {
+            Some("gzip") => Compression::Gzip,
+            Some("zstd") => Compression::Zstd,
+            _ => Compression::Plain,
+        };
+        let repositories = self.repository.iter().cloned().collect();
+        Form { digest: blob.digest.clone(), size: blob.size, compression, repositories }
+    }
+
     fn manifest(&self, document: &Document) -> Result<ImageManifest> {
         let limits = Limits { layers: self.store.options.max_layers, ..Limits::default() };
         match manifest::Document::parse(&document.media_type, &document.bytes, &limits)? {
@@ -324,16 +344,6 @@ impl Drop for Ingest {
         // Layers that no image has got. What cannot be removed now is removed at the next start.
         let _ = self.store.collect(&held.into_iter().collect());
     }
-}
-
-/// How the layer came, to be remembered with it.
-fn form(blob: &Descriptor) -> Form {
-    let compression = match blob.media_type.rsplit(['+', '.']).next() {
-        Some("gzip") => Compression::Gzip,
-        Some("zstd") => Compression::Zstd,
-        _ => Compression::Plain,
-    };
-    Form { digest: blob.digest.clone(), size: blob.size, compression, repositories: Vec::new() }
 }
 
 /// Failures that other bytes than the announced ones could explain.

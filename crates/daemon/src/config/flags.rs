@@ -20,7 +20,8 @@ Containers belong to their monitors, not to the daemon: they go on running when 
 daemon that is started next finds them as they are.
 
 SIGTERM and SIGINT end the daemon after the requests in flight. SIGHUP reads the configuration \
-file again (debug, log-level, labels and shutdown-timeout take effect at once).";
+file again (debug, log-level, labels, shutdown-timeout and what is said of registries take \
+effect at once).";
 
 /// What the command line says.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use docker_api::disk::DiskUsage;
 use docker_api::system::{
-    AddressPool, Component, Info, PlatformName, PluginsInfo, Runtime, SwarmInfo, Version,
+    AddressPool, Component, IndexInfo, Info, PlatformName, PluginsInfo, RegistryConfig, Runtime,
+    SwarmInfo, Version,
 };
 use docker_api::{API_VERSION, MIN_API_VERSION};
 use types::Timestamp;
@@ -123,6 +124,8 @@ pub(crate) fn info(info: engine::Info, api: &Api) -> Info {
         n_cpu: count(info.cpus),
         mem_total: signed(info.memory),
         docker_root_dir: info.data_root,
+        index_server_address: "https://index.docker.io/v1/".to_owned(),
+        registry_config: registries(&api.engine.registry_settings()),
         name: info.name,
         labels: changeable.labels,
         experimental_build: api.experimental,
@@ -144,6 +147,24 @@ pub(crate) fn info(info: engine::Info, api: &Api) -> Info {
         warnings,
         ..Info::default()
     }
+}
+
+/// How registries are spoken to, in dockerd's shape. Loopback addresses are always insecure.
+fn registries(settings: &engine::RegistrySettings) -> RegistryConfig {
+    let (blocks, hosts): (Vec<String>, Vec<String>) =
+        settings.insecure.iter().cloned().partition(|text| text.contains('/'));
+    let mut insecure_registry_cidrs = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
+    insecure_registry_cidrs.extend(blocks);
+    let hub = IndexInfo {
+        name: "docker.io".to_owned(),
+        mirrors: settings.mirrors.clone(),
+        secure: true,
+        official: true,
+    };
+    let insecure = hosts.into_iter().map(|name| IndexInfo { name, ..IndexInfo::default() });
+    let index_configs =
+        [hub].into_iter().chain(insecure).map(|index| (index.name.clone(), index)).collect();
+    RegistryConfig { insecure_registry_cidrs, index_configs, mirrors: settings.mirrors.clone() }
 }
 
 fn security(info: &engine::Info) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! What this engine does not have: swarms, plugins, registries and builds. Answers are those of
+//! What this engine does not have: swarms, plugins and builds. Answers are those of
 //! a dockerd outside a swarm, or say plainly what is missing.
 
 use std::time::Duration;
@@ -17,16 +17,10 @@ use crate::http::upload;
 /// How long a context that nobody wants may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why pulls, pushes and searches fail.
-pub(super) const NO_REGISTRIES: &str = "registries are not supported yet: bring the image with `docker load`, or make one from a root file system with `docker import`";
-
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 pub(super) fn routes() -> Router<Api> {
     let mut router = Router::new()
-        .route("/auth", post(no_registries))
-        .route("/distribution/{*name}", get(no_registries))
-        .route("/images/search", get(no_registries))
         .route("/build", post(no_builds))
         .route("/build/cancel", post(no_builds))
         .route("/build/prune", post(build_prune))
@@ -55,10 +49,6 @@ pub(super) fn routes() -> Router<Api> {
             .route(&format!("/{noun}/{{id}}/logs"), get(no_manager));
     }
     router
-}
-
-async fn no_registries() -> Answer {
-    Err(Error::not_implemented(NO_REGISTRIES).into())
 }
 
 async fn no_builds(mut call: Call) -> Answer {

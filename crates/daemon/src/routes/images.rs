@@ -55,9 +55,8 @@ async fn act(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
         api.engine.image_tag(name, call.text("repo"), call.text("tag")).await?;
         return empty(StatusCode::CREATED);
     }
-    if path.ends_with("/push") {
-        let message = super::absent::NO_REGISTRIES;
-        return Err(types::Error::not_implemented(message).into());
+    if let Some(name) = path.strip_suffix("/push") {
+        return super::registry::push(&api, name, call).await;
     }
     Err(Refusal::page_not_found())
 }

@@ -1,4 +1,4 @@
-//! Images in and out of the store: load, save, import, commit, and the pull that is not there.
+//! Images in and out of the store: load, save, import, commit, pull.
 
 use axum::Router;
 use axum::extract::State;
@@ -6,14 +6,15 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use docker_api::IdResponse;
 use docker_api::progress::JsonMessage;
-use engine::CommitRequest;
+use engine::{CommitRequest, PullRequest};
 use futures_util::stream;
 use tokio::sync::mpsc;
 use types::Error;
 use types::container::ContainerConfig;
-use types::reference::Reference;
+use types::digest::Digest;
+use types::reference::{InvalidReference, Reference};
 
-use super::absent::NO_REGISTRIES;
+use super::registry;
 use crate::api::Api;
 use crate::http::answer::{Answer, channel, json, json_lines, received};
 use crate::http::call::Call;
@@ -72,7 +73,7 @@ async fn save(State(api): State<Api>, call: Call) -> Answer {
 
 async fn create(State(api): State<Api>, call: Call) -> Answer {
     match (call.some("fromImage"), call.some("fromSrc")) {
-        (Some(name), _) => pull(&api, name, call.text("tag")).await,
+        (Some(name), _) => pull(&api, name, &call).await,
         (None, Some("-")) => import(&api, call).await,
         (None, Some(_)) => {
             let message = "importing from an address is not supported: fetch the file and import it from standard input";
@@ -82,27 +83,27 @@ async fn create(State(api): State<Api>, call: Call) -> Answer {
     }
 }
 
-/// There are no registries yet. An image that is here already satisfies those who pull before
-/// they run.
-async fn pull(api: &Api, name: &str, tag: &str) -> Answer {
-    let whole = match tag {
-        "" => name.to_owned(),
-        digest if digest.contains(':') => format!("{name}@{digest}"),
-        tag => format!("{name}:{tag}"),
+async fn pull(api: &Api, name: &str, call: &Call) -> Answer {
+    let request = PullRequest {
+        reference: pulled(name, call.text("tag"))?,
+        platform: call.some("platform").map(str::to_owned),
+        credentials: registry::credentials(call),
     };
-    let reference = Reference::parse(&whole)
-        .map_err(|_| Error::invalid("invalid reference format"))?
-        .or_latest()
-        .familiar();
-    if api.engine.image_inspect(&reference).await.is_err() {
-        // The status and the words that clients know for what no registry has.
-        let message =
-            format!("{reference}: repository does not exist on this machine, and {NO_REGISTRIES}");
-        return Err(Error::not_found(message).into());
+    registry::told(api.engine.pull(request)).await
+}
+
+/// What is to be pulled. A tag beside the name goes before one in it, and may be a digest; with
+/// neither, all tags are meant.
+fn pulled(name: &str, tag: &str) -> Result<Reference, Error> {
+    let invalid = |error: InvalidReference| Error::invalid(error.to_string());
+    let name = Reference::parse(name.strip_suffix(':').unwrap_or(name)).map_err(invalid)?;
+    if tag.is_empty() || name.digest().is_some() {
+        return Ok(name);
     }
-    let line =
-        format!("Status: Image {reference} is here already (registries are not supported yet)");
-    Ok(json_lines(stream::iter([JsonMessage::status(line)])))
+    match tag.parse::<Digest>() {
+        Ok(digest) => Ok(name.with_digest(digest)),
+        Err(_) => name.with_tag(tag).map_err(invalid),
+    }
 }
 
 async fn import(api: &Api, mut call: Call) -> Answer {
@@ -132,4 +133,26 @@ async fn commit(State(api): State<Api>, mut call: Call) -> Answer {
     };
     let id = api.engine.commit(call.text("container"), request).await?;
     Ok(json(StatusCode::CREATED, &IdResponse { id }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_beside_the_name_counts_and_may_be_a_digest() {
+        let digest = format!("sha256:{}", "1".repeat(64));
+        let of = |name: &str, tag: &str| {
+            pulled(name, tag).map(|found| found.familiar()).map_err(|error| error.message)
+        };
+        assert_eq!(of("busybox", ""), Ok("busybox".to_owned()));
+        assert_eq!(of("busybox", "1"), Ok("busybox:1".to_owned()));
+        assert_eq!(of("busybox:2", "1"), Ok("busybox:1".to_owned()));
+        assert_eq!(of("busybox:2", ""), Ok("busybox:2".to_owned()));
+        assert_eq!(of("busybox:", ""), Ok("busybox".to_owned()));
+        assert_eq!(of("r:5000/x", &digest), Ok(format!("r:5000/x@{digest}")));
+        assert_eq!(of(&format!("x@{digest}"), "1"), Ok(format!("x@{digest}")));
+        assert_eq!(of("x", "a b"), Err("invalid tag format".to_owned()));
+        assert!(of("UPPER", "").is_err());
+    }
 }
