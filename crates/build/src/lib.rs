@@ -7,6 +7,7 @@ mod copy;
 pub mod dockerfile;
 pub mod error;
 pub mod expand;
+pub mod ignore;
 pub mod plan;
 pub mod worker;
 
