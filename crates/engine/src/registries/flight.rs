@@ -217,6 +217,13 @@ mod tests {
         }
     }
 
+    async fn is_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())
+        })
+        .await
+    }
+
     fn failing() -> impl Future<Output = Result<(), Error>> + Send + 'static {
         std::future::ready(Err(Error::system("no")))
     }
@@ -280,7 +287,7 @@ mod tests {
         let (own, aim) = (key(), key());
         let again = flights.join(&own, &aim, |_| std::future::ready(Ok(())));
         tokio::pin!(again);
-        assert!(futures_util::poll!(&mut again).is_pending(), "the old one has not stopped yet");
+        assert!(is_pending(again.as_mut()).await, "the old one has not stopped yet");
         stopped.send(()).expect("still there");
         assert_eq!(ride(&again.await).await.1, Ok(()));
     }
@@ -307,7 +314,7 @@ mod tests {
         let (own, aim) = (key(), Digest::from_sha256([2; 32]));
         let mine = flights.join(&own, &aim, |_| std::future::ready(Ok(())));
         tokio::pin!(mine);
-        assert!(futures_util::poll!(&mut mine).is_pending());
+        assert!(is_pending(mine.as_mut()).await);
         end.send(()).expect("still there");
         assert_eq!(ride(&mine.await).await.1, Ok(()));
     }
