@@ -127,6 +127,16 @@ impl ConfigDir {
         Self(given.unwrap_or_else(home))
     }
 
+    /// Where `config.json` is.
+    pub(crate) fn file_path(&self) -> PathBuf {
+        self.0.join("config.json")
+    }
+
+    /// A path in the directory.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Reads `config.json`; a missing one is an empty one.
     pub(crate) fn file(&self) -> anyhow::Result<ConfigFile> {
         let path = self.0.join("config.json");

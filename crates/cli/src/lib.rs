@@ -13,13 +13,16 @@ mod globals;
 mod image;
 mod network;
 mod options;
+mod pipe;
 mod prune;
+mod registry;
 mod session;
 mod show;
 mod system;
 mod template;
 mod terminal;
 mod top;
+mod unpack;
 mod verbs;
 mod volume;
 
@@ -93,17 +96,12 @@ fn decorate(verb: &Verb, path: &str, text: &str) -> String {
 
 /// Docker's commands that are not here, so that nobody takes them for a slip of the hand.
 const ABSENT: &[&str] = &[
-    "build",
     "checkpoint",
     "compose",
     "config",
-    "login",
-    "logout",
     "manifest",
     "node",
     "plugin",
-    "push",
-    "search",
     "secret",
     "service",
     "stack",

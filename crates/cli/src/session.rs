@@ -68,6 +68,17 @@ impl Session {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// The proxy variables that the configuration has for containers and builds of this daemon.
+    pub(crate) fn proxies(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let config = self.config()?;
+        if config.proxies.is_empty() {
+            return Ok(Vec::new());
+        }
+        let here = self.destination()?.endpoint.to_string();
+        let proxy = config.proxies.get(&here).or_else(|| config.proxies.get("default"));
+        Ok(proxy.map(crate::config::Proxy::variables).unwrap_or_default())
+    }
+
     /// A line on standard output. Whoever closed it has heard enough.
     pub(crate) fn line(&self, text: &str) {
         let mut out = std::io::stdout().lock();

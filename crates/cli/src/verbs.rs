@@ -84,7 +84,9 @@ static SHORT: &[(&str, &str, &str)] = &[
     ("exec", "container", "exec"),
     ("ps", "container", "ls"),
     ("images", "image", "ls"),
+    ("build", "image", "build"),
     ("pull", "image", "pull"),
+    ("push", "image", "push"),
     ("info", "system", "info"),
     ("attach", "container", "attach"),
     ("commit", "container", "commit"),
@@ -121,7 +123,8 @@ pub(crate) fn top() -> impl Iterator<Item = (&'static str, &'static Verb)> {
         let group = GROUPS.iter().find(|g| g.name == *group)?;
         Some((*name, group.verbs.iter().find(|v| v.name == *verb)?))
     });
-    short.chain(crate::top::VERBS.iter().map(|verb| (verb.name, verb)))
+    let own = crate::top::VERBS.iter().chain(crate::registry::VERBS);
+    short.chain(own.map(|verb| (verb.name, verb)))
 }
 
 impl Group {

@@ -249,7 +249,8 @@ fn slips_of_the_hand_are_named() {
         (&["exec", "x"], 1, "isopod: 'isopod exec' requires at least 2 arguments"),
         (&["foo"], 1, "isopod: unknown command: isopod foo"),
         (&["container", "foo"], 1, "isopod: unknown command: isopod container foo"),
-        (&["build"], 1, "isopod: 'build' is not available in this version"),
+        (&["build"], 1, "isopod: 'isopod build' requires 1 argument"),
+        (&["compose"], 1, "isopod: 'compose' is not available in this version"),
         (&["run", "-p", "abc", "x"], 125, "isopod: invalid containerPort: abc"),
         (&["run", "-it", "x"], 1, "the input device is not a TTY"),
     ] {

@@ -112,15 +112,7 @@ fn lacks_image(error: &Error) -> bool {
 
 /// Adds the proxy variables of the client's configuration that the user has not set.
 fn proxies(session: &Session, body: &mut CreateBody) -> anyhow::Result<()> {
-    let config = session.config()?;
-    if config.proxies.is_empty() {
-        return Ok(());
-    }
-    let here = session.destination()?.endpoint.to_string();
-    let Some(proxy) = config.proxies.get(&here).or_else(|| config.proxies.get("default")) else {
-        return Ok(());
-    };
-    for (name, value) in proxy.variables() {
+    for (name, value) in session.proxies()? {
         let known =
             body.config.env.iter().any(|line| line.split('=').next() == Some(name.as_str()));
         if !known {

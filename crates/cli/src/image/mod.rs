@@ -6,6 +6,7 @@ mod load;
 mod ls;
 mod prune;
 mod pull;
+mod push;
 mod rm;
 mod save;
 mod show;
@@ -13,6 +14,7 @@ mod show;
 pub(crate) use ls::{LIST_FIELDS, list_line, list_names};
 pub(crate) use prune::prune as prune_all;
 pub(crate) use pull::pull_for_run;
+pub(crate) use push::push_for_build;
 pub(crate) use show::fetch as fetch_inspect;
 
 use docker_api::client::Target;
@@ -22,6 +24,8 @@ use crate::verbs::{MANY, Verb, verb};
 
 /// The commands.
 pub(crate) static VERBS: &[Verb] = &[
+    verb!("build", [], 1..=1, "[OPTIONS] PATH | URL | -", "Build an image from a Dockerfile",
+        crate::build::Args => crate::build::build),
     verb!("history", [], 1..=1, "[OPTIONS] IMAGE", "Show how an image was made",
         history::Args => history::history),
     verb!("import", [], 1..=2, "[OPTIONS] FILE|URL|- [REPOSITORY[:TAG]]", "Make an image of a tar archive of files",
@@ -34,6 +38,8 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("prune", [], 0..=0, "[OPTIONS]", "Remove images that nobody uses", prune::Args => prune::command),
     verb!("pull", [], 1..=1, "[OPTIONS] NAME[:TAG|@DIGEST]", "Fetch an image from a registry",
         pull::Args => pull::pull),
+    verb!("push", [], 1..=1, "[OPTIONS] NAME[:TAG]", "Send an image to a registry",
+        push::Args => push::push),
     verb!("rm", ["remove"], 1..=MANY, "[OPTIONS] IMAGE [IMAGE...]", "Remove images", rm::Args => rm::rm),
     verb!("save", [], 1..=MANY, "[OPTIONS] IMAGE [IMAGE...]", "Write images to an archive",
         save::Args => save::save),

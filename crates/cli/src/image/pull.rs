@@ -1,9 +1,10 @@
 //! `pull`, and the pull that `run` does.
 
-use docker_api::client::{Method, Target, empty};
+use docker_api::client::{JsonStream, Method, Target, empty};
+use docker_api::progress::JsonMessage;
 
 use crate::session::Session;
-use crate::show::progress::Progress;
+use crate::show::progress::{Progress, failure};
 
 /// `pull`'s options.
 #[derive(Debug, clap::Args)]
@@ -25,11 +26,12 @@ pub(crate) struct Args {
     image: Vec<String>,
 }
 
-fn target(name: &str, tag: &str, platform: &str) -> Target {
-    Target::new("/images/create")
+fn target(session: &Session, name: &str, tag: &str, platform: &str) -> anyhow::Result<Target> {
+    let target = Target::new("/images/create")
         .with("fromImage", name)
         .with("tag", tag)
-        .maybe("platform", Some(platform).filter(|platform| !platform.is_empty()))
+        .maybe("platform", Some(platform).filter(|platform| !platform.is_empty()));
+    session.with_credentials(target, name)
 }
 
 pub(crate) async fn pull(session: &Session, args: Args) -> anyhow::Result<u8> {
@@ -50,7 +52,7 @@ pub(crate) async fn pull(session: &Session, args: Args) -> anyhow::Result<u8> {
     };
     let stream = session
         .client()?
-        .json_stream(Method::POST, &target(name, tag, &args.platform), None, empty())
+        .json_stream(Method::POST, &target(session, name, tag, &args.platform)?, None, empty())
         .await?;
     if args.quiet {
         quietly(stream).await?;
@@ -72,24 +74,20 @@ pub(crate) async fn pull_for_run(
     let tag = if tag.is_empty() { "latest" } else { tag };
     let stream = session
         .client()?
-        .json_stream(Method::POST, &target(name, tag, platform), None, empty())
+        .json_stream(Method::POST, &target(session, name, tag, platform)?, None, empty())
         .await?;
     if quiet { quietly(stream).await } else { Progress::stderr().show(stream).await }
 }
 
-async fn quietly(
-    mut stream: docker_api::client::JsonStream<docker_api::progress::JsonMessage>,
-) -> anyhow::Result<()> {
+pub(super) async fn quietly(mut stream: JsonStream<JsonMessage>) -> anyhow::Result<()> {
     while let Some(message) = stream.next().await? {
-        if let Some(error) = message.error_detail {
-            anyhow::bail!(error.message);
-        }
+        failure(&message)?;
     }
     Ok(())
 }
 
 /// The name in full: registry, repository, tag.
-fn full_name(name: &str, tag: &str) -> String {
+pub(super) fn full_name(name: &str, tag: &str) -> String {
     let (first, rest) = name.split_once('/').unwrap_or(("", name));
     let registry = first.contains(['.', ':']) || first == "localhost";
     let name = match (registry, first) {

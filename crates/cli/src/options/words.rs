@@ -161,3 +161,9 @@ pub(crate) fn attach(text: &str) -> Result<String, String> {
         _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
     }
 }
+
+/// Why the system refused, as Go words it.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error ").next().unwrap_or_default().to_lowercase()
+}

@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod detach;
 pub(crate) mod input;
 pub(crate) mod output;
+pub(crate) mod prompt;
 pub(crate) mod signals;
 
 use std::io::IsTerminal as _;

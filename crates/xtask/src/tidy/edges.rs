@@ -33,7 +33,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("isopod-daemon", &["engine", "docker-api", "types", "sys"]),
     ("isopod-registry", &["image", "distribution", "types"]),
     // `distribution`: `login` keeps credentials, and `manifest` talks to registries itself, as docker's do.
-    ("isopod-cli", &["docker-api", "distribution", "types"]),
+    // `build`: what a `.dockerignore` leaves out must be the same on both ends, and `--check` reads
+    // Dockerfiles without a daemon.
+    ("isopod-cli", &["docker-api", "distribution", "build", "types"]),
     ("isopod", &["cli", "daemon", "monitor", "registry", "oci", "runtime"]),
     ("isopod-testkit", &[]),
     // The benchmark starts the same daemons as the black-box suite.

@@ -1,7 +1,6 @@
 //! `cp`: what goes where is decided here; packing and unpacking are next door.
 
 mod pack;
-mod unpack;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use docker_api::client::{Client, Error, Method, Target, empty, next_data};
 use crate::session::Session;
 use crate::show::human;
 use crate::terminal::{input, output};
+use crate::unpack::{self, Route};
 
 /// `cp`'s options.
 #[derive(Debug, clap::Args)]
@@ -47,14 +47,6 @@ struct Place {
     path: String,
     exists: bool,
     is_dir: bool,
-}
-
-/// Into which directory the archive goes, and what its first path component becomes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Route {
-    directory: String,
-    from: String,
-    to: String,
 }
 
 /// Whether the path says that it is a directory: `a/`, `a/.`.

@@ -1,14 +1,14 @@
 //! Making an archive of a path of this machine.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use docker_api::client::Body;
-use tokio::sync::mpsc;
+
+use crate::pipe::Outlet;
 
 use super::{Place, Route, asserts_directory};
 
@@ -45,34 +45,20 @@ pub(super) fn source(local: &str, follow: bool) -> io::Result<Source> {
 /// The archive as the body of a request, and how many bytes of files went into it. A thread
 /// makes it while it is sent.
 pub(super) fn body(source: Source, route: Route) -> (Body, Arc<AtomicU64>) {
-    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(4);
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
-    let work = move || {
-        let out = Pipe { sender: sender.clone(), buffer: Vec::with_capacity(PIECE) };
+    let body = crate::pipe::written_by(move |out| {
         let mut builder = tar::Builder::new(out);
         builder.mode(tar::HeaderMode::Complete);
-        let name = PathBuf::from(&route.to);
-        let made = add(&mut builder, &source.path, &name, &counted)
-            .and_then(|()| builder.into_inner())
-            .and_then(|mut out| out.flush());
-        if let Err(error) = made {
-            let _ = sender.blocking_send(Err(error));
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("pack".into()).spawn(work) {
-        let failed = futures_util::stream::iter([Err(error)]);
-        return (docker_api::client::streamed(failed), count);
-    }
-    let pieces = futures_util::stream::unfold(receiver, async |mut receiver| {
-        receiver.recv().await.map(|piece| (piece, receiver))
+        add(&mut builder, &source.path, &PathBuf::from(&route.to), &counted)?;
+        builder.finish()
     });
-    (docker_api::client::streamed(pieces), count)
+    (body, count)
 }
 
 /// Adds a path and all below it. What cannot be archived (sockets) is left out, as tar(1) does.
 fn add(
-    builder: &mut tar::Builder<Pipe>,
+    builder: &mut tar::Builder<&mut Outlet>,
     path: &Path,
     name: &Path,
     count: &AtomicU64,
@@ -111,32 +97,4 @@ fn add(
     count.fetch_add(size, Ordering::Relaxed);
     let padded = io::Read::take(io::Read::chain(file, io::repeat(0)), size);
     builder.append_data(&mut header, name, padded)
-}
-
-const PIECE: usize = 128 << 10;
-
-/// Hands what is written to the request's body.
-struct Pipe {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE));
-        self.sender
-            .blocking_send(Ok(piece.into()))
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-    }
 }

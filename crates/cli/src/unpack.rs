@@ -1,4 +1,4 @@
-//! Unpacking an archive that came from a container, which nobody should trust: every path is
+//! Unpacking an archive that came from a container or a build, which nobody should trust: every path is
 //! resolved below the destination by the kernel (`openat2` with `RESOLVE_BENEATH`), so neither
 //! `..` nor a link that the archive itself made leads out of it.
 
@@ -13,14 +13,33 @@ use docker_api::client::{Incoming, next_data};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use tokio::sync::mpsc;
 
-use super::Route;
+use crate::pipe::Inlet;
+
+/// Where entries go.
+pub(crate) struct Route {
+    /// The directory that gets them.
+    pub(crate) directory: String,
+    /// The first component of their names; `.` or `/` when they have none in common.
+    pub(crate) from: String,
+    /// What stands for it.
+    pub(crate) to: String,
+}
+
+/// What is done about device nodes: an archive's word is not enough to make them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Devices {
+    /// They are an error.
+    Refuse,
+    /// They are left out.
+    LeaveOut,
+}
 
 /// Unpacks the body of an answer; returns how many bytes of files it held.
-pub(super) async fn unpack(mut body: Incoming, route: Route) -> anyhow::Result<u64> {
+pub(crate) async fn unpack(mut body: Incoming, route: Route) -> anyhow::Result<u64> {
     let (sender, receiver) = mpsc::channel::<Bytes>(4);
     let work = std::thread::Builder::new().name("unpack".into()).spawn(move || {
-        let mut pipe = Pipe { receiver, rest: Bytes::new() };
-        let outcome = extract(&mut pipe, &route);
+        let mut pipe = Inlet::new(receiver);
+        let outcome = extract(&mut pipe, &route, Devices::Refuse);
         // What follows the archive is read as well, so that the connection can be used again.
         let _ = io::copy(&mut pipe, &mut io::sink());
         outcome
@@ -32,25 +51,6 @@ pub(super) async fn unpack(mut body: Incoming, route: Route) -> anyhow::Result<u
     }
     drop(sender);
     work.join().map_err(|_| anyhow::anyhow!("unpacking failed"))?
-}
-
-struct Pipe {
-    receiver: mpsc::Receiver<Bytes>,
-    rest: Bytes,
-}
-
-impl Read for Pipe {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(bytes) => self.rest = bytes,
-                None => return Ok(0),
-            }
-        }
-        let count = self.rest.len().min(out.len());
-        out[..count].copy_from_slice(&self.rest.split_to(count));
-        Ok(count)
-    }
 }
 
 /// Where an entry goes, below the destination; `None` for the destination itself.
@@ -108,7 +108,15 @@ fn parent(root: &OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
     Ok(directory)
 }
 
-fn extract(pipe: &mut Pipe, route: &Route) -> anyhow::Result<u64> {
+/// Unpacks an archive.
+///
+/// # Errors
+/// Paths that lead out of the destination, devices, and what the file system refuses.
+pub(crate) fn extract(
+    pipe: &mut impl Read,
+    route: &Route,
+    devices: Devices,
+) -> anyhow::Result<u64> {
     let root =
         rustix::fs::open(route.directory.as_str(), DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .with_context(|| route.directory.clone())?;
@@ -120,6 +128,16 @@ fn extract(pipe: &mut Pipe, route: &Route) -> anyhow::Result<u64> {
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
         let Some(path) = place(&name, route)? else { continue };
+        let kind = entry.header().entry_type();
+        if kind.is_block_special() || kind.is_character_special() {
+            match devices {
+                Devices::LeaveOut => continue,
+                Devices::Refuse => anyhow::bail!(
+                    "{}: is a device, which is not copied out of a container",
+                    path.display()
+                ),
+            }
+        }
         total += one(&root, &path, &mut entry, route, &mut directories)
             .with_context(|| path.display().to_string())?;
     }
@@ -139,7 +157,7 @@ fn times(seconds: i64) -> Timestamps {
 fn one(
     root: &OwnedFd,
     path: &Path,
-    entry: &mut tar::Entry<'_, &mut Pipe>,
+    entry: &mut tar::Entry<'_, impl Read>,
     route: &Route,
     directories: &mut Vec<(PathBuf, u32, i64)>,
 ) -> anyhow::Result<u64> {
@@ -189,8 +207,7 @@ fn one(
         let kind = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(&directory, name, kind, Mode::from_raw_mode(mode), 0)?;
     } else {
-        // A container's word is not enough to make a device of this machine.
-        anyhow::bail!("is a device, which is not copied out of a container");
+        anyhow::bail!("is nothing that a file system holds");
     }
     rustix::fs::utimensat(&directory, name, &times(time), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(size)
@@ -237,13 +254,13 @@ mod tests {
         let (sender, receiver) = mpsc::channel(1);
         sender.try_send(bytes.into()).expect("room");
         drop(sender);
-        let mut pipe = Pipe { receiver, rest: Bytes::new() };
+        let mut pipe = Inlet::new(receiver);
         let route = Route {
             directory: inside.to_string_lossy().into_owned(),
             from: "a".into(),
             to: "a".into(),
         };
-        let outcome = extract(&mut pipe, &route);
+        let outcome = extract(&mut pipe, &route, Devices::Refuse);
         let escaped =
             base.join("evil").exists() || base.parent().is_some_and(|p| p.join("evil").exists());
         std::fs::remove_dir_all(&base).expect("removed");

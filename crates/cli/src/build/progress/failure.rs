@@ -1,0 +1,47 @@
+//! What is said at the end: why it failed, and what is likely wrong.
+
+use std::fmt::Write as _;
+
+use super::board::Board;
+
+/// The output of the step that failed, and where in the Dockerfile it stands.
+pub(super) fn describe(board: &Board, failed: bool, out: &mut Vec<u8>) {
+    if !failed {
+        return;
+    }
+    let mut text = String::new();
+    if let Some(step) = board.failed() {
+        let _ = writeln!(text, "------\n > {}:", step.label);
+        for (seconds, line) in &step.log {
+            let _ = writeln!(text, "{seconds:.3} {line}");
+        }
+        text.push_str("------\n");
+    }
+    if let Some(source) = &board.source {
+        let _ = writeln!(text, "{}:{}\n--------------------", source.file, source.line);
+        for (number, line) in &source.excerpt {
+            let mark = if *number == source.line { ">>>" } else { "   " };
+            let _ = writeln!(text, "{}", format!("{number:>4} | {mark} {line}").trim_end());
+        }
+        text.push_str("--------------------\n");
+    }
+    out.extend(text.bytes());
+}
+
+/// What is likely wrong in the Dockerfile.
+pub(super) fn warnings(board: &Board, out: &mut Vec<u8>) {
+    let count = board.warnings.len();
+    if count == 0 {
+        return;
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    let mut text = format!("\n {count} warning{plural} found:\n");
+    for warning in &board.warnings {
+        let place = match warning.line {
+            0 => String::new(),
+            line => format!(" (line {line})"),
+        };
+        let _ = writeln!(text, " - {}{place}", warning.message);
+    }
+    out.extend(text.bytes());
+}
