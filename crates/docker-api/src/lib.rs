@@ -14,6 +14,7 @@ mod json;
 
 pub mod archive;
 pub mod build;
+pub mod check;
 pub mod client;
 pub mod container;
 pub mod disk;
