@@ -161,16 +161,21 @@ impl Patterns {
 impl Pattern {
     fn parse(line: &str) -> Result<Option<Self>, PatternError> {
         let line = line.trim();
-        let (exception, text) = match line.strip_prefix('!') {
+        let (mut exception, rest) = match line.strip_prefix('!') {
             Some(rest) => (true, rest.trim()),
             None => (false, line),
         };
+        let mut text = if rest.is_empty() { String::new() } else { clean(rest) };
+        if text.starts_with('/') {
+            text.remove(0);
+        }
+        // Docker reads the line twice, so that `/!a` is an exception as well.
+        if !exception && text.starts_with('!') {
+            exception = true;
+            text.remove(0);
+        }
         if text.is_empty() {
             return if exception { Err(PatternError::LoneException) } else { Ok(None) };
-        }
-        let mut text = clean(text);
-        if text.len() > 1 && text.starts_with('/') {
-            text.remove(0);
         }
         let form = Form::of(&text)?;
         Ok(Some(Self { exception, text, form }))
