@@ -14,6 +14,7 @@ mod registry;
 mod stats;
 mod system;
 mod transfer;
+mod upkeep;
 mod volumes;
 
 use axum::Router;
@@ -35,6 +36,7 @@ pub(crate) fn all(api: Api) -> Router {
         .merge(images::routes())
         .merge(registry::routes())
         .merge(transfer::routes())
+        .merge(upkeep::routes())
         .merge(volumes::routes())
         .merge(networks::routes())
         .merge(absent::routes())

@@ -29,6 +29,9 @@ pub struct ImageSummary {
     pub virtual_size: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
+    /// Only when it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Vec<ManifestSummary>>,
 }
 
 /// `GET /images/{name}/json`.
@@ -61,6 +64,53 @@ pub struct ImageInspect {
     pub metadata: ImageMetadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
+    /// Only when it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Vec<ManifestSummary>>,
+}
+
+/// One manifest of an image, of those that its name stood for in the registry.
+pub struct ManifestSummary {
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub descriptor: Descriptor,
+    /// All that it names is here.
+    pub available: bool,
+    pub size: ManifestSize,
+    /// `image`, `attestation` or `unknown`.
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_data: Option<ManifestImage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attestation_data: Option<ManifestAttestation>,
+}
+
+/// Bytes of a manifest and all that it names.
+pub struct ManifestSize {
+    /// With what is unpacked.
+    pub total: i64,
+    /// In the content store.
+    pub content: i64,
+}
+
+/// A manifest that stands for an image.
+pub struct ManifestImage {
+    pub platform: Platform,
+    /// Ids of the containers that use it.
+    pub containers: Vec<String>,
+    pub size: UnpackedSize,
+}
+
+/// Bytes of what is unpacked.
+pub struct UnpackedSize {
+    pub unpacked: i64,
+}
+
+/// A manifest that says something about another.
+pub struct ManifestAttestation {
+    /// The digest of that other.
+    #[serde(rename = "For")]
+    pub target: String,
 }
 
 /// What containers of an image inherit. What is not set is absent.

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use distribution::manifest::Platform;
 use image::{ContainerUse, ListFilter, PruneFilter, Removal};
 use tokio::sync::mpsc;
 use types::Error;
@@ -67,6 +68,39 @@ impl Engine {
     pub async fn image_inspect(&self, name: &str) -> Result<image::Inspect, Error> {
         let (engine, name) = (self.clone(), name.to_owned());
         blocking(move || engine.images.inspect(&name).map_err(from_image)).await
+    }
+
+    /// The manifests that an image came by, and the containers that use it.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn image_origin(
+        &self,
+        id: &str,
+    ) -> Result<(Option<image::Origin>, Vec<String>), Error> {
+        let (engine, id) = (self.clone(), id.to_owned());
+        let uses = self.image_uses();
+        blocking(move || {
+            let id = engine.images.resolve(&id).map_err(from_image)?;
+            let users = uses.into_iter().filter(|user| user.image == id);
+            let users = users.map(|user| user.container).collect();
+            Ok((engine.images.origin(&id).map_err(from_image)?, users))
+        })
+        .await
+    }
+
+    /// Insists that an image is for a platform, written `os/arch[/variant]`.
+    ///
+    /// # Errors
+    /// Not found, also when the image is for another platform.
+    pub async fn insist_on_platform(&self, name: &str, platform: &str) -> Result<(), Error> {
+        let (engine, name, platform) = (self.clone(), name.to_owned(), platform.to_owned());
+        blocking(move || {
+            let id = engine.images.resolve(&name).map_err(from_image)?;
+            let config = engine.images.config(&id).map_err(from_image)?;
+            provides(&name, &config, &platform)
+        })
+        .await
     }
 
     /// How an image was made.
@@ -240,4 +274,21 @@ impl Engine {
         self.tell(Subject::Network, "prune", "", &[("reclaimed", "0")]);
         Ok(pruned)
     }
+}
+
+/// Whether an image is for a platform; an image is here for one only.
+pub(crate) fn provides(
+    name: &str,
+    config: &image::ImageConfig,
+    platform: &str,
+) -> Result<(), Error> {
+    let wanted = platform.parse::<Platform>().map_err(|error| Error::invalid(error.to_string()))?;
+    let actual = Platform::new(&config.os, &config.architecture, &config.variant);
+    if actual.serves(&wanted) == Some(0) {
+        return Ok(());
+    }
+    Err(Error::not_found(format!(
+        "image with reference {name} was found but does not provide the specified platform \
+         ({wanted})"
+    )))
 }

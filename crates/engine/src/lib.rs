@@ -31,6 +31,7 @@ mod recover;
 mod registries;
 mod spec;
 mod subordinate;
+mod upkeep;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -64,13 +65,19 @@ pub use registries::{
     Credentials, LayerState, Login, PullRequest, PushRequest, RegistryImage, SearchHit,
     TransferStep,
 };
+pub use upkeep::CheckEvent;
 pub use volumes::VolumeUse;
 
 // What the stores answer is handed through as it is.
+pub use distribution::manifest::Descriptor;
 pub use image::archive::PathStat;
 pub use image::{
-    HistoryItem as ImageHistory, Inspect as ImageInspect, Loaded, Progress as LoadProgress,
-    Removal, Summary as ImageSummary,
+    CheckReport, CheckStep, Outcome as CheckOutcome, Problem as CheckProblem,
+    Subject as CheckSubject,
+};
+pub use image::{
+    HistoryItem as ImageHistory, Inspect as ImageInspect, Loaded, Origin as ImageOrigin,
+    OriginManifest as ImageManifest, Progress as LoadProgress, Removal, Summary as ImageSummary,
 };
 pub use network::{Network, NetworkSpec, Pool as AddressPool, SubnetSpec};
 pub use volume::{CreateOptions as VolumeCreateOptions, Volume};

@@ -17,6 +17,14 @@ pub(crate) fn parse(text: &str) -> Result<Platform, Error> {
     Ok(platform)
 }
 
+/// One of either kind, as the engine reads it: what begins like an object is one.
+///
+/// # Errors
+/// Those of [`parse`].
+pub(crate) fn either(text: &str) -> Result<String, Error> {
+    if text.trim_start().starts_with('{') { written(text) } else { Ok(text.to_owned()) }
+}
+
 /// The same as the engine reads it: `os/arch[/variant]`.
 ///
 /// # Errors

@@ -2,7 +2,9 @@
 
 use docker_api::container::GraphDriver;
 use docker_api::image::{
-    DeleteResponse, HistoryItem, ImageConfig, ImageInspect, ImageMetadata, ImageSummary, RootFs,
+    DeleteResponse, Descriptor, HistoryItem, ImageConfig, ImageInspect, ImageMetadata,
+    ImageSummary, ManifestAttestation, ManifestImage, ManifestSize, ManifestSummary, Platform,
+    RootFs, UnpackedSize,
 };
 use docker_api::progress::{JsonMessage, ProgressDetail};
 use serde_json::Value;
@@ -30,6 +32,58 @@ pub(crate) fn summary(found: engine::ImageSummary, version: Version) -> ImageSum
         size,
         virtual_size: (!version.at_least(44)).then_some(size),
         descriptor: None,
+        manifests: None,
+    }
+}
+
+/// The manifests that an image came by. `users` are its containers, `unpacked` its bytes.
+pub(crate) fn manifests(
+    origin: &engine::ImageOrigin,
+    users: &[String],
+    unpacked: i64,
+    own: &Platform,
+) -> Vec<ManifestSummary> {
+    let summary = |one: &engine::ImageManifest| {
+        let reference = "vnd.docker.reference.";
+        let word = |name: &str| one.descriptor.annotations.get(&format!("{reference}{name}"));
+        let attestation = word("type").is_some_and(|kind| kind == "attestation-manifest");
+        let content = signed(one.content);
+        let unpacked = if one.available { unpacked } else { 0 };
+        let descriptor = descriptor(&one.descriptor);
+        let platform = descriptor.platform.clone().unwrap_or_else(|| own.clone());
+        ManifestSummary {
+            id: descriptor.digest.clone(),
+            available: one.available,
+            size: ManifestSize { total: content + unpacked, content },
+            kind: if attestation { "attestation" } else { "image" }.to_owned(),
+            image_data: (!attestation).then(|| ManifestImage {
+                platform,
+                containers: if one.available { users.to_vec() } else { Vec::new() },
+                size: UnpackedSize { unpacked },
+            }),
+            attestation_data: attestation.then(|| ManifestAttestation {
+                target: word("digest").cloned().unwrap_or_default(),
+            }),
+            descriptor,
+        }
+    };
+    origin.manifests.iter().map(summary).collect()
+}
+
+/// A descriptor in the API's words.
+pub(crate) fn descriptor(found: &engine::Descriptor) -> Descriptor {
+    Descriptor {
+        media_type: found.media_type.clone(),
+        digest: found.digest.to_string(),
+        size: signed(found.size),
+        annotations: found.annotations.clone(),
+        platform: found.platform.clone().map(|platform| Platform {
+            architecture: platform.architecture,
+            os: platform.os,
+            os_version: platform.os_version,
+            os_features: platform.os_features,
+            variant: platform.variant,
+        }),
     }
 }
 
@@ -64,6 +118,7 @@ pub(crate) fn inspect(found: engine::ImageInspect, version: Version) -> Value {
         },
         metadata: ImageMetadata { last_tag_time: found.metadata.last_tag_time },
         descriptor: None,
+        manifests: None,
     };
     // Plain data: writing it as JSON cannot fail.
     let mut value = serde_json::to_value(&inspect).unwrap_or_default();

@@ -5,11 +5,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 
-use docker_api::image::ImagesPruneReport;
+use docker_api::image::{Descriptor, ImagesPruneReport, ManifestSummary, Platform};
+use types::{Error, ErrorKind};
 
 use crate::api::Api;
 use crate::http::answer::{Answer, Refusal, channel, empty, ok};
 use crate::http::call::{Call, Name};
+use crate::http::platform;
 use crate::render::image;
 
 pub(super) fn routes() -> Router<Api> {
@@ -28,26 +30,96 @@ async fn list(State(api): State<Api>, call: Call) -> Answer {
         filters.add("reference", reference);
     }
     let found = api.engine.images(call.flag("all"), &filters, call.flag("shared-size")).await?;
-    let list: Vec<_> =
+    let mut list: Vec<_> =
         found.into_iter().map(|summary| image::summary(summary, call.version)).collect();
+    if call.at_least(47) {
+        let manifests = call.flag("manifests");
+        for summary in &mut list {
+            let id = summary.id.clone();
+            let (target, all) = origin(&api, &id, summary.size, manifests).await?;
+            // The target shows in lists since 1.48.
+            summary.descriptor = target.filter(|_| call.at_least(48));
+            summary.manifests = all;
+        }
+    }
     ok(&list)
+}
+
+/// What an image's name stood for in the registry, and the manifests of that if they are wanted.
+async fn origin(
+    api: &Api,
+    id: &str,
+    unpacked: i64,
+    wanted: bool,
+) -> Result<(Option<Descriptor>, Option<Vec<ManifestSummary>>), Refusal> {
+    let (origin, users) = match api.engine.image_origin(id).await {
+        Ok((Some(origin), users)) => (origin, users),
+        // It came from no registry, or has gone meanwhile.
+        Ok((None, _)) => return Ok((None, wanted.then(Vec::new))),
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok((None, None)),
+        Err(error) => return Err(error.into()),
+    };
+    let target = image::descriptor(&origin.target);
+    if !wanted {
+        return Ok((Some(target), None));
+    }
+    let found = api.engine.image_inspect(id).await?;
+    let own = Platform {
+        architecture: found.architecture,
+        os: found.os,
+        variant: found.variant,
+        ..Platform::default()
+    };
+    Ok((Some(target), Some(image::manifests(&origin, &users, unpacked, &own))))
+}
+
+/// Insists on the platform that a request names, if its version knows the parameter.
+async fn insist(api: &Api, name: &str, call: &Call, minor: u32) -> Result<(), Refusal> {
+    if let Some(text) = call.some("platform").filter(|_| call.at_least(minor)) {
+        api.engine.insist_on_platform(name, &platform::written(text)?).await?;
+    }
+    Ok(())
 }
 
 async fn about(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
     if let Some(name) = path.strip_suffix("/json") {
-        let found = api.engine.image_inspect(name).await?;
-        return ok(&image::inspect(found, call.version));
+        return inspect(&api, name, &call).await;
     }
     if let Some(name) = path.strip_suffix("/history") {
+        insist(&api, name, &call, 48).await?;
         let found = api.engine.image_history(name).await?;
         let list: Vec<_> = found.into_iter().map(image::history).collect();
         return ok(&list);
     }
     if let Some(name) = path.strip_suffix("/get") {
+        insist(&api, name, &call, 48).await?;
         let pieces = api.engine.save(vec![name.to_owned()]).await?;
         return Ok(channel("application/x-tar", pieces));
     }
     Err(Refusal::page_not_found())
+}
+
+async fn inspect(api: &Api, name: &str, call: &Call) -> Answer {
+    let manifests = call.at_least(48) && call.flag("manifests");
+    if call.at_least(49) && manifests && call.some("platform").is_some() {
+        let text = "conflicting options: manifests and platform options cannot both be set";
+        return Err(Error::invalid(text).into());
+    }
+    insist(api, name, call, 49).await?;
+    let found = api.engine.image_inspect(name).await?;
+    let (id, size) = (found.id.to_string(), i64::try_from(found.size).unwrap_or(i64::MAX));
+    let mut answer = image::inspect(found, call.version);
+    if call.at_least(48) {
+        let (target, all) = origin(api, &id, size, manifests).await?;
+        // Plain data: writing it as JSON cannot fail.
+        if let Some(target) = target {
+            answer["Descriptor"] = serde_json::to_value(target).unwrap_or_default();
+        }
+        if let Some(all) = all {
+            answer["Manifests"] = serde_json::to_value(all).unwrap_or_default();
+        }
+    }
+    ok(&answer)
 }
 
 async fn act(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
@@ -62,6 +134,11 @@ async fn act(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
 }
 
 async fn remove(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
+    if call.at_least(50) {
+        for text in call.params.all("platforms").filter(|text| !text.is_empty()) {
+            api.engine.insist_on_platform(&name, &platform::written(text)?).await?;
+        }
+    }
     let removed = api.engine.image_remove(&name, call.flag("force"), call.flag("noprune")).await?;
     let list: Vec<_> = removed.into_iter().map(image::removal).collect();
     ok(&list)

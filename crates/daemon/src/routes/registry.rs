@@ -89,7 +89,7 @@ async fn search(State(api): State<Api>, call: Call) -> Answer {
     let list: Vec<SearchResult> = found
         .into_iter()
         .map(|hit| SearchResult {
-            star_count: i64::try_from(hit.star_count).unwrap_or(i64::MAX),
+            star_count: hit.star_count,
             is_official: hit.is_official,
             name: hit.name,
             is_automated: hit.is_automated,

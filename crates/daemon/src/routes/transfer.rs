@@ -18,7 +18,7 @@ use super::registry;
 use crate::api::Api;
 use crate::http::answer::{Answer, channel, json, json_lines, received};
 use crate::http::call::Call;
-use crate::http::upload;
+use crate::http::{platform, upload};
 use crate::render::image;
 
 pub(super) fn routes() -> Router<Api> {
@@ -34,7 +34,7 @@ const WAITING: usize = 64;
 
 async fn load(State(api): State<Api>, mut call: Call) -> Answer {
     let quiet = call.flag("quiet");
-    let platform = call.some("platform").map(str::to_owned);
+    let platform = call.some("platform").map(platform::either).transpose()?;
     let reader = upload::detached(call.take_body());
     let (lines, receiver) = mpsc::channel::<JsonMessage>(WAITING);
     tokio::spawn(async move {
@@ -67,6 +67,11 @@ async fn save(State(api): State<Api>, call: Call) -> Answer {
     let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
         return Err(Error::invalid("no image was named: give its name as ?names=").into());
+    }
+    if let Some(text) = call.some("platform").filter(|_| call.at_least(48)) {
+        for name in &names {
+            api.engine.insist_on_platform(name, &platform::either(text)?).await?;
+        }
     }
     Ok(channel("application/x-tar", api.engine.save(names).await?))
 }

@@ -39,7 +39,7 @@ impl Engine {
             (filters.boolean("is-official")?, filters.boolean("is-automated")?);
         let mut stars = 0;
         for text in filters.values("stars") {
-            let number = text.parse::<u64>();
+            let number = text.parse::<i64>();
             let number =
                 number.map_err(|_| Error::invalid(format!("invalid filter 'stars=[{text}]'")))?;
             stars = stars.max(number);

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use distribution::manifest::Platform;
 use distribution::{Credentials, Repository, Source};
 use futures_util::future::try_join_all;
 use image::{Document, Form, PushLayer, Pushable};
@@ -21,6 +20,7 @@ use types::reference::Reference;
 use super::pull::{Listener, heard};
 use super::upload::{Compressed, Few, Kept};
 use super::{LayerState, TransferStep, plainly};
+use crate::images::provides;
 use crate::{Engine, blocking, from_image, lock};
 
 /// Repositories that are asked to lend a layer.
@@ -103,7 +103,9 @@ impl Engine {
     ) -> Result<(), Error> {
         let id = self.images.resolve(&tagged.to_string()).map_err(from_image)?;
         let config = self.images.config(&id).map_err(from_image)?;
-        check_platform(tagged, &config, platform)?;
+        if let Some(platform) = platform.filter(|text| !text.is_empty()) {
+            provides(&tagged.familiar(), &config, platform)?;
+        }
         let engine = self.clone();
         let image = blocking(move || engine.images.pushable(&id).map_err(from_image)).await?;
         let image = Arc::new(image);
@@ -148,24 +150,6 @@ impl Engine {
         job.config().await?;
         Ok(image.compose(&forms))
     }
-}
-
-/// An image is here for one platform only.
-fn check_platform(
-    tagged: &Reference,
-    config: &image::ImageConfig,
-    platform: Option<&str>,
-) -> Result<(), Error> {
-    let Some(text) = platform.filter(|text| !text.is_empty()) else { return Ok(()) };
-    let wanted = text.parse::<Platform>().map_err(|error| Error::invalid(error.to_string()))?;
-    let actual = Platform::new(&config.os, &config.architecture, &config.variant);
-    if actual.serves(&wanted) == Some(0) {
-        return Ok(());
-    }
-    Err(Error::not_found(format!(
-        "image with reference {} was found but does not provide the specified platform ({wanted})",
-        tagged.familiar()
-    )))
 }
 
 /// One image on its way to one repository.
