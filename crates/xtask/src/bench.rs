@@ -5,6 +5,7 @@
 
 mod contestants;
 mod density;
+mod image;
 mod memory;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "start" => start(&request, &binary),
         "exec" => exec(&request, &binary),
         "density" => density::run(&request, &binary),
+        "image" => image::run(&request, &binary),
         _ => bail!(super::USAGE),
     }
 }
