@@ -1,5 +1,7 @@
 //! Layers: unpacked tars, keyed by the digest of the tar.
 
+mod adopt;
+mod copy;
 mod directory;
 mod form;
 pub(crate) mod init;
@@ -9,6 +11,7 @@ mod staging;
 mod store;
 mod unpack;
 
+pub(crate) use adopt::Adopted;
 pub use form::Form;
 pub(crate) use form::add as add_form;
 pub(crate) use staging::Staged;

@@ -10,7 +10,7 @@ use sys::entry;
 use sys::fs::{FileType, Node, Stat};
 
 /// The attribute of an opaque directory.
-const OPAQUE: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Hides a name of the layers below.
 pub(crate) fn make_whiteout(dir: impl AsFd, name: &OsStr) -> io::Result<()> {

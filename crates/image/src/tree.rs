@@ -5,13 +5,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use sys::entry;
 use sys::fs::{FileType, OFlags, Root, Stat, major, minor};
 
 use crate::archive::IdMap;
-use crate::overlay;
 use crate::tarball::{Header, Kind, TarWriter};
 
 /// Deeper trees than this are refused: each level costs an open directory.
@@ -96,68 +95,33 @@ pub(crate) struct TreeWriter<'a, W: Write> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Files on any other device are shown empty, as what a mount covers would be.
     pub(crate) only_device: Option<u64>,
-    /// No time is written that is later, in seconds.
-    pub(crate) latest: Option<i64>,
     buffer: Vec<u8>,
 }
 
 impl<'a, W: Write> TreeWriter<'a, W> {
     pub(crate) fn new(output: W, ids: &'a IdMap) -> Self {
         let (tar, links) = (TarWriter::new(output), HashMap::new());
-        Self { tar, ids, links, only_device: None, latest: None, buffer: vec![0; 128 << 10] }
+        Self { tar, ids, links, only_device: None, buffer: vec![0; 128 << 10] }
     }
 
-    /// Writes one name, as `as_name` in the tar. Sockets are left out: a tar has no way to say them.
+    /// Writes one name, as `as_name` in the tar. Sockets are left out.
     pub(crate) fn append(&mut self, found: &Found<'_>, as_name: &[u8]) -> io::Result<()> {
+        let Some(mut described) = Described::new(found, as_name)? else { return Ok(()) };
         let stat = found.stat;
-        let mut as_name = as_name.to_vec();
-        let mut header = Header {
-            mode: stat.st_mode & 0o7777,
-            uid: self.ids.uid_inside(stat.st_uid),
-            gid: self.ids.gid_inside(stat.st_gid),
-            mtime: self.time(stat),
-            ..Header::default()
-        };
-        header.kind = match found.kind() {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => {
-                as_name.push(b'/');
-                Kind::Dir
-            }
-            FileType::Symlink => Kind::Symlink,
-            FileType::CharacterDevice => Kind::Char,
-            FileType::BlockDevice => Kind::Block,
-            FileType::Fifo => Kind::Fifo,
-            _ => return Ok(()),
-        };
-        if matches!(header.kind, Kind::Char | Kind::Block) {
-            header.device = (major(stat.st_rdev), minor(stat.st_rdev));
-        }
-        header.name = &as_name;
+        described.uid = self.ids.uid_inside(stat.st_uid);
+        described.gid = self.ids.gid_inside(stat.st_gid);
         let key = (stat.st_dev, stat.st_ino);
-        if stat.st_nlink > 1 && header.kind != Kind::Dir {
+        if stat.st_nlink > 1 && described.kind != Kind::Dir {
             if let Some(first) = self.links.get(&key) {
-                return self.tar.header(&Header { kind: Kind::HardLink, link: first, ..header });
+                return self.tar.header(&described.hard_link(first));
             }
-            self.links.insert(key, as_name.clone());
+            self.links.insert(key, described.name.clone());
         }
-        let xattrs = xattrs(found)?;
-        header.xattrs = &xattrs;
-        match header.kind {
-            Kind::File if self.only_device.is_some_and(|device| device != stat.st_dev) => {
-                self.tar.header(&header)
-            }
-            Kind::File => self.file(found, header),
-            Kind::Symlink => {
-                let target = entry::read_link(found.dir, found.name)?;
-                self.tar.header(&Header { link: target.as_bytes(), ..header })
-            }
-            _ => self.tar.header(&header),
+        let elsewhere = self.only_device.is_some_and(|device| device != stat.st_dev);
+        if described.kind == Kind::File && !elsewhere {
+            return self.file(found, described.header(0));
         }
-    }
-
-    fn time(&self, stat: &Stat) -> i64 {
-        self.latest.map_or(stat.st_mtime, |latest| stat.st_mtime.min(latest))
+        self.tar.header(&described.header(0))
     }
 
     fn file(&mut self, found: &Found<'_>, header: Header<'_>) -> io::Result<()> {
@@ -189,6 +153,77 @@ impl<'a, W: Write> TreeWriter<'a, W> {
     }
 }
 
+/// What a tar says of a name.
+pub(crate) struct Described {
+    /// As it stands in the tar.
+    pub(crate) name: Vec<u8>,
+    pub(crate) kind: Kind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Seconds since the epoch.
+    pub(crate) mtime: i64,
+    /// Where a symlink leads.
+    pub(crate) link: Vec<u8>,
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Described {
+    /// `None` for a socket: a tar has no way to say it.
+    pub(crate) fn new(found: &Found<'_>, as_name: &[u8]) -> io::Result<Option<Self>> {
+        let stat = found.stat;
+        let (mut name, mut link, mut device) = (as_name.to_vec(), Vec::new(), (0, 0));
+        let kind = match found.kind() {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Dir,
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice => Kind::Char,
+            FileType::BlockDevice => Kind::Block,
+            FileType::Fifo => Kind::Fifo,
+            _ => return Ok(None),
+        };
+        match kind {
+            Kind::Dir => name.push(b'/'),
+            Kind::Symlink => link = entry::read_link(found.dir, found.name)?.into_vec(),
+            Kind::Char | Kind::Block => device = (major(stat.st_rdev), minor(stat.st_rdev)),
+            _ => {}
+        }
+        Ok(Some(Self {
+            name,
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: stat.st_mtime,
+            link,
+            device,
+            xattrs: xattrs(found)?,
+        }))
+    }
+
+    /// The header for content of this size.
+    pub(crate) fn header(&self, size: u64) -> Header<'_> {
+        Header {
+            name: &self.name,
+            kind: self.kind,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            size,
+            mtime: self.mtime,
+            link: &self.link,
+            device: self.device,
+            xattrs: &self.xattrs,
+        }
+    }
+
+    /// The header of a further name of a file.
+    pub(crate) fn hard_link<'a>(&'a self, first: &'a [u8]) -> Header<'a> {
+        Header { kind: Kind::HardLink, link: first, xattrs: &[], device: (0, 0), ..self.header(0) }
+    }
+}
+
 /// The attributes that travel: what the file's owner or a package set, not what overlayfs or the
 /// host's security modules did.
 fn xattrs(found: &Found<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -208,50 +243,4 @@ fn xattrs(found: &Found<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     }
     out.sort();
     Ok(out)
-}
-
-/// Writes the difference that an overlay's upper directory holds as a layer's tar, whiteouts in the
-/// form that images have. `below` tells whether a path is a directory in the layers below.
-pub(crate) fn write_difference<W: Write>(
-    upper: &Root,
-    root_changed: bool,
-    latest: Option<i64>,
-    below: &dyn Fn(&[u8]) -> bool,
-    output: W,
-) -> io::Result<W> {
-    let ids = IdMap::default();
-    let mut writer = TreeWriter::new(output, &ids);
-    writer.latest = latest;
-    let top = entry::reopen_dir(upper)?;
-    if root_changed {
-        let (name, stat) = (OsStr::new("."), entry::stat_fd(&top)?);
-        writer.append(&Found { path: b"", dir: top.as_fd(), name, stat: &stat }, b".")?;
-    }
-    walk(top.as_fd(), &mut |found| {
-        if overlay::is_whiteout(found.stat) {
-            let (name, mtime) = (hidden(found.path), writer.time(found.stat));
-            writer.tar.header(&Header { name: &name, mode: 0o600, mtime, ..Header::default() })?;
-            return Ok(false);
-        }
-        writer.append(found, found.path)?;
-        let opaque = found.kind() == FileType::Directory
-            && overlay::is_opaque(found.dir, found.name)?
-            // The kernel marks every new directory; the mark means nothing where nothing is below.
-            && below(found.path);
-        if opaque {
-            let name = [found.path, b"/.wh..wh..opq"].concat();
-            let mtime = writer.time(found.stat);
-            writer.tar.header(&Header { name: &name, mode: 0o600, mtime, ..Header::default() })?;
-        }
-        Ok(true)
-    })?;
-    let mut tar = writer.tar;
-    tar.end()?;
-    Ok(tar.into_output())
-}
-
-/// The name of the whiteout for a path.
-fn hidden(path: &[u8]) -> Vec<u8> {
-    let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-    [&path[..at], b".wh.", &path[at..]].concat()
 }

@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -223,29 +223,13 @@ impl Published {
     }
 }
 
-/// Another layer's file that is the same as this one.
-pub(crate) fn find_same(
-    sharing: &Sharing,
-    layer: u32,
-    own: &File,
-    path: &[u8],
-) -> io::Result<Option<Candidate>> {
-    let stat = entry::stat_fd(own)?;
-    let xattrs = entry::xattrs_fd(own, crate::materialize::takes_xattr)?;
-    let attributes = Attributes::of(&stat, &xattrs);
-    let Some(key) = attributes.key(path) else { return Ok(None) };
-    let Some(other) = sharing.find(layer, key, path, &attributes) else { return Ok(None) };
-    let same = other.inode != stat.st_ino && same_content(own, &other.file)?;
-    Ok(same.then_some(other))
-}
-
 /// Puts a link to another layer's file in the place of one that is the same. `tmp` is a directory of
 /// the layer's own. `false` when that file cannot have any more names.
 pub(crate) fn replace(
     other: &Candidate,
-    dir: &OwnedFd,
+    dir: BorrowedFd<'_>,
     name: &OsStr,
-    tmp: &OwnedFd,
+    tmp: BorrowedFd<'_>,
 ) -> io::Result<bool> {
     let tmp_name = OsStr::new("link");
     if entry::link_fd(&other.file, tmp, tmp_name).is_err() {
@@ -255,8 +239,8 @@ pub(crate) fn replace(
     Ok(true)
 }
 
-/// Whether two files have the same content.
-fn same_content(mut a: &File, mut b: &File) -> io::Result<bool> {
+/// Whether two files have the same content, from where they are read.
+pub(crate) fn same_content(mut a: &File, mut b: &File) -> io::Result<bool> {
     let (mut left, mut right) = (vec![0; 128 << 10], vec![0; 128 << 10]);
     loop {
         let n = a.read(&mut left)?;

@@ -29,9 +29,9 @@ use crate::tarball::{Entry, Kind, TarReader};
 use file::Sharer;
 
 /// What begins the name of a whiteout.
-const WHITEOUT: &[u8] = b".wh.";
+pub(super) const WHITEOUT: &[u8] = b".wh.";
 /// A directory with this in it hides what is below.
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Other names of this kind were aufs' own and mean nothing to anybody else.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 
@@ -40,7 +40,7 @@ const WHITEOUT_META: &[u8] = b".wh..wh.";
 const FLUSH_EVERY: u64 = 32 << 20;
 
 /// What unpacking a tar came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Unpacked {
     /// Bytes of its files.
     pub(crate) size: u64,
@@ -75,7 +75,7 @@ pub(crate) fn unpack_into<W: Write>(
         contents: HashMap::new(),
         next_content: 0,
         dir_times: Vec::new(),
-        done: Unpacked { size: 0, kept: 0, root: None, shareable: Vec::new() },
+        done: Unpacked::default(),
     };
     let mut reader = TarReader::new(input);
     let (mut entries, mut unflushed) = (0, 0);

@@ -1,7 +1,6 @@
 //! Making an image of a container.
 
 use std::ffi::OsStr;
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -16,10 +15,9 @@ use types::time::Timestamp;
 use crate::config::{History, ImageConfig, host_architecture};
 use crate::error::{Error, Result, Step};
 use crate::instruction;
-use crate::layer::{EMPTY_TAR, RootAttributes, Staged};
+use crate::layer::{Adopted, EMPTY_TAR, RootAttributes, Staged};
 use crate::snapshot::UpperOptions;
 use crate::store::Store;
-use crate::tree;
 
 /// What `commit` makes of a container.
 #[derive(Clone, Debug, Default)]
@@ -96,8 +94,7 @@ impl Store {
         self.add_image(&text, &layers, parent.and(record.image), &names)
     }
 
-    /// Unpacks the container's difference, written as a layer's tar, into a layer of its own. The
-    /// tar goes through a pipe: the writer on one thread, the unpacker on this one.
+    /// Makes a layer of what the container has written.
     pub(super) fn stage_upper(
         &self,
         container: &ContainerId,
@@ -112,24 +109,14 @@ impl Store {
                 .lstat(Path::new(OsStr::from_bytes(path)))
                 .is_ok_and(|stat| entry::kind(&stat) == FileType::Directory)
         };
-        let (mut reader, writer) = io::pipe().step("make a pipe")?;
-        std::thread::scope(|scope| {
-            let writing = scope.spawn(move || {
-                let output = io::BufWriter::with_capacity(256 << 10, writer);
-                tree::write_difference(&upper, root_changed, options.clamp_time, &is_dir_below, output)
-                    .and_then(|mut output| output.flush())
-            });
-            let staged = self.layers.stage(&mut reader, false, &self.options);
-            // A writer that waits for room must see that nobody reads any more.
-            drop(reader);
-            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            match (written, staged) {
-                (Err(error), staged) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    drop(staged);
-                    Err(error).step("read a container's files")
-                }
-                (_, staged) => staged,
-            }
+        let parent = self.snapshots.dir.sub_root(container.as_str()).step("open a snapshot")?;
+        self.layers.adopt(&Adopted {
+            parent: &parent,
+            name: OsStr::new("upper"),
+            consume: options.consume,
+            root_changed,
+            latest: options.clamp_time,
+            below: &is_dir_below,
         })
     }
 

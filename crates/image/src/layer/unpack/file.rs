@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -196,16 +197,17 @@ impl<W: Write> Unpacker<'_, W> {
                 continue;
             };
             let own = File::from(fd);
-            let inode = entry::stat_fd(&own)?.st_ino;
+            let stat = entry::stat_fd(&own)?;
+            let inode = stat.st_ino;
             // Replaced by a later entry, or it has a second name.
             let Some((key, size)) = self.sharer.own.get(&inode).copied() else { continue };
-            let Sharer { sharing, layer, .. } = &self.sharer;
-            let other = sharing::find_same(sharing, *layer, &own, &path)?;
-            let Some(other) = other.filter(|other| !self.contents.contains_key(&other.inode))
-            else {
-                continue;
-            };
-            if !sharing::replace(&other, &dir.fd, name, self.kept)? {
+            let xattrs = entry::xattrs_fd(&own, materialize::takes_xattr)?;
+            let other = self.sharer.find(key, &path, &Attributes::of(&stat, &xattrs));
+            let other = other.filter(|other| !self.contents.contains_key(&other.inode));
+            let Some(other) = other else { continue };
+            if !sharing::same_content(&own, &other.file)?
+                || !sharing::replace(&other, dir.fd.as_fd(), name, self.kept.as_fd())?
+            {
                 continue;
             }
             self.sharer.own.remove(&inode);
