@@ -8,8 +8,10 @@ use std::io;
 use types::ErrorKind;
 use types::reference::Reference;
 
+pub(crate) use refusal::status_line;
 pub use refusal::{Refusal, WireError};
 pub use transport::Transport;
+pub(crate) use transport::{chain, words};
 
 use crate::manifest::InvalidManifest;
 

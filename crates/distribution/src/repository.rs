@@ -1,166 +1,104 @@
-use bytes::Bytes;
-use types::digest::Digest;
+//! One repository of a registry.
+
+mod blob;
+mod listing;
+mod manifests;
+mod push;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
 use types::reference::Reference;
 
-use crate::client::Client;
+pub use blob::BlobStream;
+pub use manifests::Fetched;
+
+use crate::client::{Inner, is_hub, registry_host};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
-use crate::manifest::Descriptor;
-use crate::upload::Source;
+use crate::registry::Registry;
+use crate::wire::Url;
 
-/// One repository of a registry.
+/// One repository of a registry. Cheap to clone; clones share what they have learned.
 #[derive(Clone, Debug)]
-pub struct Repository {
-    client: Client,
-    name: Reference,
-    credentials: Option<Credentials>,
-}
+pub struct Repository(Arc<Shared>);
 
-/// A manifest as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// What the registry calls it, without parameters.
-    pub media_type: String,
-    /// The document. Empty if only its head was asked for.
-    pub bytes: Bytes,
-    /// Its digest: computed from the bytes, or the registry's word for a head.
-    pub digest: Digest,
-    /// Its length.
-    pub size: u64,
-}
-
-/// A blob on its way. Interruptions are survived by asking for the rest.
 #[derive(Debug)]
-pub struct BlobStream {
-    size: u64,
-}
-
-impl BlobStream {
-    /// The blob's length in bytes, from its beginning.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The next bytes; `None` after the last. Exactly as many come as the descriptor says, less
-    /// those that were skipped; whether they are the right ones is for the caller to check.
-    ///
-    /// # Errors
-    /// [`Error`] when all attempts to get the rest have failed.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        Ok(None)
-    }
+struct Shared {
+    name: Reference,
+    /// Where it can be read, the best first; the last is the registry itself.
+    sources: Vec<Registry>,
+    /// The first of them that has not failed.
+    reading: AtomicUsize,
+    /// Uploads that the registry has begun and that nobody uses yet.
+    begun: Mutex<Vec<Url>>,
 }
 
 impl Repository {
-    pub(crate) fn new(client: Client, name: Reference, credentials: Option<Credentials>) -> Self {
-        Self { client, name, credentials }
+    pub(crate) fn new(
+        client: &Arc<Inner>,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+    ) -> Self {
+        let domain = reference.domain();
+        let mut sources = Vec::new();
+        if is_hub(domain) {
+            let mirror = |url: &Url| Registry::mirror(Arc::clone(client), url.clone());
+            sources.extend(client.mirrors.iter().map(mirror));
+        }
+        sources.push(Registry::at(Arc::clone(client), registry_host(domain), credentials));
+        Self(Arc::new(Shared {
+            name: reference.without_tag(),
+            sources,
+            reading: AtomicUsize::new(0),
+            begun: Mutex::default(),
+        }))
     }
 
     /// The repository's name.
     pub fn name(&self) -> &Reference {
-        &self.name
+        &self.0.name
     }
 
-    fn absent<T>(&self) -> Result<T> {
-        let _ = (&self.client, &self.credentials);
-        Err(Error::Address { address: self.name.to_string(), reason: "not reachable yet" })
+    /// The registry itself, where things are written.
+    fn registry(&self) -> &Registry {
+        // There is always one; the first is the last if there are no mirrors.
+        self.0.sources.last().unwrap_or(&self.0.sources[0])
     }
 
-    /// Fetches the manifest of a tag or a digest. That of a digest is checked.
+    /// The sources that may still be read, with their positions.
+    fn sources(&self) -> impl Iterator<Item = (usize, &Registry)> {
+        let first = self.0.reading.load(Ordering::Relaxed);
+        self.0.sources.iter().enumerate().skip(first)
+    }
+
+    /// Goes on to the next source after a failure of the one at `position`.
     ///
     /// # Errors
-    /// [`Error`], see [`Error::for_pull`].
-    pub async fn manifest(&self, _tag_or_digest: &str) -> Result<Fetched> {
-        self.absent()
+    /// The failure, if that was the last one.
+    fn pass_over(&self, position: usize, failure: Error) -> Result<()> {
+        if position + 1 >= self.0.sources.len() {
+            return Err(failure);
+        }
+        tracing::info!("a mirror does not serve {}: {failure}", self.0.name);
+        self.0.reading.fetch_max(position + 1, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Asks what a tag or a digest stands for; `bytes` stay empty.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn head_manifest(&self, _tag_or_digest: &str) -> Result<Fetched> {
-        self.absent()
+    /// A path of the API for this repository.
+    fn path(&self, rest: &str) -> String {
+        format!("v2/{}/{rest}", self.0.name.path())
     }
 
-    /// Fetches a blob from the byte `from` on.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn blob(&self, _descriptor: &Descriptor, _from: u64) -> Result<BlobStream> {
-        self.absent()
-    }
-
-    /// The length of a blob if the repository has it.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn has_blob(&self, _digest: &Digest) -> Result<Option<u64>> {
-        self.absent()
-    }
-
-    /// Asks the registry to take a blob over from another of its repositories (a path such as
-    /// `library/busybox`). `false` if it wants it uploaded.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn mount(&self, _digest: &Digest, _from_repository: &str) -> Result<bool> {
-        self.absent()
-    }
-
-    /// Uploads a blob; its digest, which the registry has checked.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn upload(&self, _source: &mut dyn Source) -> Result<Digest> {
-        self.absent()
-    }
-
-    /// Puts a manifest under a tag or its digest.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn put_manifest(
-        &self,
-        _tag_or_digest: &str,
-        _media_type: &str,
-        _bytes: Bytes,
-    ) -> Result<Digest> {
-        self.absent()
-    }
-
-    /// All tags.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn tags(&self) -> Result<Vec<String>> {
-        self.absent()
-    }
-
-    /// The manifests that refer to this one, all or those of one artifact type.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn referrers(
-        &self,
-        _digest: &Digest,
-        _artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>> {
-        self.absent()
-    }
-
-    /// Deletes a manifest by digest, or a tag where the registry allows that.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn delete_manifest(&self, _tag_or_digest: &str) -> Result<()> {
-        self.absent()
-    }
-
-    /// Deletes a blob.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn delete_blob(&self, _digest: &Digest) -> Result<()> {
-        self.absent()
+    /// The rights to do something here.
+    fn scopes(&self, rights: &str) -> Vec<String> {
+        vec![format!("repository:{}:{rights}", self.0.name.path())]
     }
 }
+
+/// The rights to read.
+const PULL: &str = "pull";
+/// The rights to write.
+const PUSH: &str = "pull,push";
+/// The rights to delete.
+const DELETE: &str = "delete";

@@ -52,6 +52,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether there was no connection at all.
+    pub(crate) fn is_dial(&self) -> bool {
+        matches!(self, Self::Dial { .. } | Self::Lookup { .. } | Self::Proxy { .. })
+    }
+
     /// Whether another attempt may end better.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
