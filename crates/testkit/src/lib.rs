@@ -14,6 +14,7 @@ pub mod http;
 pub mod image;
 pub mod netns;
 pub mod pulls;
+pub mod registry;
 pub mod shape;
 pub mod websocket;
 

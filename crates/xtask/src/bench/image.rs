@@ -2,17 +2,19 @@
 //! the same real content, each with Debian's registry on a loopback interface of its own.
 
 mod material;
-mod registry;
 
 use super::{Request, contestants, median, once, shown};
 use anyhow::{Context, Result};
 use material::{BASE, LAYERED, Material};
-use registry::{PORT, Registry};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use testkit::registry::{Options, Registry};
 use testkit::{Daemon, Kind};
+
+/// Each registry is alone on its loopback interface.
+const PORT: u16 = 5000;
 
 /// An engine, its command line, and the folder of its registries.
 struct Engine {
@@ -91,6 +93,17 @@ impl Engine {
         once(&mut self.command(words)).with_context(|| format!("{} {}", self.name, words.join(" ")))
     }
 
+    fn netns(&self) -> Result<PathBuf> {
+        Ok(self.daemon.netns().context("no network namespace")?.path())
+    }
+
+    /// Debian's registry beside the engine.
+    fn registry(&self, storage: &Path) -> Result<Registry> {
+        let netns = self.netns()?;
+        let storage = Some(storage.to_owned());
+        Ok(Registry::start(&Options { netns: Some(&netns), port: PORT, storage, more: "" }))
+    }
+
     /// Takes everything away that the next run would find.
     fn forget(&self) -> Result<()> {
         let images = String::from_utf8(self.command(&["images", "-q"]).output()?.stdout)?;
@@ -122,8 +135,8 @@ fn each(
 }
 
 fn seed(engine: &Engine, material: &Material, storage: &Path) -> Result<()> {
-    let netns = engine.daemon.netns().context("no network namespace")?.path();
-    let _registry = Registry::start(&engine.daemon, storage)?;
+    let netns = engine.netns()?;
+    let _registry = engine.registry(storage)?;
     material::run(
         Command::new("nsenter")
             .arg(format!("--net={}", netns.display()))
@@ -140,7 +153,7 @@ fn load(engine: &Engine, archive: &Path) -> Result<Duration> {
 
 fn pull(engine: &Engine, storage: &Path) -> Result<Duration> {
     engine.forget()?;
-    let _registry = Registry::start(&engine.daemon, storage)?;
+    let _registry = engine.registry(storage)?;
     engine.time(&["pull", "-q", &format!("127.0.0.1:{PORT}/{LAYERED}")])
 }
 
@@ -151,7 +164,7 @@ fn push(engine: &Engine, archive: &Path) -> Result<Duration> {
     let name = format!("127.0.0.1:{PORT}/{LAYERED}");
     engine.time(&["tag", LAYERED, &name])?;
     let storage = TempDir::new_in(engine.scratch.path())?;
-    let _registry = Registry::start(&engine.daemon, &storage.path().join("data"))?;
+    let _registry = engine.registry(storage.path())?;
     engine.time(&["push", "-q", &name])
 }
 
