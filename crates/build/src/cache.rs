@@ -4,6 +4,7 @@
 //! build/                 of the data root
 //!   cache.json           every record; replaced atomically once a build has added some
 //!   mounts/<sha256>/     directories of `RUN --mount=type=cache`
+//!   empty/               the files of an image without layers
 //!   tmp-*                contexts of builds under way; swept at the start
 //! ```
 //!
@@ -37,6 +38,7 @@ pub use records::{Pruned, Record, RecordKind};
 const FILE: &str = "cache.json";
 const TMP: &str = "tmp-";
 const MOUNTS: &str = "mounts";
+const EMPTY: &str = "empty";
 
 /// Records that are kept at most; those that were not used for longest go first.
 const MOST: usize = 20_000;
@@ -68,7 +70,8 @@ struct Saved {
 struct Content {
     /// Over the layers and what was taken of them.
     of: Digest,
-    digest: Digest,
+    /// As it stands in the history.
+    content: String,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -87,7 +90,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct State {
     steps: HashMap<Digest, Entry>,
-    contents: HashMap<Digest, Digest>,
+    contents: HashMap<Digest, String>,
     changed: bool,
 }
 
@@ -131,6 +134,7 @@ impl Cache {
     /// The directory cannot be used.
     pub fn open(path: &Path, store: &Arc<Store>) -> Result<Self, Error> {
         std::fs::create_dir_all(path.join(MOUNTS)).step("create the build directory")?;
+        std::fs::create_dir_all(path.join(EMPTY)).step("create the build directory")?;
         let dir = Root::open_host(path).step("open the build directory")?;
         dir.chmod(".", Mode::from_raw_mode(0o710)).step("protect the build directory")?;
         for found in dir.read_dir(".").step("list the build directory")? {
@@ -150,7 +154,7 @@ impl Cache {
             };
             state.steps.insert(saved.key.clone(), Entry { saved, held });
         }
-        state.contents = file.contents.into_iter().map(|c| (c.of, c.digest)).collect();
+        state.contents = file.contents.into_iter().map(|c| (c.of, c.content)).collect();
         let mounts = mounts::InUse::default();
         let (state, writing) = (Mutex::new(state), Mutex::new(()));
         Ok(Self { path: path.to_owned(), dir, state, writing, mounts })
@@ -171,6 +175,14 @@ impl Cache {
         let path = self.path.join(&name);
         let dir = self.dir.try_clone().step("open the build directory")?;
         Ok(Temporary { dir, name, path })
+    }
+
+    /// A directory without files.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn empty(&self) -> Result<Root, Error> {
+        self.dir.sub_root(EMPTY).step("open the build directory")
     }
 
     /// What a step gave, if that is known.
@@ -206,14 +218,14 @@ impl Cache {
     }
 
     /// The digest of files of layers, if it was asked for before.
-    pub fn content(&self, of: &Digest) -> Option<Digest> {
+    pub fn content(&self, of: &Digest) -> Option<String> {
         self.state().contents.get(of).cloned()
     }
 
     /// Remembers the digest of files of layers.
-    pub fn add_content(&self, of: Digest, digest: Digest) {
+    pub fn add_content(&self, of: Digest, content: String) {
         let mut state = self.state();
-        state.contents.insert(of, digest);
+        state.contents.insert(of, content);
         state.changed = true;
     }
 
@@ -234,7 +246,7 @@ impl Cache {
             steps.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
             let contents = state.contents.iter();
             let contents =
-                contents.map(|(of, digest)| Content { of: of.clone(), digest: digest.clone() });
+                contents.map(|(of, content)| Content { of: of.clone(), content: content.clone() });
             let file = File { steps, contents: contents.collect() };
             serde_json::to_vec(&file).map_err(std::io::Error::from)
         };

@@ -40,7 +40,7 @@ pub trait Worker: Send + Sync {
     /// Removes a snapshot and the directory that it had.
     fn discard(&self, id: &ContainerId);
 
-    /// User, group and home directory of `user[:group]` in a root file system.
+    /// User and group of `user[:group]` in a root file system.
     ///
     /// # Errors
     /// There is no such user or group.
@@ -66,6 +66,15 @@ pub trait Worker: Send + Sync {
 
     /// Whether the client has an ssh agent of this id.
     fn has_ssh(&self, id: &str) -> bool;
+
+    /// Kills what runs for this build: a step has failed.
+    fn stop(&self);
+
+    /// A place for a result: the `index`th output of the request, of this type.
+    ///
+    /// # Errors
+    /// The client does not want it, or cannot be asked.
+    fn output(&self, index: usize, kind: &str) -> Result<Box<dyn Output>, Error>;
 
     /// Nobody waits for the build any more.
     fn is_cancelled(&self) -> bool;
@@ -131,8 +140,8 @@ pub enum RunSource {
     Host(PathBuf),
     /// Memory, at most so many bytes if it says.
     Memory(Option<u64>),
-    /// A file in memory that is nowhere else.
-    Secret {
+    /// A file in memory that is nowhere else: a secret, a script.
+    Content {
         /// What is in it.
         content: Vec<u8>,
         /// Owner.
@@ -193,4 +202,34 @@ pub struct Base {
     pub id: Option<Digest>,
     /// Its document.
     pub config: ImageConfig,
+}
+
+/// The client, as a build sees it: it has secrets, ssh agents, and places for results.
+pub trait Session: Send + Sync {
+    /// The content of a secret; `None` when there is none of this id.
+    ///
+    /// # Errors
+    /// The client cannot be asked.
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Error>;
+
+    /// A connection to an ssh agent.
+    ///
+    /// # Errors
+    /// There is none of this id, or the client cannot be asked.
+    fn ssh(&self, id: &str) -> Result<std::os::unix::net::UnixStream, Error>;
+
+    /// A place for a result: the `index`th output of the request, of this type.
+    ///
+    /// # Errors
+    /// The client does not want it, or cannot be asked.
+    fn output(&self, index: usize, kind: &str) -> Result<Box<dyn Output>, Error>;
+}
+
+/// Where a result is written.
+pub trait Output: std::io::Write + Send {
+    /// Waits until the client has all of it.
+    ///
+    /// # Errors
+    /// The client could not keep it.
+    fn finish(self: Box<Self>) -> Result<(), Error>;
 }

@@ -75,6 +75,32 @@ pub fn parse(text: &str) -> Result<i64, InvalidDuration> {
     Ok(if negative { -total } else { total })
 }
 
+/// A duration as Go prints it: `0s`, `1.5s`, `1h0m0s`, `100ms`.
+pub fn format(nanoseconds: i64) -> String {
+    let (sign, total) = (if nanoseconds < 0 { "-" } else { "" }, nanoseconds.unsigned_abs());
+    let fraction = |value: u64, unit: u64, digits: usize| {
+        let rest = format!("{:0digits$}", value % unit);
+        let rest = rest.trim_end_matches('0');
+        let point = if rest.is_empty() { "" } else { "." };
+        format!("{}{point}{rest}", value / unit)
+    };
+    match total {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{total}ns"),
+        1_000..1_000_000 => format!("{sign}{}\u{b5}s", fraction(total, 1_000, 3)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", fraction(total, 1_000_000, 6)),
+        _ => {
+            let minutes = total / 60_000_000_000;
+            let seconds = fraction(total % 60_000_000_000, 1_000_000_000, 9);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +127,23 @@ mod tests {
         #[test]
         fn nothing_panics(text in "[-+0-9.a-zµ]{0,30}") {
             drop(parse(&text));
+        }
+    }
+
+    #[test]
+    fn durations_are_printed_as_go_does() {
+        for (value, text) in [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_100, "1.1µs"),
+            (100_000_000, "100ms"),
+            (1_500_000_000, "1.5s"),
+            (90_000_000_000, "1m30s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (-30_000_000_000, "-30s"),
+        ] {
+            assert_eq!(format(value), text);
+            assert_eq!(parse(text), Ok(value));
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sys::entry;
 use sys::fs::FileType;
 use types::Timestamp;
 use types::digest::Digest;

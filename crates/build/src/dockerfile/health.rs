@@ -24,7 +24,7 @@ pub(super) fn parse(rest: &str) -> Result<HealthCheck, Problem> {
     let mut config = HealthConfig::default();
     match kind.to_ascii_uppercase().as_str() {
         "NONE" => {
-            if !command.trim().is_empty() || !flags.0.is_empty() {
+            if !command.trim().is_empty() {
                 return Err(problem(at, "HEALTHCHECK NONE takes no arguments"));
             }
             config.test = vec!["NONE".to_owned()];

@@ -249,8 +249,11 @@ impl Head {
             "escape" => self.escape.is_some(),
             "syntax" => self.syntax.is_some(),
             "check" => self.check.is_some(),
-            // Others are comments, after which directives may still come.
-            _ => return Ok(()),
+            // One that nobody knows is a comment, and after a comment comes no directive.
+            _ => {
+                self.done = true;
+                return Ok(());
+            }
         };
         if seen {
             return Err(format!("only one {name} parser directive can be used"));

@@ -140,7 +140,8 @@ impl Flag<'_> {
     }
 }
 
-/// A JSON array of strings, if that is what the text is.
+/// A JSON array of strings, if that is what the text begins with. As in Docker what follows it
+/// has no meaning: it mostly is a comment.
 ///
 /// # Errors
 /// An array of something else.
@@ -149,9 +150,8 @@ pub(super) fn json_words(text: &str, at: usize) -> Result<Option<Vec<String>>, P
     if !text.starts_with('[') {
         return Ok(None);
     }
-    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
-        return Ok(None);
-    };
+    let mut values = serde_json::Deserializer::from_str(text).into_iter();
+    let Some(Ok(serde_json::Value::Array(values))) = values.next() else { return Ok(None) };
     let words = values.into_iter().map(|value| match value {
         serde_json::Value::String(word) => Ok(word),
         _ => Err(problem(

@@ -94,7 +94,12 @@ impl Store {
         overlay(&Parts { lower, writable: None }, options)
     }
 
-    fn mount_layers(&self, layers: &[Digest], options: MountOptions<'_>) -> Result<OwnedFd> {
+    /// Mounts layers read-only, bottom first and at least one, attached nowhere. Hold them
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::MissingLayer`]; as [`Store::mount`].
+    pub fn mount_layers(&self, layers: &[Digest], options: MountOptions<'_>) -> Result<OwnedFd> {
         let lower = self.layer_dirs(layers, options.userns, false)?;
         overlay(&Parts { lower, writable: None }, MountOptions { read_only: true, ..options })
     }
