@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             let code = runtime::oci::main(args.into_iter().skip(2).collect());
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
+        Some("registry") => registry::main(args.into_iter().skip(2).collect()),
         _ => {
             let words: Vec<String> =
                 args.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
