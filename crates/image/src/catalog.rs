@@ -21,6 +21,10 @@ pub(crate) struct Record {
     /// When a name was last given to it.
     #[serde(default)]
     pub(crate) last_tag_time: Timestamp,
+    /// When a container was last made of it, as far as is known: it is written together with the
+    /// next change of something else.
+    #[serde(default)]
+    pub(crate) last_used: Timestamp,
     /// The manifests that it was pulled by, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) sources: Vec<Source>,

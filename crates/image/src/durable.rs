@@ -71,6 +71,12 @@ pub(crate) fn remove(root: &Root, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a directory and everything below it; fine when it is not there.
+pub(crate) fn remove_tree(root: &Root, path: &Path) -> io::Result<()> {
+    fault::point("remove a tree");
+    root.remove_all(path)
+}
+
 /// Flushes the names of a directory.
 pub(crate) fn sync_dir(root: &Root, path: &Path) -> io::Result<()> {
     fault::point("fsync of a directory");

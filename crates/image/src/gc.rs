@@ -17,7 +17,7 @@ use types::digest::Digest;
 
 use crate::error::{Result, Step};
 use crate::layer::LayerMeta;
-use crate::store::Store;
+use crate::store::{State, Store};
 
 pub use watermark::Watermarks;
 
@@ -96,15 +96,21 @@ impl Store {
         &self,
         candidates: &BTreeSet<Digest>,
     ) -> Result<Vec<(Digest, u64)>> {
+        self.detach_blobs(candidates, |state, digest| !state.is_wanted(digest))
+    }
+
+    /// Removes those of the given blobs of which `may_go` says so under the lock.
+    fn detach_blobs(
+        &self,
+        candidates: &BTreeSet<Digest>,
+        may_go: impl Fn(&State, &Digest) -> bool,
+    ) -> Result<Vec<(Digest, u64)>> {
         let blobs = self.content.blobs();
         let (mut gone, mut remains) = (Vec::new(), Vec::new());
         let mut first = Ok(());
         {
             let state = self.state();
-            for digest in candidates {
-                if state.is_wanted(digest) {
-                    continue;
-                }
+            for digest in candidates.iter().filter(|digest| may_go(&state, digest)) {
                 // The name goes under the lock, the bytes (which may be many) after it.
                 match blobs.detach(digest) {
                     Ok(Some((tmp, size))) => {

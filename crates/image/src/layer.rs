@@ -5,17 +5,20 @@ mod copy;
 mod directory;
 mod form;
 pub(crate) mod init;
+mod quarantine;
 mod reproduce;
 mod sharing;
 mod staging;
 mod store;
 mod unpack;
+mod verify;
 
 pub(crate) use adopt::Adopted;
 pub use form::Form;
 pub(crate) use form::add as add_form;
 pub(crate) use staging::Staged;
 pub(crate) use store::Layers;
+pub(crate) use verify::Verified;
 
 use serde::{Deserialize, Serialize};
 use types::digest::Digest;

@@ -102,7 +102,11 @@ impl Store {
             (None, None) => return Err(Error::NoSuchImage(image.to_string())),
             (Some(record), None) => record.layers.clone(),
         };
-        self.create_record(&mut state, container, Record { image: Some(image.clone()), layers })
+        self.create_record(&mut state, container, Record { image: Some(image.clone()), layers })?;
+        if let Some(record) = state.catalog.images.get_mut(image) {
+            record.last_used = types::time::Timestamp::now();
+        }
+        Ok(())
     }
 
     /// As [`Store::prepare`], on layers that need not be an image's.

@@ -80,6 +80,11 @@ impl State {
             || self.snapshot_layers.values().any(|layers| layers.contains(digest))
     }
 
+    /// Does an operation under way rely on it?
+    pub(crate) fn is_held(&self, digest: &Digest) -> bool {
+        self.holds.contains_key(digest)
+    }
+
     /// Bytes of a list of layers.
     pub(crate) fn size_of(&self, layers: &[Digest]) -> u64 {
         layers.iter().filter_map(|layer| self.layers.get(layer)).map(|layer| layer.size).sum()
@@ -247,7 +252,7 @@ impl Store {
 
     /// Publishes a staged layer together with the form it came in. Hold it first.
     pub(crate) fn publish_with_form(&self, staged: Staged, form: Form) -> Result<()> {
-        self.layers.write_first_form(&staged, &form)?;
+        self.layers.write_staged_forms(&staged, &[form])?;
         self.publish(vec![staged])
     }
 

@@ -11,7 +11,7 @@ use crate::config::{ImageConfig, RootFs};
 use crate::store::{Options, Store};
 use crate::tarball::{Header, Kind, TarWriter};
 
-pub(crate) use remote::{Remote, RemoteLayer, gzip, pull};
+pub(crate) use remote::{Host, Remote, RemoteLayer, gzip, pull};
 
 /// A store in a directory that goes away with it.
 pub(crate) struct Fixture {

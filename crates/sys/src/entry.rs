@@ -367,6 +367,17 @@ pub fn syncfs(fd: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::syncfs(fd)?)
 }
 
+/// The bytes of the file system that `fd` lies on: all of them, and those that programs without
+/// privileges may still use.
+///
+/// # Errors
+/// Those of `fstatvfs(3)`.
+pub fn space(fd: impl AsFd) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::fstatvfs(fd)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok((bytes(found.f_blocks), bytes(found.f_bavail)))
+}
+
 /// Flushes one file or directory.
 ///
 /// # Errors

@@ -3,6 +3,12 @@
 use types::digest::Digest;
 use types::time::Timestamp;
 
+use crate::catalog::Catalog;
+use crate::error::{Error, Result, Step};
+use crate::model::{ContainerUse, Pruned, Removal};
+use crate::remove::RemoveOptions;
+use crate::store::Store;
+
 /// When to collect, in percent of the file system. Off unless set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
@@ -12,7 +18,7 @@ pub struct Watermarks {
     pub low_percent: u8,
 }
 
-/// An image that could be removed.
+/// An image that no container uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) id: Digest,
@@ -20,6 +26,17 @@ pub(super) struct Candidate {
     pub(super) last_used: Timestamp,
     /// No tag names it.
     pub(super) dangling: bool,
+    /// Compressed layers of it are kept.
+    pub(super) blobs: bool,
+}
+
+/// Something that makes room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Removes an image with all its names.
+    Image(Digest),
+    /// Removes the kept blobs of an image; the image stays.
+    Blobs(Digest),
 }
 
 impl Watermarks {
@@ -32,12 +49,102 @@ impl Watermarks {
     }
 }
 
-/// In which order images go: those without a name first, then those used longest ago.
-pub(super) fn order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    candidates.sort_by(|a, b| {
-        b.dangling.cmp(&a.dangling).then(a.last_used.cmp(&b.last_used)).then(a.id.cmp(&b.id))
-    });
-    candidates
+/// What goes, in order: images without a name, then compressed copies of layers that are here
+/// unpacked as well, then images; of each kind those first that were used longest ago.
+pub(super) fn order(mut candidates: Vec<Candidate>) -> Vec<Room> {
+    candidates.sort_by(|a, b| a.last_used.cmp(&b.last_used).then(a.id.cmp(&b.id)));
+    let ids = |keep: &dyn Fn(&&Candidate) -> bool| -> Vec<Digest> {
+        candidates.iter().filter(keep).map(|candidate| candidate.id.clone()).collect()
+    };
+    let dangling = ids(&|candidate| candidate.dangling).into_iter().map(Room::Image);
+    let blobs = ids(&|candidate| !candidate.dangling && candidate.blobs).into_iter();
+    let named = ids(&|candidate| !candidate.dangling).into_iter().map(Room::Image);
+    dangling.chain(blobs.map(Room::Blobs)).chain(named).collect()
+}
+
+/// The images that no container uses.
+fn candidates(catalog: &Catalog, users: &[ContainerUse]) -> Vec<Candidate> {
+    let used = |id: &Digest| users.iter().any(|user| user.image == *id);
+    let mut out = Vec::new();
+    for (id, record) in catalog.images.iter().filter(|(id, _)| !used(id)) {
+        out.push(Candidate {
+            id: id.clone(),
+            last_used: record.last_used.max(record.last_tag_time),
+            dangling: catalog.familiar_names(id).0.is_empty(),
+            blobs: record.sources.iter().any(|source| !source.blobs.is_empty()),
+        });
+    }
+    out
+}
+
+impl Store {
+    /// Makes room when the file system is fuller than the high mark: first what nobody refers to,
+    /// then, until it is no fuller than the low mark, images that no container uses. `users` are
+    /// the containers there are.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; never [`Error::InUse`].
+    pub fn collect_to(&self, marks: Watermarks, users: &[ContainerUse]) -> Result<Pruned> {
+        let (total, available) =
+            sys::entry::space(self.layers.dir()).step("measure the file system")?;
+        match marks.excess(total, available) {
+            Some(wanted) => self.free(wanted, users),
+            None => Ok(Pruned::default()),
+        }
+    }
+
+    /// As [`Store::collect_to`], for this many bytes.
+    pub(super) fn free(&self, wanted: u64, users: &[ContainerUse]) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        pruned.reclaimed = self.collect_garbage()?.bytes;
+        let candidates = candidates(&self.state().catalog, users);
+        for room in order(candidates) {
+            if pruned.reclaimed >= wanted {
+                break;
+            }
+            match room {
+                Room::Image(id) => self.make_room(&id, users, &mut pruned)?,
+                Room::Blobs(id) => pruned.reclaimed += self.drop_blobs(&id)?,
+            }
+        }
+        Ok(pruned)
+    }
+
+    fn make_room(&self, id: &Digest, users: &[ContainerUse], pruned: &mut Pruned) -> Result<()> {
+        let options = RemoveOptions { force: true, no_prune: false };
+        match self.remove(id.as_str(), options, users) {
+            Ok(removed) => {
+                let freed = removed.iter().map(|removal| match removal {
+                    Removal::DeletedLayer { size, .. } => *size,
+                    Removal::Untagged { .. } | Removal::DeletedImage(_) => 0,
+                });
+                pruned.reclaimed += freed.sum::<u64>();
+                pruned.removed.extend(removed);
+                Ok(())
+            }
+            // Used or removed meanwhile, or the parent of one that stays.
+            Err(Error::InUse(_) | Error::NoSuchImage(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the compressed layers of an image; returns their bytes.
+    fn drop_blobs(&self, id: &Digest) -> Result<u64> {
+        let blobs = {
+            let state = self.state();
+            let record = state.catalog.images.get(id);
+            record
+                .into_iter()
+                .flat_map(|record| &record.sources)
+                .flat_map(|s| &s.blobs)
+                .cloned()
+                .collect()
+        };
+        let gone = self.detach_blobs(&blobs, |state, blob| {
+            !state.is_held(blob) && !state.catalog.images.contains_key(blob)
+        })?;
+        Ok(gone.iter().map(|(_, size)| size).sum())
+    }
 }
 
 #[cfg(test)]
@@ -54,18 +161,32 @@ mod tests {
         assert_eq!(marks.excess(0, 0), None);
         let odd = Watermarks { high_percent: 10, low_percent: 90 };
         assert_eq!(odd.excess(1000, 800), Some(100), "the low mark is never above the high one");
-        assert_eq!(marks.excess(u64::MAX, 1), Some(u64::MAX - 1 - (u64::MAX / 5 * 4)));
+        assert_eq!(marks.excess(u64::MAX, 0), Some(u64::MAX - u64::MAX / 100 * 80 - 12));
     }
 
     #[test]
-    fn nameless_images_go_first_and_then_the_old_ones() {
-        let candidate = |byte: u8, at: i64, dangling| Candidate {
-            id: Digest::from_sha256([byte; 32]),
+    fn nameless_images_go_first_then_blobs_then_the_old_ones() {
+        let id = |byte: u8| Digest::from_sha256([byte; 32]);
+        let candidate = |byte: u8, at: i64, dangling, blobs| Candidate {
+            id: id(byte),
             last_used: Timestamp(at),
             dangling,
+            blobs,
         };
-        let given = vec![candidate(1, 10, false), candidate(2, 5, false), candidate(3, 20, true)];
-        let ids: Vec<Digest> = order(given).into_iter().map(|found| found.id).collect();
-        assert_eq!(ids, [3, 2, 1].map(|byte| Digest::from_sha256([byte; 32])));
+        let given = vec![
+            candidate(1, 10, false, true),
+            candidate(2, 5, false, false),
+            candidate(3, 20, true, true),
+            candidate(4, 3, false, true),
+        ];
+        let expected = vec![
+            Room::Image(id(3)),
+            Room::Blobs(id(4)),
+            Room::Blobs(id(1)),
+            Room::Image(id(4)),
+            Room::Image(id(2)),
+            Room::Image(id(1)),
+        ];
+        assert_eq!(order(given), expected);
     }
 }

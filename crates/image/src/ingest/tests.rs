@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -8,52 +7,7 @@ use super::*;
 use crate::model::ListFilter;
 use crate::remove::RemoveOptions;
 use crate::store::Options;
-use crate::testing::{Remote, RemoteLayer, gzip, pull, tar};
-
-struct Host {
-    store: Arc<Store>,
-    dir: tempfile::TempDir,
-}
-
-fn open(dir: &Path, options: Options) -> Arc<Store> {
-    Arc::new(Store::open(dir, options).expect("open"))
-}
-
-impl Host {
-    fn new() -> Self {
-        Self::with(Options::default())
-    }
-
-    fn with(options: Options) -> Self {
-        let dir = tempfile::tempdir().expect("directory");
-        Self { store: open(dir.path(), options), dir }
-    }
-
-    fn reopen(self, options: Options) -> Self {
-        drop(self.store);
-        Self { store: open(self.dir.path(), options), dir: self.dir }
-    }
-
-    fn names(&self, dir: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.dir.path().join(dir)).expect("list");
-        let names = entries.map(|entry| entry.expect("entry").file_name().into_string());
-        names.collect::<Result<_, _>>().expect("names")
-    }
-
-    fn blobs(&self) -> usize {
-        self.names("content/blobs/sha256").len()
-    }
-
-    fn layers(&self) -> usize {
-        self.names("layers").iter().filter(|name| name.len() == 64).count()
-    }
-
-    fn leftovers(&self) -> Vec<String> {
-        let mut out = self.names("content/partial");
-        out.extend(self.names("layers").into_iter().filter(|name| name.starts_with("tmp-")));
-        out
-    }
-}
+use crate::testing::{Host, Remote, RemoteLayer, gzip, pull, tar};
 
 fn app() -> Remote {
     Remote::new("app", &[&[("etc/", "d"), ("etc/os", "-debian")], &[("app", "-text")]])

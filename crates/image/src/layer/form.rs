@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sys::fs::{Mode, Root};
+use sys::fs::Mode;
 use types::digest::Digest;
 
 use super::{Layers, Staged};
@@ -66,8 +66,11 @@ impl Layers {
     }
 
     /// Writes what is known of the forms of a layer that is not published yet; flushed with it.
-    pub(crate) fn write_first_form(&self, staged: &Staged, form: &Form) -> Result<()> {
-        let text = serde_json::to_vec(&[form]).map_err(io::Error::from);
+    pub(crate) fn write_staged_forms(&self, staged: &Staged, forms: &[Form]) -> Result<()> {
+        if forms.is_empty() {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(forms).map_err(io::Error::from);
         let path = Path::new(&staged.name).join(FORMS);
         text.and_then(|text| {
             self.dir().create_file(path, Mode::from_raw_mode(0o600))?.write_all(&text)
@@ -83,11 +86,6 @@ impl Layers {
             .map_err(io::Error::from)
             .and_then(|text| durable::replace(self.dir(), &tmp, &layer.join(FORMS), &text))
             .step("write a layer's forms")
-    }
-
-    /// A layer's directory.
-    pub(crate) fn layer_dir(&self, diff_id: &Digest) -> Result<Root> {
-        self.dir().sub_root(diff_id.hex()).step("open a layer")
     }
 }
 

@@ -12,6 +12,7 @@ use super::sharing::{Key, Sharing, write_list};
 use super::store::{Layers, META};
 use super::unpack::{Unpacked, unpack_into};
 use crate::error::{Result, Step};
+use crate::fault;
 use crate::store::Options;
 use crate::stream::{self, Passed};
 
@@ -59,6 +60,7 @@ impl Staging {
         let dir = layers.dir().try_clone().step("open the layer directory")?;
         dir.mkdir(&name, Mode::from_raw_mode(0o755)).step("create a layer")?;
         let layer = dir.sub_root(&name).step("open a layer")?;
+        fault::wrote_tree(&layer);
         let sharing = layers.sharing().step("open the layer directory")?;
         Ok(Self { dir, name, layer, sharing, finished: false })
     }

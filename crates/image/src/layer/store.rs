@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use sys::entry;
 use sys::fs::{Mode, Root};
 use types::digest::Digest;
 
+use super::quarantine::set_aside;
 use super::sharing::{Sharing, shared_bytes};
 use super::staging::Staged;
 use super::{LayerMeta, reproduce};
+use crate::durable;
 use crate::error::{Error, Result, Step};
 use crate::stream::HashingWriter;
 
@@ -43,10 +44,13 @@ impl Layers {
             if name.starts_with(TMP) {
                 dir.remove_all(name).step("remove a layer's remains")?;
             } else if let Ok(diff_id) = Digest::from_sha256_hex(name) {
-                match read_meta(&dir, &diff_id)? {
-                    Some(meta) => found.push(meta),
+                match read_meta(&dir, &diff_id) {
+                    Ok(Some(meta)) => found.push(meta),
                     // Renamed into place but never flushed: cannot happen, see `publish`.
-                    None => dir.remove_all(name).step("remove a damaged layer")?,
+                    Ok(None) => dir.remove_all(name).step("remove a damaged layer")?,
+                    // The disk's fault. A container may run on it: `check` knows what to do.
+                    Err(Error::DamagedRecord { .. }) => set_aside(&dir, &diff_id)?,
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -84,15 +88,15 @@ impl Layers {
         if staged.is_empty() {
             return Ok(());
         }
-        let dir = entry::reopen_dir(&self.dir).step("open the layer directory")?;
-        entry::syncfs(&dir).step("flush the layers")?;
+        durable::sync_all(&self.dir).step("flush the layers")?;
         for layer in staged {
-            match self.dir.rename_noreplace(&layer.name, layer.meta.diff_id.hex()) {
+            let (from, to) = (Path::new(&layer.name), Path::new(layer.meta.diff_id.hex()));
+            match durable::rename_noreplace(&self.dir, from, to) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => other.step("publish a layer")?,
             }
         }
-        entry::fsync(&dir).step("flush the layer directory")
+        durable::sync_dir(&self.dir, Path::new(".")).step("flush the layer directory")
     }
 
     /// Takes a layer's name away; [`Layers::sweep`] removes its files. Two steps, so that the
@@ -102,7 +106,8 @@ impl Layers {
     /// [`Error::Io`].
     pub(crate) fn unpublish(&self, diff_id: &Digest) -> Result<String> {
         let tmp = self.tmp_name();
-        self.dir.rename_noreplace(diff_id.hex(), &tmp).step("remove a layer")?;
+        durable::rename_noreplace(&self.dir, Path::new(diff_id.hex()), Path::new(&tmp))
+            .step("remove a layer")?;
         Ok(tmp)
     }
 
@@ -111,7 +116,7 @@ impl Layers {
     /// # Errors
     /// [`Error::Io`]; what is left is removed at the next start.
     pub(crate) fn sweep(&self, tmp: &str) -> Result<()> {
-        self.dir.remove_all(tmp).step("remove a layer's files")
+        durable::remove_tree(&self.dir, Path::new(tmp)).step("remove a layer's files")
     }
 
     /// Writes a layer's exact tar.

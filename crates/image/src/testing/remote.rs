@@ -1,6 +1,7 @@
 //! Images as a registry has them.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use distribution::manifest::{Descriptor, ImageManifest, media_type};
@@ -10,7 +11,7 @@ use super::{Spec, tar};
 use crate::config::{ImageConfig, RootFs};
 use crate::error::Result;
 use crate::ingest::{Document, Ingest, PulledImage};
-use crate::store::Store;
+use crate::store::{Options, Store};
 use crate::stream::sha256;
 
 /// An image in a registry.
@@ -107,4 +108,52 @@ pub(crate) fn pull(store: &Arc<Store>, remote: &Remote, name: &str) -> Result<Di
     let ingest = store.ingest();
     remote.bring(&ingest)?;
     ingest.finish(remote.pulled(name))
+}
+
+/// A store that several threads share, in a directory that goes away with it.
+pub(crate) struct Host {
+    pub(crate) store: Arc<Store>,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+fn open(dir: &Path, options: Options) -> Arc<Store> {
+    Arc::new(Store::open(dir, options).expect("open"))
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let dir = tempfile::tempdir().expect("directory");
+        Self { store: open(dir.path(), options), dir }
+    }
+
+    pub(crate) fn reopen(self, options: Options) -> Self {
+        drop(self.store);
+        Self { store: open(self.dir.path(), options), dir: self.dir }
+    }
+
+    pub(crate) fn names(&self, dir: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.path().join(dir)).expect("list");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.expect("entry").file_name().into_string().expect("name")
+        };
+        entries.map(name).collect()
+    }
+
+    pub(crate) fn blobs(&self) -> usize {
+        self.names("content/blobs/sha256").len()
+    }
+
+    pub(crate) fn layers(&self) -> usize {
+        self.names("layers").iter().filter(|name| name.len() == 64).count()
+    }
+
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let mut out = self.names("content/partial");
+        out.extend(self.names("layers").into_iter().filter(|name| name.starts_with("tmp-")));
+        out
+    }
 }

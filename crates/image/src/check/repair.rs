@@ -1,0 +1,161 @@
+//! Doing what was decided.
+
+use std::path::Path;
+
+use types::digest::Digest;
+
+use super::Outcome;
+use super::examine::{Findings, LayerState};
+use super::plan::{Remedy, shown};
+use crate::error::{Error, Result, Step};
+use crate::layer::Staged;
+use crate::store::Store;
+
+/// Does it, and says what came of it.
+pub(super) fn repair(store: &Store, remedy: &Remedy, findings: &mut Findings) -> Outcome {
+    let done = match remedy {
+        Remedy::Replace(layer) => replace(store, layer, findings),
+        Remedy::Unpack(layer, blobs, otherwise) => {
+            return match unpack(store, layer, blobs) {
+                Ok(Some(outcome)) => outcome,
+                Ok(None) => repair(store, otherwise, findings),
+                Err(error) => Outcome::Failed(error.to_string()),
+            };
+        }
+        Remedy::Drop(images) => drop_images(store, images).map(Outcome::Dropped),
+        Remedy::RemoveLayer(layer) => remove_layer(store, layer),
+        Remedy::CorrectRecord(id, layers) => correct(store, id, layers),
+        Remedy::ForgetDocument(id, document) => forget(store, id, document),
+        Remedy::RemoveBlob(blob) => store.content.blobs().remove(blob).map(|()| Outcome::Removed),
+        Remedy::RemoveFile(path) => remove_file(store, path),
+        Remedy::Nothing(why) => return Outcome::Hopeless(why.clone()),
+    };
+    done.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+}
+
+/// Puts a layer in the place of the one that is there, if there is one.
+fn swap(store: &Store, staged: Staged) -> Result<()> {
+    let layer = staged.meta.diff_id.clone();
+    let mut swept = Ok(());
+    {
+        // What the damaged one is called is decided under the lock; nobody begins to use it then.
+        let mut state = store.state();
+        let used = state.snapshot_layers.values().any(|layers| layers.contains(&layer));
+        let there = state.layers.remove(&layer).is_some() && store.layers.is_there(&layer);
+        if there && used {
+            // A container may have it mounted.
+            store.layers.set_aside(&layer)?;
+        } else if there {
+            let tmp = store.layers.unpublish(&layer)?;
+            drop(state);
+            swept = store.layers.sweep(&tmp);
+        }
+    }
+    store.publish(vec![staged]).and(swept)
+}
+
+fn replace(store: &Store, layer: &Digest, findings: &mut Findings) -> Result<Outcome> {
+    let forms = store.layers.forms(layer);
+    let staged = match findings.layers.get_mut(layer) {
+        Some(LayerState::Differs(_, staged)) => staged.take(),
+        _ => None,
+    };
+    let Some(staged) = staged else { return Err(Error::MissingLayer(layer.clone())) };
+    store.layers.write_staged_forms(&staged, &forms)?;
+    swap(store, *staged)?;
+    Ok(Outcome::Repaired("made again from its own contents".to_owned()))
+}
+
+/// Tries one blob after the other. `None`: none of them is this layer.
+fn unpack(store: &Store, layer: &Digest, blobs: &[Digest]) -> Result<Option<Outcome>> {
+    let forms = store.layers.forms(layer);
+    for blob in blobs {
+        let staged = match store.stage_kept(blob) {
+            Ok(staged) => staged,
+            Err(error @ (Error::Io { .. } | Error::Disk { .. })) => return Err(error),
+            // It is no layer, whatever it is.
+            Err(_) => continue,
+        };
+        if staged.meta.diff_id == *layer {
+            store.layers.write_staged_forms(&staged, &forms)?;
+            swap(store, staged)?;
+            return Ok(Some(Outcome::Repaired(format!("unpacked again from the blob {blob}"))));
+        }
+    }
+    Ok(None)
+}
+
+fn drop_images(store: &Store, images: &[Digest]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut state = store.state();
+    store.change(&mut state, |catalog| {
+        for id in images.iter().filter(|id| catalog.images.contains_key(id)) {
+            names.push(shown(catalog, id));
+        }
+        for id in images {
+            catalog.images.remove(id);
+            catalog.names.retain(|_, named| named != id);
+        }
+        Ok(())
+    })?;
+    for id in images {
+        state.configs.remove(id);
+    }
+    Ok(names)
+}
+
+fn remove_layer(store: &Store, layer: &Digest) -> Result<Outcome> {
+    let tmp = {
+        let mut state = store.state();
+        if state.catalog.refers_to(layer)
+            || state.snapshot_layers.values().any(|layers| layers.contains(layer))
+        {
+            return Ok(Outcome::Failed("somebody needs it now".to_owned()));
+        }
+        let tmp = store.layers.unpublish(layer)?;
+        state.layers.remove(layer);
+        tmp
+    };
+    store.layers.sweep(&tmp)?;
+    Ok(Outcome::Removed)
+}
+
+fn correct(store: &Store, id: &Digest, layers: &[Digest]) -> Result<Outcome> {
+    let mut state = store.state();
+    store.change(&mut state, |catalog| {
+        if let Some(record) = catalog.images.get_mut(id) {
+            record.layers = layers.to_vec();
+        }
+        Ok(())
+    })?;
+    Ok(Outcome::Repaired("the record was corrected".to_owned()))
+}
+
+fn forget(store: &Store, id: &Digest, document: &Digest) -> Result<Outcome> {
+    let mut state = store.state();
+    store.change(&mut state, |catalog| {
+        if let Some(record) = catalog.images.get_mut(id) {
+            record.sources.retain(|source| source.manifest.digest != *document);
+            for source in &mut record.sources {
+                source.index = source.index.take().filter(|index| index.digest != *document);
+            }
+        }
+        Ok(())
+    })?;
+    drop(state);
+    store.content.blobs().remove(document)?;
+    Ok(Outcome::Repaired("forgotten; a push gives the image a new digest".to_owned()))
+}
+
+fn remove_file(store: &Store, path: &Path) -> Result<Outcome> {
+    // One component below one of two directories: nothing that an image could have named.
+    let removed = match path.strip_prefix("layers") {
+        Ok(below) => store.layers.dir().remove_all(below),
+        Err(_) => match path.strip_prefix("content") {
+            Ok(below) => store.content.dir().remove_all(below),
+            Err(_) => Ok(()),
+        },
+    };
+    removed.step("remove a stray file")?;
+    Ok(Outcome::Removed)
+}
