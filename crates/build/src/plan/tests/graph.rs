@@ -120,7 +120,7 @@ fn variables_above_the_stages_are_for_from() {
                 FROM --platform=linux/$TARGETARCH/$TARGETVARIANT x:${TAG:-none} AS y\n\
                 FROM a:$TARGETSTAGE";
     let file = parse(text).unwrap();
-    let plan = super::plan(&file, &options(&[("TAG", "2")])).unwrap();
+    let plan = plan(&file, &options(&[("TAG", "2")])).unwrap();
     assert_eq!(plan.stages[0].base, Base::Image("busybox:2-x".into()));
     assert_eq!(plan.stages[0].platform.as_deref(), Some("linux/amd64"));
     assert_eq!(plan.stages[1].platform.as_deref(), Some("linux/arm/v7"));
@@ -142,7 +142,7 @@ fn arguments_that_nobody_asks_for_are_named() {
         ("SOURCE_DATE_EPOCH", "0"),
         ("BUILDKIT_INLINE_CACHE", "1"),
     ];
-    assert_eq!(super::plan(&file, &options(&given)).unwrap().unused_arguments, ["C"]);
+    assert_eq!(plan(&file, &options(&given)).unwrap().unused_arguments, ["C"]);
 }
 
 #[test]
@@ -217,7 +217,7 @@ proptest! {
     #[test]
     fn whatever_is_planned_has_an_order(text in tangles()) {
         let file = parse(&text).unwrap();
-        if let Ok(plan) = super::super::plan(&file, &options(&[])) {
+        if let Ok(plan) = plan(&file, &options(&[])) {
             prop_assert_eq!(plan.needed.last(), Some(&plan.target));
             for (at, index) in plan.needed.iter().enumerate() {
                 for need in &plan.stages[*index].needs {
