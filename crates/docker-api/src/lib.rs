@@ -21,6 +21,7 @@ pub mod disk;
 pub mod event;
 pub mod exec;
 pub mod image;
+pub mod layers;
 pub mod network;
 pub mod progress;
 pub mod registry;
