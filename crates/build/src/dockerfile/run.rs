@@ -104,16 +104,8 @@ impl Run {
 pub(super) fn parse(rest: &str, heredocs: Vec<Heredoc>) -> Result<Run, Problem> {
     let (texts, at) = FlagTexts::take(rest);
     let flags = texts.flags();
-    let command = json_or_shell(&rest[at..], at)?;
-    let empty = match &command {
-        Command::Words(words) => words.is_empty(),
-        Command::Shell(line) => line.is_empty(),
-    };
-    if empty {
-        return Err(problem(at, "RUN requires at least one argument"));
-    }
     let mut run = Run {
-        command,
+        command: Command::Words(Vec::new()),
         heredocs,
         mounts: Vec::new(),
         network: Network::Default,
@@ -151,6 +143,14 @@ pub(super) fn parse(rest: &str, heredocs: Vec<Heredoc>) -> Result<Run, Problem> 
             }
             _ => return Err(flag.unknown(&["mount", "network", "security"])),
         }
+    }
+    run.command = json_or_shell(&rest[at..], at)?;
+    let empty = match &run.command {
+        Command::Words(words) => words.is_empty(),
+        Command::Shell(line) => line.is_empty(),
+    };
+    if empty {
+        return Err(problem(at, "RUN requires at least one argument"));
     }
     Ok(run)
 }

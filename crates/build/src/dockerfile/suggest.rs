@@ -13,7 +13,7 @@ pub(crate) fn did_you_mean(word: &str, options: &[&str]) -> String {
     options
         .iter()
         .map(|option| (distance(&word, &option.to_ascii_lowercase()), option))
-        .filter(|(distance, _)| (1..=NEAR).contains(distance))
+        .filter(|(distance, _)| (1..=NEAR).contains(distance) && *distance < word.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, option)| format!(" (did you mean {option}?)"))
         .unwrap_or_default()
@@ -45,6 +45,8 @@ mod tests {
         assert_eq!(did_you_mean("FOO", &options), " (did you mean FROM?)");
         assert_eq!(did_you_mean("coppy", &options), " (did you mean COPY?)");
         assert_eq!(did_you_mean("something", &options), "");
+        assert_eq!(did_you_mean("AB", &options), "");
+        assert_eq!(did_you_mean("", &options), "");
         assert_eq!(did_you_mean(&"x".repeat(100), &options), "");
         assert_eq!(distance("kitten", "sitting"), 3);
     }
