@@ -11,6 +11,7 @@ mod context;
 mod failure;
 mod globals;
 mod image;
+mod manifest;
 mod network;
 mod options;
 mod pipe;
@@ -99,7 +100,6 @@ const ABSENT: &[&str] = &[
     "checkpoint",
     "compose",
     "config",
-    "manifest",
     "node",
     "plugin",
     "secret",

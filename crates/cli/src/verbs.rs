@@ -73,6 +73,11 @@ pub(crate) static GROUPS: &[Group] = &[
         verbs: crate::context::VERBS,
     },
     Group { name: "image", about: "Work with images", verbs: crate::image::VERBS },
+    Group {
+        name: "manifest",
+        about: "Work with lists of images for several platforms",
+        verbs: crate::manifest::VERBS,
+    },
     Group { name: "network", about: "Work with networks", verbs: crate::network::VERBS },
     Group { name: "system", about: "Look at the engine as a whole", verbs: crate::system::VERBS },
     Group { name: "volume", about: "Work with volumes", verbs: crate::volume::VERBS },

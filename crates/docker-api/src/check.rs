@@ -106,6 +106,9 @@ mod tests {
         assert_eq!(problem.subject, CheckSubject::Layer("sha256:1".to_owned()));
         assert_eq!(problem.outcome, CheckOutcome::Repaired("from its blob".to_owned()));
         let removed = r#"{"type":"removed"}"#;
-        assert_eq!(serde_json::from_str::<CheckOutcome>(removed).expect("one"), CheckOutcome::Removed);
+        assert_eq!(
+            serde_json::from_str::<CheckOutcome>(removed).expect("one"),
+            CheckOutcome::Removed
+        );
     }
 }

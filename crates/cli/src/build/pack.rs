@@ -33,10 +33,7 @@ impl Pack {
     pub(super) fn write(&self, out: impl Write) -> io::Result<()> {
         let mut builder = tar::Builder::new(out);
         for (name, bytes) in &self.extra {
-            let mut header = tar::Header::new_gnu();
-            header.set_mode(0o600);
-            header.set_size(bytes.len() as u64);
-            builder.append_data(&mut header, name, bytes.as_slice())?;
+            add(&mut builder, name, bytes)?;
         }
         self.directory(&mut builder, Path::new(""), &Verdict::default())?;
         builder.into_inner()?.flush()
@@ -144,6 +141,21 @@ impl Pack {
         let padded = file.chain(io::repeat(0)).take(size);
         builder.append_data(&mut header, below, padded)
     }
+}
+
+/// Adds a file that is in no directory.
+pub(super) fn add<W: Write>(
+    builder: &mut tar::Builder<W>,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(bytes.len() as u64);
+    builder.append_data(&mut header, name, bytes)
 }
 
 /// What is kept of a file: mode and time. It belongs to root, whoever sends it.

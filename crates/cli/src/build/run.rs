@@ -15,7 +15,7 @@ use docker_api::progress::JsonMessage;
 use super::agent::Running;
 use super::flags::Args;
 use super::output::Place;
-use super::pack::Pack;
+use super::pack::{Pack, add};
 use super::progress::{Display, Mode};
 use super::request::{self, Order};
 use super::secret::Secrets;
@@ -110,10 +110,7 @@ fn prepare(
         Source::Dockerfile(text) => {
             options.dockerfile = ALONE.to_owned();
             let mut builder = tar::Builder::new(Vec::new());
-            let mut header = tar::Header::new_gnu();
-            header.set_mode(0o644);
-            header.set_size(text.len() as u64);
-            builder.append_data(&mut header, ALONE, text.as_slice())?;
+            add(&mut builder, ALONE, &text)?;
             return Ok((full(builder.into_inner()?), TAR));
         }
         Source::Directory(directory) => directory,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use docker_api::client::Target;
 use docker_api::image::ImageSummary;
+use docker_api::layers::LayerNode;
 
+use super::tree::{leading_to, render};
 use crate::options::filter;
 use crate::session::Session;
 use crate::show::format::{Format, Layout, Line, fields};
@@ -31,6 +33,9 @@ pub(crate) struct Args {
     /// Show ids only
     #[arg(short, long)]
     quiet: bool,
+    /// Show the layers that they stand on, shared ones once
+    #[arg(long)]
+    tree: bool,
     /// Name that they must have
     #[arg(value_name = "REPOSITORY")]
     name: Vec<String>,
@@ -64,6 +69,9 @@ const LAYOUT_WITH_DIGESTS: Layout = Layout {
 };
 
 pub(crate) async fn ls(session: &Session, args: Args) -> anyhow::Result<u8> {
+    if args.tree {
+        return tree(session, &args).await;
+    }
     let mut filters = args.filter;
     if let Some(name) = args.name.first() {
         filters.push(("reference".to_owned(), name.clone()));
@@ -84,6 +92,26 @@ pub(crate) async fn ls(session: &Session, args: Args) -> anyhow::Result<u8> {
         lines.extend(names.into_iter().map(|name| line(image, &name, args.no_trunc)));
     }
     session.text(&format.render(layout, &lines)?);
+    Ok(0)
+}
+
+/// The layers, and the images on them.
+async fn tree(session: &Session, args: &Args) -> anyhow::Result<u8> {
+    if args.quiet || args.digests || !args.format.is_empty() || !args.filter.is_empty() {
+        anyhow::bail!("--tree cannot be used with --quiet, --digests, --format or --filter");
+    }
+    let answer = session.client()?.get(&Target::new("/images/tree")).await;
+    let mut nodes: Vec<LayerNode> = match answer {
+        Err(error) if matches!(error.status(), Some(400 | 404 | 405)) => {
+            anyhow::bail!("the daemon does not show layers as a tree; isopod's does")
+        }
+        other => other?,
+    };
+    if let Some(wanted) = args.name.first() {
+        let fits = |name: &str| name == wanted || super::split_tag(name).0 == wanted;
+        nodes = leading_to(nodes, &fits);
+    }
+    session.text(&render(&nodes, args.no_trunc));
     Ok(0)
 }
 

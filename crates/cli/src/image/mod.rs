@@ -1,5 +1,6 @@
 //! Commands about images, one file a command.
 
+mod compare;
 mod history;
 mod import;
 mod load;
@@ -10,6 +11,8 @@ mod push;
 mod rm;
 mod save;
 mod show;
+mod squash;
+mod tree;
 
 pub(crate) use ls::{LIST_FIELDS, list_line, list_names};
 pub(crate) use prune::prune as prune_all;
@@ -26,6 +29,8 @@ use crate::verbs::{MANY, Verb, verb};
 pub(crate) static VERBS: &[Verb] = &[
     verb!("build", [], 1..=1, "[OPTIONS] PATH | URL | -", "Build an image from a Dockerfile",
         crate::build::Args => crate::build::build),
+    verb!("diff", [], 2..=2, "[OPTIONS] IMAGE IMAGE", "Show which files are not the same in two images",
+        compare::Args => compare::diff),
     verb!("history", [], 1..=1, "[OPTIONS] IMAGE", "Show how an image was made",
         history::Args => history::history),
     verb!("import", [], 1..=2, "[OPTIONS] FILE|URL|- [REPOSITORY[:TAG]]", "Make an image of a tar archive of files",
@@ -43,6 +48,8 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("rm", ["remove"], 1..=MANY, "[OPTIONS] IMAGE [IMAGE...]", "Remove images", rm::Args => rm::rm),
     verb!("save", [], 1..=MANY, "[OPTIONS] IMAGE [IMAGE...]", "Write images to an archive",
         save::Args => save::save),
+    verb!("squash", [], 1..=1, "[OPTIONS] IMAGE", "Make an image with one layer of an image with many",
+        squash::Args => squash::squash),
     verb!("tag", [], 2..=2, "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", "Give an image a further name",
         TagArgs => tag),
 ];

@@ -1,5 +1,6 @@
 //! Commands about the engine as a whole.
 
+mod check;
 mod df;
 mod events;
 mod info;
@@ -9,6 +10,7 @@ use crate::verbs::{Verb, verb};
 
 /// The commands.
 pub(crate) static VERBS: &[Verb] = &[
+    verb!("check", [], 0..=0, "[OPTIONS]", "Verify all images and layers, and repair them", check::Args => check::check),
     verb!("df", [], 0..=0, "[OPTIONS]", "Show what takes space", df::Args => df::df),
     verb!("events", [], 0..=0, "[OPTIONS]", "Show what happens, as it happens", events::Args => events::events),
     verb!("info", [], 0..=0, "[OPTIONS]", "Show what the engine is like", info::Args => info::info),
