@@ -99,7 +99,7 @@ impl Service {
         Ok(Self { realm, service })
     }
 
-    /// Asks for a token. `request` is what it is for.
+    /// Asks for a token, as often as that may help. `request` is what it is for.
     ///
     /// # Errors
     /// [`Error::Token`] with the service's words.
@@ -119,6 +119,7 @@ impl Service {
         }
     }
 
+    /// One attempt.
     async fn ask(
         &self,
         registry: &Registry,
@@ -230,7 +231,8 @@ impl Cache {
         {
             return Ok(token.value.clone());
         }
-        let token = service.token(registry, scopes, Offline::No, request).await?;
+        // Who needs the token tries again, and this with it.
+        let token = service.ask(registry, scopes, Offline::No, request).await?;
         let value = token.value.clone();
         *slot = Some(token);
         Ok(value)

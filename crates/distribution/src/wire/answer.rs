@@ -222,8 +222,12 @@ impl Answer {
 
 /// A failure of the HTTP library in words.
 pub(super) fn http(error: &hyper::Error) -> Transport {
-    if error.is_incomplete_message() {
-        return Transport::Http("unexpected EOF".to_owned());
+    let mut cause = std::error::Error::source(error);
+    let mut ended = error.is_incomplete_message();
+    while let Some(inner) = cause {
+        let io = inner.downcast_ref::<std::io::Error>();
+        ended |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof);
+        cause = inner.source();
     }
-    Transport::Http(chain(error))
+    Transport::Http(if ended { "unexpected EOF".to_owned() } else { chain(error) })
 }
