@@ -13,6 +13,7 @@
 //! What a crash leaves is put right by [`Engine::open`]: monitors that run are adopted, exit
 //! records are read, half-made and half-removed containers are removed.
 
+mod build;
 mod config;
 mod container;
 mod database;
@@ -44,6 +45,7 @@ use types::capability::CapabilitySet;
 use types::event::{Event, Subject};
 use types::{ContainerId, Error, ErrorKind, Timestamp};
 
+pub use build::BuildRequest;
 pub use config::{Config, RegistrySettings, Watermarks};
 pub use container::archive::{ArchiveOptions, CommitRequest};
 pub use container::attach::{AttachOptions, Attached};
@@ -119,6 +121,7 @@ pub struct Inner {
     pub(crate) claims: Mutex<BTreeMap<String, Vec<ContainerId>>>,
     pub(crate) events: Events,
     pub(crate) registries: registries::Registries,
+    pub(crate) builds: build::Builds,
     /// What an earlier daemon left is being taken over: nothing is started before all is known.
     pub(crate) opening: AtomicBool,
     /// Capabilities of the daemon.

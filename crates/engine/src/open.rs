@@ -8,6 +8,7 @@ use network::{Network, Saved};
 use types::capability::CapabilitySet;
 use types::{Error, Timestamp};
 
+use crate::build::Builds;
 use crate::config::Config;
 use crate::database::{Change, Database, Table, read};
 use crate::events::Events;
@@ -67,6 +68,9 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         .collect();
     let images =
         image::Store::open(&config.data_root, image_options(&config)).map_err(crate::from_image)?;
+    let images = Arc::new(images);
+    let builds = Builds::open(&config.data_root, &images)?;
+    images.unpin();
     let volumes = volume::Volumes::open(&config.data_root).map_err(crate::from_volume)?;
     let networks = network::Networks::open(config.network.clone(), Saved { networks, endpoints })
         .map_err(crate::from_network)?;
@@ -85,7 +89,8 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         started: Timestamp::now(),
         id,
         database,
-        images: Arc::new(images),
+        images,
+        builds,
         volumes: Arc::new(volumes),
         networks,
         launcher: Arc::new(Launcher::new(launcher, guard)),
@@ -106,6 +111,7 @@ fn image_options(config: &Config) -> image::Options {
     image::Options {
         max_layer_bytes: config.max_layer_bytes.unwrap_or(usual.max_layer_bytes),
         keep_blobs: config.keep_blobs,
+        pinned: ::build::cache::pinned(&crate::build::directory(&config.data_root)),
         ..usual
     }
 }

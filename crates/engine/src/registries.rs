@@ -63,7 +63,7 @@ impl Registries {
     }
 
     /// The client, made now if need be.
-    fn client(&self) -> Result<Client, Error> {
+    pub(crate) fn client(&self) -> Result<Client, Error> {
         let mut current = lock(&self.current);
         if let Some(client) = &current.client {
             return Ok(client.clone());

@@ -32,6 +32,9 @@ pub struct Options {
     pub keep_blobs: bool,
     /// How long what an interrupted pull has brought stays for the next try.
     pub keep_interrupted: Duration,
+    /// Layers that are kept although no image has them, until [`Store::unpin`]: those that a
+    /// build cache will ask for.
+    pub pinned: Vec<Digest>,
 }
 
 impl Default for Options {
@@ -43,6 +46,7 @@ impl Default for Options {
             max_json_bytes: 8 << 20,
             keep_blobs: true,
             keep_interrupted: Duration::from_secs(24 * 60 * 60),
+            pinned: Vec::new(),
         }
     }
 }
@@ -109,8 +113,15 @@ impl Store {
         };
         let (claims, state) = (Claims::default(), Mutex::new(state));
         let store = Store { root, options, content, layers, snapshots, claims, state };
+        store.options.pinned.iter().for_each(|layer| store.keep(layer));
         store.collect_garbage()?;
         Ok(store)
+    }
+
+    /// Lets go of the layers that [`Options::pinned`] named; call it once, when those that are
+    /// wanted are held in another way.
+    pub fn unpin(&self) {
+        self.release(&self.options.pinned);
     }
 
     /// The data root.

@@ -20,6 +20,8 @@ pub enum Subject {
     Volume,
     /// The daemon itself.
     Daemon,
+    /// The build cache.
+    Builder,
 }
 
 impl Subject {
@@ -31,6 +33,7 @@ impl Subject {
             Self::Network => "network",
             Self::Volume => "volume",
             Self::Daemon => "daemon",
+            Self::Builder => "builder",
         }
     }
 }

@@ -203,7 +203,7 @@ impl Engine {
     }
 
     /// Fills in what the daemon decides where the user said nothing.
-    fn fill_in(
+    pub(crate) fn fill_in(
         &self,
         id: &ContainerId,
         config: &mut ContainerConfig,
@@ -285,7 +285,7 @@ impl Engine {
     }
 
     /// The id range of a container whose user ids are remapped.
-    fn remap_of(&self, host: &HostConfig) -> Option<IdRange> {
+    pub(crate) fn remap_of(&self, host: &HostConfig) -> Option<IdRange> {
         if host.userns_mode == "host" { None } else { self.remap }
     }
 }

@@ -131,7 +131,7 @@ impl Engine {
                     None => return None,
                 },
                 // An error says that whoever could cancel has gone: then nobody wants it either.
-                _ = cancel.wait_for(|cancelled| *cancelled), if !killed => {
+                () = cancelled(&mut cancel), if !killed => {
                     killed = true;
                     // An error says that it has just ended.
                     drop(live.link.ask(Request::KillAll, None).await);
@@ -139,6 +139,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Waits until it is cancelled, or nobody can cancel it any more.
+async fn cancelled(cancel: &mut watch::Receiver<bool>) {
+    drop(cancel.wait_for(|cancelled| *cancelled).await);
 }
 
 /// Takes the frames of a process's output apart.

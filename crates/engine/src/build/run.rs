@@ -1,0 +1,161 @@
+//! A step's process: a container that nobody sees.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use build::worker::{Run, RunMount, RunSource};
+use bytes::Bytes;
+use proto::control::ExitRecord;
+use tokio::sync::{mpsc, watch};
+use types::container::{ContainerConfig, HostConfig, LogConfig};
+use types::network::NetworkingConfig;
+use types::state::State;
+use types::{Error, Timestamp};
+
+use super::Worker;
+use super::agent::Agent;
+use super::memory;
+use crate::container::start::hidden::Tree;
+use crate::container::validate;
+use crate::record::Record;
+
+/// Pieces of output that may wait.
+const QUEUE: usize = 64;
+
+/// The label of the containers of builds.
+const LABEL: &str = "isopod.build";
+
+impl Worker {
+    /// Runs it to its end, on this thread.
+    pub(super) fn run_step(
+        &self,
+        run: Run,
+        output: &mut dyn FnMut(u8, &[u8]),
+    ) -> Result<i32, Error> {
+        let mut agents = Vec::new();
+        let mut trees = Vec::new();
+        let mut run = run;
+        for (number, mount) in std::mem::take(&mut run.mounts).into_iter().enumerate() {
+            let target = mount.target.clone();
+            let tree = self.tree(&run, number, mount, &mut agents).map_err(|error| {
+                Error::invalid(format!("cannot mount {target}: {error}"))
+            })?;
+            trees.push(tree);
+        }
+        let record = self.record(run)?;
+        let id = record.id.clone();
+        let (sender, mut pieces) = mpsc::channel(QUEUE);
+        let (engine, cancel) = (self.engine.clone(), self.cancel.clone());
+        // A task of its own: it must come to its end whatever becomes of this thread.
+        let running = self.runtime.spawn(run_to_end(engine, record, trees, cancel, sender));
+        while let Some((stream, bytes)) = pieces.blocking_recv() {
+            output(stream, &bytes);
+        }
+        let exit = self.runtime.block_on(running).map_err(|error| {
+            Error::system(format!("the step {} came to no end: {error}", id.short()))
+        })??;
+        drop(agents);
+        if *self.cancel.borrow() {
+            return Err(Error::system("the build was cancelled"));
+        }
+        if exit.oom_killed {
+            output(2, b"the step was killed: it used more memory than it may\n");
+        }
+        Ok(exit.exit_code)
+    }
+
+    /// A mount, attached nowhere yet.
+    fn tree(
+        &self,
+        run: &Run,
+        number: usize,
+        mount: RunMount,
+        agents: &mut Vec<Agent>,
+    ) -> io::Result<Tree> {
+        let tree: OwnedFd = match mount.source {
+            RunSource::Tree(tree) => tree,
+            RunSource::Host(path) => of_host(&path)?,
+            RunSource::Memory(size) => memory::directory(size)?,
+            RunSource::Content { content, uid, gid, mode } => {
+                memory::file(&content, (uid, gid, mode))?
+            }
+            RunSource::Ssh { id, uid, gid, mode } => {
+                let session = self.session.clone();
+                let session = session.ok_or_else(|| io::Error::other("the client has no agent"))?;
+                let name = format!("{}-{number}", run.id.short());
+                let directory = self.engine.config.exec_root.join("build").join(name);
+                let agent = Agent::listen(&directory, session, &id, (uid, gid, mode))?;
+                let tree = of_host(agent.path())?;
+                agents.push(agent);
+                tree
+            }
+        };
+        Ok(Tree { destination: mount.target, read_only: mount.read_only, tree })
+    }
+
+    /// The container that the process runs in.
+    fn record(&self, run: Run) -> Result<Record, Error> {
+        let engine = &self.engine;
+        let mut config = ContainerConfig {
+            env: run.env,
+            user: run.user,
+            working_dir: run.working_dir,
+            cmd: Some(run.command.into()),
+            ..ContainerConfig::default()
+        };
+        config.labels.insert(LABEL.to_owned(), String::new());
+        let mut host = HostConfig {
+            network_mode: run.network,
+            shm_size: run.shm_size,
+            extra_hosts: run.extra_hosts,
+            privileged: run.insecure,
+            resources: run.resources,
+            // Its files are flushed when they become a layer.
+            auto_remove: true,
+            log_config: LogConfig { kind: "none".to_owned(), ..LogConfig::default() },
+            ..HostConfig::default()
+        };
+        let support = &engine.config.support;
+        for warning in validate::check(&mut config, &mut host, support, engine.cpus)? {
+            tracing::debug!(container = run.id.short(), "{warning}");
+        }
+        let remapped = engine.remap_of(&host);
+        if remapped.is_some() {
+            validate::remapped(&host)?;
+        }
+        engine.fill_in(&run.id, &mut config, &mut host)?;
+        let networks = engine.wanted_networks(&mut host, &config, NetworkingConfig::default())?;
+        Ok(Record {
+            name: format!("build-{}", run.id.short()),
+            id: run.id,
+            created: Timestamp::now(),
+            image: String::new(),
+            config,
+            host,
+            mounts: Vec::new(),
+            macs: Default::default(),
+            networks,
+            state: State::default(),
+            restart_count: 0,
+            stopped_by_user: false,
+            removes_volumes: false,
+            remapped,
+        })
+    }
+}
+
+async fn run_to_end(
+    engine: crate::Engine,
+    record: Record,
+    trees: Vec<Tree>,
+    cancel: watch::Receiver<bool>,
+    output: mpsc::Sender<(u8, Bytes)>,
+) -> Result<ExitRecord, Error> {
+    engine.run_hidden(record, trees, cancel, output).await
+}
+
+/// A copy of the mount that a path of the host is on, from that path on.
+fn of_host(path: &std::path::Path) -> io::Result<OwnedFd> {
+    let opened = sys::fs::open_host(path, sys::fs::OFlags::PATH)?;
+    sys::mount::clone_tree(&opened, false)
+}
