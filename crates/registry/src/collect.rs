@@ -228,13 +228,17 @@ fn blobs(
             );
         }
     }
-    // What manifests need stays even where its link was lost.
-    for (_, found) in marked {
-        linked.extend(found.needed.iter().cloned());
-    }
+    let needed: BTreeSet<&Digest> =
+        marked.iter().flat_map(|(_, found)| found.needed.iter()).collect();
     let age_needed = SystemTime::now().duration_since(cutoff).unwrap_or_default();
     for (digest, size) in storage.blobs().list()? {
+        // What manifests need stays even where its link was lost.
+        if needed.contains(&digest) {
+            continue;
+        }
+        // A link that nobody needs is there because it is young.
         if linked.contains(&digest) {
+            report.young += 1;
             continue;
         }
         let age = storage.blobs().age(&digest).map_err(StorageError::from);

@@ -8,12 +8,12 @@
 
 pub mod container;
 pub mod daemon;
+pub mod distribution;
 pub mod engine;
 pub mod frames;
 pub mod http;
 pub mod image;
 pub mod netns;
-pub mod pulls;
 pub mod registry;
 pub mod shape;
 pub mod websocket;
