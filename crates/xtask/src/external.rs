@@ -9,9 +9,13 @@ mod images;
 mod suites;
 
 use anyhow::{Context, Result, bail, ensure};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use testkit::Kind;
 use testkit::daemon::{Daemon, Options};
-use testkit::{Kind, pulls};
+use testkit::registry::{Options as RegistryOptions, Registry};
+
+/// Where the suites look for a registry, by this number or by the name `localhost`.
+const REGISTRY: u16 = 5000;
 
 /// Where the suites are, what to run, and against whom.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -24,7 +28,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "containers need root");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let expectations = expectations::read(&root.join(format!("docs/external/{suite}.txt")))?;
-    let options = Options { kind, program: None, arguments: Vec::new(), host_network: false };
+    // What the suites want from Docker's own registry comes from the one beside the engine.
+    let mirror = format!("--registry-mirror=http://127.0.0.1:{REGISTRY}");
+    let options = Options { kind, program: None, arguments: vec![mirror], host_network: false };
     let daemon = Daemon::start(options).map_err(anyhow::Error::msg)?;
     let outcome = against(&daemon, suite, Path::new(folder));
     let left = daemon.stop();
@@ -44,11 +50,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
 fn against(daemon: &Daemon, suite: &str, folder: &Path) -> Result<Vec<suites::Outcome>> {
     let engine = daemon.engine();
-    images::load(&engine, suite)?;
-    let socket: PathBuf = daemon.folder().join("with-pulls.sock");
-    pulls::listen(&engine, &socket).context("the stand-in for registries")?;
+    let netns = daemon.netns().context("the engine has no network of its own")?.path();
+    let _registry = Registry::start(&RegistryOptions {
+        netns: Some(&netns),
+        port: REGISTRY,
+        ..RegistryOptions::default()
+    });
+    images::provide(&engine, &netns, suite)?;
     match suite {
-        "bollard" => suites::bollard(&engine, &socket, folder),
+        "bollard" => suites::bollard(&engine, folder),
         "docker-py" => suites::docker_py(&engine, folder),
         other => bail!("no suite is called {other}"),
     }

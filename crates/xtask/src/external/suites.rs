@@ -23,10 +23,13 @@ pub(super) enum Verdict {
     Skipped,
 }
 
-/// The parts of bollard's tests that are about containers, exec, events and the system.
-const BOLLARD: &[&str] = &["container_test", "exec_test", "system_test", "version_test"];
+/// The parts of bollard's tests that are about containers, exec, events, the system, images and
+/// registries.
+const BOLLARD: &[&str] =
+    &["container_test", "exec_test", "system_test", "version_test", "image_test", "distribution"];
 
-/// The parts of docker-py's tests that are about containers, exec, events and the system.
+/// The parts of docker-py's tests that are about containers, exec, events, the system, images and
+/// builds.
 const DOCKER_PY: &[&str] = &[
     "api_client_test.py",
     "api_container_test.py",
@@ -37,10 +40,14 @@ const DOCKER_PY: &[&str] = &[
     "models_containers_test.py",
     "models_resources_test.py",
     "context_api_test.py",
+    "api_image_test.py",
+    "api_build_test.py",
+    "models_images_test.py",
+    "regression_test.py",
 ];
 
 /// Runs bollard's test programs, which `scripts/external` has built below `folder`.
-pub(super) fn bollard(engine: &Engine, socket: &Path, folder: &Path) -> Result<Vec<Outcome>> {
+pub(super) fn bollard(engine: &Engine, folder: &Path) -> Result<Vec<Outcome>> {
     let deps = folder.join("build/debug/deps");
     let mut outcomes = Vec::new();
     for part in BOLLARD {
@@ -52,7 +59,7 @@ pub(super) fn bollard(engine: &Engine, socket: &Path, folder: &Path) -> Result<V
             .arg(&program)
             .args(["--test-threads=1", "--color=never"])
             .current_dir(folder.join("bollard"));
-        let text = output(&mut command, engine, socket)?;
+        let text = output(&mut command, engine)?;
         fs::write(folder.join(format!("{part}.log")), &text)?;
         outcomes.extend(cargo_test_outcomes(part, &text));
     }
@@ -75,13 +82,13 @@ pub(super) fn docker_py(engine: &Engine, folder: &Path) -> Result<Vec<Outcome>> 
     fs::create_dir(home.path().join(".docker"))?;
     fs::write(home.path().join(".docker/config.json"), "{}")?;
     command.env("HOME", home.path()).env("TMPDIR", home.path());
-    let text = output(&mut command, engine, &engine.socket)?;
+    let text = output(&mut command, engine)?;
     fs::write(folder.join("docker-py.log"), &text)?;
     Ok(pytest_outcomes(&text))
 }
 
 /// Runs a suite in the network of the engine's host, where published ports are.
-fn output(command: &mut Command, engine: &Engine, socket: &Path) -> Result<String> {
+fn output(command: &mut Command, engine: &Engine) -> Result<String> {
     let mut wrapped = match &engine.netns {
         Some(netns) => {
             let mut wrapped = Command::new("nsenter");
@@ -104,7 +111,7 @@ fn output(command: &mut Command, engine: &Engine, socket: &Path) -> Result<Strin
         wrapped.current_dir(folder);
     }
     let output = wrapped
-        .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+        .env("DOCKER_HOST", format!("unix://{}", engine.socket.display()))
         .env_remove("DOCKER_CONTEXT")
         .env_remove("DOCKER_TLS_VERIFY")
         .env("RUST_BACKTRACE", "0")
