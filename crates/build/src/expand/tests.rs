@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::pattern::Pattern;
 use super::*;
 
 fn vars() -> BTreeMap<String, String> {
