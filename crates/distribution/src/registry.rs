@@ -12,9 +12,11 @@ mod redirect;
 mod token;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Method;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 pub(crate) use authorization::{Authorizations, basic_or_none};
 pub(crate) use insecure::Insecure;
@@ -25,6 +27,9 @@ use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::patience::Patience;
 use crate::wire::{Answer, Origin, Outgoing, Request, Url};
+
+/// How long an insecure registry may take to show that it speaks TLS; Go programs wait as long.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// A registry, with what we tell it about ourselves.
 #[derive(Debug)]
@@ -115,16 +120,18 @@ impl Registry {
             return Ok(base);
         }
         let request = Request::new(Method::GET, base.url("v2/"));
-        match self.client.wire.send(&request, false, Outgoing::empty()).await {
-            Ok(answer) => {
+        let probe = self.client.wire.send(&request, false, Outgoing::empty());
+        match timeout(PROBE, probe).await {
+            Ok(Ok(answer)) => {
                 answer.discard().await;
                 Ok(base)
             }
-            Err(Error::Transport { source, .. }) => {
-                tracing::debug!("{} speaks no TLS: {source}", base.origin);
+            Ok(Err(error)) if !matches!(error, Error::Transport { .. }) => Err(error),
+            // Some servers of plain HTTP wait for the rest of what TLS says for ever.
+            _ => {
+                tracing::debug!("{} speaks no TLS", base.origin);
                 Ok(Base { origin: base.origin.plain(), ..base })
             }
-            Err(error) => Err(error),
         }
     }
 

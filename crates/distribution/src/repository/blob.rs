@@ -7,7 +7,7 @@ use hyper::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
 use tokio::time::timeout;
 use types::digest::Digest;
 
-use super::{PULL, Repository};
+use super::{PULL, PUSH, Repository};
 use crate::error::{Error, Result};
 use crate::manifest::Descriptor;
 use crate::patience::Patience;
@@ -71,7 +71,10 @@ impl Repository {
         let registry = self.registry();
         let url = registry.base().await?.url(&self.path(&format!("blobs/{digest}")));
         let request = Request::new(Method::HEAD, url).header(ACCEPT_ENCODING, "identity");
-        match registry.fetch(request, &self.scopes(PULL)).await {
+        // Before a push the repository may not exist, and only who may write is told so. Nobody
+        // in particular asks for no more than to read: some services refuse the whole then.
+        let rights = if registry.credentials().is_some() { PUSH } else { PULL };
+        match registry.fetch(request, &self.scopes(rights)).await {
             Ok(answer) => {
                 let what = "the registry does not say how long the blob is";
                 answer.length().map(Some).ok_or_else(|| answer.protocol(what))

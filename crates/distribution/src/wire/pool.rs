@@ -44,6 +44,11 @@ impl Request {
         Self { method, url, headers: HeaderMap::new() }
     }
 
+    /// Whether nothing else happens when it arrives twice.
+    fn is_repeatable(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE)
+    }
+
     /// With a header.
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         // What cannot be a header (a line break in a media type) would be an attack.
@@ -167,6 +172,7 @@ impl Wire {
     ) -> Result<Answer> {
         let words = request.to_string();
         let meter = body.meter();
+        let mut again = body.again().filter(|_| request.is_repeatable());
         let mut message = self.message(request, body, &words)?;
         let shelf = self.shelf(&request.url.origin, verify);
         loop {
@@ -175,27 +181,33 @@ impl Wire {
                 None => self.connect(&request.url.origin, verify, &words).await?,
             };
             let sent = self.exchange(&mut connection, message, meter.as_deref()).await;
-            let failure = match sent {
+            let source = match sent {
                 Ok(response) => {
                     let (parts, incoming) = response.into_parts();
                     return Ok(Answer::new(words, parts, incoming, self.idle, connection, shelf));
                 }
-                Err(Failed::Silent(source)) => Error::Transport { request: words, source },
-                Err(Failed::Broken(mut error)) => match error.take_message() {
-                    // The server had closed a waiting connection: nothing was sent.
-                    Some(unsent) if connection.used => {
-                        message = unsent;
-                        continue;
+                Err(Failed::Silent(source)) => source,
+                Err(Failed::Broken(mut error)) => {
+                    let unsent = error.take_message();
+                    // The server had closed a waiting connection. What was not sent, or may be
+                    // sent twice, goes over the next.
+                    match (unsent, again.take_if(|_| connection.used)) {
+                        (Some(unsent), _) if connection.used => {
+                            message = unsent;
+                            continue;
+                        }
+                        (None, Some(body)) => {
+                            again = body.again();
+                            message = self.message(request, body, &words)?;
+                            continue;
+                        }
+                        _ => http(error.error()),
                     }
-                    _ => {
-                        let source = http(error.error());
-                        Error::Transport { request: words, source }
-                    }
-                },
+                }
             };
             return Err(match meter.and_then(|meter| meter.failure()) {
                 Some(error) => Error::Source(error),
-                None => failure,
+                None => Error::Transport { request: words, source },
             });
         }
     }

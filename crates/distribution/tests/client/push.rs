@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use distribution::{BytesSource, Chunks, Credentials, Error, FileSource, Source};
+use distribution::{BytesSource, Chunks, Credentials, Error, FileSource, Settings, Source};
 use types::ErrorKind;
 use types::digest::Digest;
 
@@ -212,7 +213,8 @@ async fn registries_that_refuse_uploads() {
         _ => reply(202).how(How::Silent),
     })
     .await;
-    let repository = silent.repository_with(hasty(), None);
+    let hurried = Settings { idle_timeout: Duration::from_millis(30), ..hasty() };
+    let repository = silent.repository_with(hurried, None);
     let error = repository.upload(&mut BytesSource::new("x")).await.expect_err("silence");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }

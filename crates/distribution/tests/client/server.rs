@@ -100,6 +100,7 @@ impl Server {
         let handler: Arc<Handler> = Arc::new(handler);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).expect("a socket");
                 let (asked, handler) = (Arc::clone(&asked), Arc::clone(&handler));
                 tokio::spawn(async move { serve(stream, &asked, &*handler).await });
             }

@@ -97,6 +97,32 @@ async fn connections_are_used_again() {
     assert_eq!(serving.await.expect("no panic"), 3);
 }
 
+#[tokio::test]
+async fn a_connection_that_ends_under_a_request_is_replaced() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 4096];
+                if stream.read(&mut buffer).await.unwrap_or(0) == 0 || buffer[0] == 0x16 {
+                    return;
+                }
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                stream.write_all(answer).await.expect("written");
+                // The next request is taken and never answered.
+                let _ = stream.read(&mut buffer).await;
+            });
+        }
+    });
+    let name = Reference::parse(&format!("{address}/x")).expect("valid");
+    let client = Client::new(Settings { attempts: 1, ..settings() }).expect("a client");
+    let repository = client.repository(&name, None);
+    for _ in 0..5 {
+        repository.manifest("y").await.expect("answered on another connection");
+    }
+}
+
 fn hub_settings(mirrors: &[String], proxy: &Server) -> Settings {
     Settings {
         mirrors: mirrors.to_vec(),
