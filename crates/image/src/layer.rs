@@ -3,6 +3,7 @@
 mod adopt;
 mod copy;
 mod directory;
+mod flusher;
 mod form;
 pub(crate) mod init;
 mod quarantine;

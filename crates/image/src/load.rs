@@ -7,6 +7,7 @@
 mod archive;
 mod assemble;
 mod documents;
+mod unpackers;
 
 use std::io::Read;
 

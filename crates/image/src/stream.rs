@@ -1,9 +1,10 @@
 //! Streams on their way into the store: compressed or not, hashed as they pass, decompressed on a
 //! thread of their own.
 
-use std::io::{self, BufRead, BufReader, Read};
-use std::sync::Arc;
+use std::io::{self, BufRead, Read};
+use std::ops::Deref;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 use types::digest::Digest;
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// Bytes that go from thread to thread at a time: large enough to make the hand-over cheap, small
 /// enough that a chunk is still in the cache when the next thread reads it.
-const CHUNK: usize = 256 << 10;
+pub(crate) const CHUNK: usize = 256 << 10;
 /// Chunks under way between two threads.
 const DEPTH: usize = 8;
 
@@ -101,6 +102,70 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
+impl<R: BufRead> BufRead for Hashing<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if let Some(hash) = &mut self.hash
+            // What is buffered already: this neither reads nor fails.
+            && let Ok(bytes) = self.inner.fill_buf()
+        {
+            hash.update(&bytes[..amount]);
+        }
+        self.inner.consume(amount);
+    }
+}
+
+/// Bytes on their way from thread to thread. The memory is used again: taking new memory for every
+/// chunk costs a page fault each 4 KiB.
+struct Chunk {
+    bytes: Vec<u8>,
+    len: usize,
+    pool: Arc<Pool>,
+}
+
+#[derive(Default)]
+struct Pool {
+    free: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Pool {
+    fn free(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills a chunk from a reader; only at its end it is not full.
+    fn fill(self: &Arc<Self>, input: &mut dyn Read) -> io::Result<Chunk> {
+        let bytes = self.free().pop().unwrap_or_else(|| vec![0; CHUNK]);
+        let mut chunk = Chunk { bytes, len: 0, pool: Arc::clone(self) };
+        while chunk.len < CHUNK {
+            match input.read(&mut chunk.bytes[chunk.len..]) {
+                Ok(0) => break,
+                Ok(n) => chunk.len += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(chunk)
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.pool.free().push(std::mem::take(&mut self.bytes));
+    }
+}
+
 /// A decompressing reader over a buffered one.
 pub(crate) fn decoder<'a>(
     input: impl BufRead + Send + 'a,
@@ -133,14 +198,14 @@ pub(crate) struct Passed {
 /// # Errors
 /// The consumer's; [`Error::TooLarge`] beyond `limit` decompressed bytes; [`Error::Input`].
 pub(crate) fn pass<T>(
-    input: &mut (dyn Read + Send),
+    input: &mut (dyn BufRead + Send),
     hash_blob: bool,
     limit: u64,
     consume: impl FnOnce(&mut Chunks) -> Result<T>,
 ) -> Result<(T, Passed)> {
     std::thread::scope(|scope| {
-        let (to_hash, hash_queue) = sync_channel::<Arc<Vec<u8>>>(DEPTH);
-        let (to_consumer, queue) = sync_channel::<Arc<Vec<u8>>>(DEPTH);
+        let (to_hash, hash_queue) = sync_channel::<Arc<Chunk>>(DEPTH);
+        let (to_consumer, queue) = sync_channel::<Arc<Chunk>>(DEPTH);
         let reader =
             scope.spawn(move || decompress(input, hash_blob, limit, &to_hash, to_consumer));
         let hasher = scope.spawn(move || {
@@ -163,29 +228,25 @@ pub(crate) fn pass<T>(
 }
 
 fn decompress(
-    input: &mut (dyn Read + Send),
+    input: &mut (dyn BufRead + Send),
     hash_blob: bool,
     limit: u64,
-    to_hash: &SyncSender<Arc<Vec<u8>>>,
-    to_consumer: SyncSender<Arc<Vec<u8>>>,
+    to_hash: &SyncSender<Arc<Chunk>>,
+    to_consumer: SyncSender<Arc<Chunk>>,
 ) -> Result<(Option<Digest>, u64)> {
     let mut hashing = Hashing::new(input, hash_blob);
     let mut size = 0u64;
     {
-        let mut buffered = BufReader::with_capacity(CHUNK, &mut hashing);
-        let compression = Compression::sniff(buffered.fill_buf().map_err(Error::Input)?)?;
-        let mut decoder = decoder(buffered, compression)?;
+        let compression = Compression::sniff(hashing.fill_buf().map_err(Error::Input)?)?;
+        let mut decoder = decoder(&mut hashing, compression)?;
         let mut consumer = Some(to_consumer);
+        let pool = Arc::new(Pool::default());
         loop {
-            let mut chunk = Vec::with_capacity(CHUNK);
-            let n = (&mut decoder)
-                .take(CHUNK as u64)
-                .read_to_end(&mut chunk)
-                .map_err(|error| damaged(error, compression))?;
-            if n == 0 {
+            let chunk = pool.fill(&mut decoder).map_err(|error| damaged(error, compression))?;
+            if chunk.is_empty() {
                 break;
             }
-            size += n as u64;
+            size += chunk.len() as u64;
             if size > limit {
                 return Err(Error::TooLarge { what: "a decompressed layer", limit });
             }
@@ -218,8 +279,8 @@ fn damaged(error: io::Error, compression: Compression) -> Error {
 
 /// The consumer's end of [`pass`].
 pub(crate) struct Chunks {
-    queue: Receiver<Arc<Vec<u8>>>,
-    current: Option<Arc<Vec<u8>>>,
+    queue: Receiver<Arc<Chunk>>,
+    current: Option<Arc<Chunk>>,
     at: usize,
 }
 

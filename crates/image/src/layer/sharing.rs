@@ -26,6 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::flusher::Flusher;
 use sha2::{Digest as _, Sha256};
 use sys::entry::{self, FileTime};
 use sys::fs::{FileType, Mode, OFlags, ResolveFlags, Root, Stat};
@@ -118,6 +119,7 @@ pub(crate) struct Candidate {
 #[derive(Debug)]
 pub(crate) struct Sharing {
     dir: Root,
+    flusher: Flusher,
     published: OnceLock<Published>,
     fresh: Mutex<Fresh>,
 }
@@ -140,7 +142,13 @@ struct Fresh {
 impl Sharing {
     /// `dir` is the directory of all layers.
     pub(crate) fn new(dir: Root) -> Self {
-        Self { dir, published: OnceLock::new(), fresh: Mutex::default() }
+        let flusher = Flusher::default();
+        Self { dir, flusher, published: OnceLock::new(), fresh: Mutex::default() }
+    }
+
+    /// Says that a file was written.
+    pub(crate) fn wrote(&self, bytes: u64) {
+        self.flusher.wrote(bytes, &self.dir);
     }
 
     fn fresh(&self) -> MutexGuard<'_, Fresh> {

@@ -1,10 +1,8 @@
 //! Layers that are being made, under temporary names.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 
-use sys::entry;
 use sys::fs::{Mode, Root};
 
 use super::LayerMeta;
@@ -14,7 +12,7 @@ use super::unpack::{Unpacked, unpack_into};
 use crate::error::{Result, Step};
 use crate::fault;
 use crate::store::Options;
-use crate::stream::{self, Passed};
+use crate::stream::{self, CHUNK, Passed};
 
 /// A layer that is complete under a temporary name; it vanishes unless it is published.
 #[derive(Debug)]
@@ -111,6 +109,20 @@ impl Layers {
         hash_blob: bool,
         limits: &Options,
     ) -> Result<Staged> {
+        let mut buffered = io::BufReader::with_capacity(CHUNK, input);
+        self.stage_buffered(&mut buffered, hash_blob, limits)
+    }
+
+    /// As [`Layers::stage`], for what is in memory by pieces.
+    ///
+    /// # Errors
+    /// As [`Layers::stage`].
+    pub(crate) fn stage_buffered(
+        &self,
+        input: &mut (dyn BufRead + Send),
+        hash_blob: bool,
+        limits: &Options,
+    ) -> Result<Staged> {
         let staging = Staging::begin(self)?;
         let layer = &staging.layer;
         for dir in ["diff", "kept"] {
@@ -119,14 +131,12 @@ impl Layers {
         let kept = layer.open_dir("kept").step("open a layer")?;
         let split = staging.split()?;
         let diff = layer.sub_root("diff").step("open a layer")?;
-        let mut flusher = Flusher { dir: self.dir(), sender: None };
         let (unpacked, passed) =
             stream::pass(input, hash_blob, limits.max_layer_bytes, |chunks| {
                 let output = io::BufWriter::with_capacity(64 << 10, split);
                 let max = limits.max_layer_entries;
-                let flush = &mut || flusher.begin();
                 let (unpacked, output) =
-                    unpack_into(chunks, diff, &kept, output, max, &staging.sharing, flush)?;
+                    unpack_into(chunks, diff, &kept, output, max, &staging.sharing)?;
                 output.into_inner().map_err(io::Error::from).step("write the layer's split")?;
                 Ok(unpacked)
             })?;
@@ -134,32 +144,5 @@ impl Layers {
             layer.remove_dir("kept").step("tidy a layer")?;
         }
         staging.finish(unpacked, passed)
-    }
-}
-
-/// Flushes the file system on a thread of its own while a large layer is unpacked: disk and
-/// processor work at the same time instead of one after the other.
-struct Flusher<'a> {
-    dir: &'a Root,
-    sender: Option<SyncSender<()>>,
-}
-
-impl Flusher<'_> {
-    /// Asks for a flush unless one is waiting already. What fails here is told by the flush that
-    /// counts, that of [`Layers::publish`].
-    fn begin(&mut self) {
-        if self.sender.is_none() {
-            let Ok(dir) = entry::reopen_dir(self.dir) else { return };
-            let (sender, receiver) = sync_channel(1);
-            std::thread::spawn(move || {
-                for () in receiver {
-                    let _ = entry::syncfs(&dir);
-                }
-            });
-            self.sender = Some(sender);
-        }
-        if let Some(sender) = &self.sender {
-            let _ = sender.try_send(());
-        }
     }
 }

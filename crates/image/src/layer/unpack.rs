@@ -35,10 +35,6 @@ pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Other names of this kind were aufs' own and mean nothing to anybody else.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 
-/// After so many bytes of content the disk is asked to begin, so that the flush at the end has
-/// little left to wait for.
-const FLUSH_EVERY: u64 = 32 << 20;
-
 /// What unpacking a tar came to.
 #[derive(Debug, Default)]
 pub(crate) struct Unpacked {
@@ -53,7 +49,7 @@ pub(crate) struct Unpacked {
 }
 
 /// Reads the tar to the end of the input and unpacks it into `diff`; `kept` takes the content of
-/// files that a later entry replaces. `flush` is called now and then and must not wait.
+/// files that a later entry replaces.
 ///
 /// # Errors
 /// [`Error::BadTar`], [`Error::BadEntry`], [`Error::TooLarge`], [`Error::Input`], [`Error::Io`].
@@ -64,7 +60,6 @@ pub(crate) fn unpack_into<W: Write>(
     split: W,
     max_entries: u64,
     sharing: &Arc<Sharing>,
-    flush: &mut dyn FnMut(),
 ) -> Result<(Unpacked, W)> {
     let sharer = diff.try_clone().map(|diff| Sharer::new(sharing, diff));
     let mut unpacker = Unpacker {
@@ -78,7 +73,7 @@ pub(crate) fn unpack_into<W: Write>(
         done: Unpacked::default(),
     };
     let mut reader = TarReader::new(input);
-    let (mut entries, mut unflushed) = (0, 0);
+    let mut entries = 0;
     while let Some(found) = reader.next()? {
         entries += 1;
         if entries > max_entries {
@@ -88,11 +83,6 @@ pub(crate) fn unpack_into<W: Write>(
             });
         }
         unpacker.entry(&mut reader, &found)?;
-        unflushed += found.payload;
-        if unflushed >= FLUSH_EVERY {
-            unflushed = 0;
-            flush();
-        }
     }
     while reader.trailer()? {
         unpacker.flush_raw(&mut reader)?;

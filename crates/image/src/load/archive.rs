@@ -5,11 +5,12 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use types::digest::Digest;
 
+use super::unpackers::{Unpacked, Unpackers};
 use crate::error::{Error, Result};
 use crate::layer::Staged;
 use crate::model::Progress;
 use crate::store::Store;
-use crate::stream::{Compression, Hashing, decoder, sha256};
+use crate::stream::{CHUNK, Compression, Hashing, decoder, sha256};
 use crate::tarball::{BLOCK, Entry, Kind, TarReader, looks_like_tar};
 
 /// Documents and names that one archive may hold; both stay in memory.
@@ -45,6 +46,32 @@ impl Content {
         path
     }
 
+    fn names(&self) -> usize {
+        self.documents.len() + self.layers.len() + self.links.len()
+    }
+
+    /// Takes in what came of a layer.
+    fn take(&mut self, layer: Unpacked) -> Result<()> {
+        let Unpacked { path, expected, staged } = layer;
+        let staged = match staged {
+            Ok(staged) => staged,
+            // What came in is bad, but perhaps nothing needs it; the disk's and sender's failures
+            // are everybody's.
+            Err(error @ (Error::BadTar(_) | Error::BadEntry { .. } | Error::BadArchive(_))) => {
+                self.broken.insert(path, error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if let (Some(expected), Some(found)) = (expected, &staged.passed.blob) {
+            check(&path, &expected, found.clone())?;
+        }
+        let diff_id = staged.meta.diff_id.clone();
+        self.layers.insert(path, diff_id.clone());
+        self.staged.entry(diff_id).or_insert(staged);
+        Ok(())
+    }
+
     /// Those staged layers that are wanted, each once.
     pub(super) fn take_layers<'a>(
         &mut self,
@@ -64,36 +91,158 @@ pub(super) fn read(
     input: &mut (dyn Read + Send),
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Content> {
-    let mut buffered = BufReader::with_capacity(256 << 10, input);
-    let compression = Compression::sniff(buffered.fill_buf().map_err(Error::Input)?)?;
-    let plain = decoder(buffered, compression)?;
-    let mut reader = TarReader::new(BufReader::with_capacity(256 << 10, plain));
-    let mut content = Content::default();
-    while let Some(entry) = reader.next()? {
-        reader.raw().clear();
-        let path = String::from_utf8_lossy(&entry.clean_name()?).into_owned();
-        if content.documents.len() + content.layers.len() + content.links.len() > MAX_NAMES {
-            return Err(Error::BadArchive("it has too many files".into()));
+    std::thread::scope(|scope| {
+        let unpackers = Unpackers::new(scope, store);
+        let mut taking = Taking { store, unpackers, content: Content::default(), progress };
+        taking.archive(input)?;
+        while let Some(layer) = taking.unpackers.next() {
+            taking.content.take(layer)?;
         }
-        match entry.kind {
-            Kind::File => file(store, &mut reader, &entry, path, &mut content, progress)?,
-            Kind::Symlink => {
-                let target = join(&path, &String::from_utf8_lossy(&entry.link));
-                content.links.insert(path, target);
+        Ok(taking.content)
+    })
+}
+
+/// An archive being taken in.
+struct Taking<'scope, 'env, 'a> {
+    store: &'env Store,
+    unpackers: Unpackers<'scope, 'env>,
+    content: Content,
+    progress: &'a mut (dyn FnMut(Progress) + Send),
+}
+
+impl Taking<'_, '_, '_> {
+    fn archive(&mut self, input: &mut (dyn Read + Send)) -> Result<()> {
+        let mut buffered = BufReader::with_capacity(CHUNK, input);
+        let compression = Compression::sniff(buffered.fill_buf().map_err(Error::Input)?)?;
+        let plain = decoder(buffered, compression)?;
+        let mut reader = TarReader::new(BufReader::with_capacity(CHUNK, plain));
+        while let Some(entry) = reader.next()? {
+            reader.raw().clear();
+            let path = String::from_utf8_lossy(&entry.clean_name()?).into_owned();
+            if self.content.names() + self.unpackers.len() > MAX_NAMES {
+                return Err(Error::BadArchive("it has too many files".into()));
             }
-            Kind::HardLink => {
-                let target = String::from_utf8_lossy(&entry.clean_link()?).into_owned();
-                content.links.insert(path, target);
+            match entry.kind {
+                Kind::File => self.file(&mut reader, &entry, path)?,
+                Kind::Symlink => {
+                    let target = join(&path, &String::from_utf8_lossy(&entry.link));
+                    self.content.links.insert(path, target);
+                }
+                Kind::HardLink => {
+                    let target = String::from_utf8_lossy(&entry.clean_link()?).into_owned();
+                    self.content.links.insert(path, target);
+                }
+                _ => {}
             }
-            _ => {}
+            reader.skip_payload()?;
         }
-        reader.skip_payload()?;
+        // A sender that is cut off before the end would see its connection reset.
+        while reader.trailer()? {
+            reader.raw().clear();
+        }
+        Ok(())
     }
-    // A sender that is cut off before the end would see its connection reset.
-    while reader.trailer()? {
-        reader.raw().clear();
+
+    /// Decides what a file is by its first bytes, and takes it in.
+    fn file<R: BufRead + Send>(
+        &mut self,
+        reader: &mut TarReader<R>,
+        entry: &Entry,
+        path: String,
+    ) -> Result<()> {
+        let expected = blob_digest(&path);
+        let mut head = Vec::with_capacity(BLOCK);
+        let mut payload = Payload { reader, failed: None };
+        let read = (&mut payload).take(BLOCK as u64).read_to_end(&mut head);
+        read.map_err(|error| payload.explain(error))?;
+        let is_layer = match Compression::sniff(&head)? {
+            Compression::Plain => looks_like_tar(&head),
+            Compression::Gzip | Compression::Zstd => true,
+        };
+        if !is_layer {
+            return self.document(&mut payload, entry.payload, path, expected, head);
+        }
+        // A blob that is known by its digest need not be unpacked again, but must be what it says.
+        if let Some(expected) = &expected
+            && let Some(diff_id) = self.store.known_layer(expected)
+        {
+            let mut hashing = Hashing::new(io::Cursor::new(head).chain(&mut payload), true);
+            io::copy(&mut hashing, &mut io::sink()).map_err(Error::Input)?;
+            let found = hashing.finish().map_err(Error::Input)?;
+            if let Some(found) = found {
+                check(&path, expected, found)?;
+            }
+            (self.progress)(Progress::LayerDone { diff_id: diff_id.clone(), existed: true });
+            self.content.layers.insert(path, diff_id);
+            return Ok(());
+        }
+        self.layer(reader, entry, path, expected, &head)
     }
-    Ok(content)
+
+    fn document<R: BufRead>(
+        &mut self,
+        payload: &mut Payload<'_, R>,
+        size: u64,
+        path: String,
+        expected: Option<Digest>,
+        mut text: Vec<u8>,
+    ) -> Result<()> {
+        let content = &mut self.content;
+        let max = self.store.options.max_json_bytes;
+        if size > max || content.document_bytes + size > MAX_DOCUMENTS {
+            // No document of ours is that large; whatever it is, nothing may refer to it.
+            content.broken.insert(path, "it is neither a layer nor a document".into());
+            return Ok(());
+        }
+        content.document_bytes += size;
+        payload.read_to_end(&mut text).map_err(|error| payload.explain(error))?;
+        if let Some(expected) = expected {
+            check(&path, &expected, sha256(&text))?;
+        }
+        content.documents.insert(path, text);
+        Ok(())
+    }
+
+    /// Hands a layer's bytes to a pipeline of its own; `head` has been read already.
+    fn layer<R: BufRead>(
+        &mut self,
+        reader: &mut TarReader<R>,
+        entry: &Entry,
+        path: String,
+        expected: Option<Digest>,
+        head: &[u8],
+    ) -> Result<()> {
+        /// Often enough for a bar that moves.
+        const STEP: u64 = 1 << 20;
+        let total = entry.payload;
+        let name = expected.as_ref().map_or_else(|| path.clone(), ToString::to_string);
+        let mut tell = |done| {
+            (self.progress)(Progress::Layer { name: name.clone(), done, total });
+            done
+        };
+        let mut told = tell(0);
+        let (feed, ended) = self.unpackers.begin(path, expected);
+        for layer in ended {
+            self.content.take(layer)?;
+        }
+        let mut done = head.len() as u64;
+        let mut wanted = feed.send(head);
+        while wanted {
+            let bytes = reader.payload(CHUNK as u64)?;
+            let n = bytes.len();
+            if n == 0 {
+                break;
+            }
+            wanted = feed.send(bytes);
+            reader.used(n);
+            done += n as u64;
+            if done - told >= STEP {
+                told = tell(done);
+            }
+        }
+        tell(total);
+        Ok(())
+    }
 }
 
 /// Where a relative link in a file's directory leads, by its text.
@@ -111,77 +260,6 @@ fn join(path: &str, link: &str) -> String {
         }
     }
     parts.join("/")
-}
-
-/// Decides what a file is by its first bytes, and takes it in.
-fn file<R: BufRead + Send>(
-    store: &Store,
-    reader: &mut TarReader<R>,
-    entry: &Entry,
-    path: String,
-    content: &mut Content,
-    progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<()> {
-    let expected = blob_digest(&path);
-    let (max_json, total) = (store.options.max_json_bytes, entry.payload);
-    let mut payload = Payload { reader, failed: None };
-    let mut head = Vec::with_capacity(BLOCK);
-    (&mut payload).take(BLOCK as u64).read_to_end(&mut head).map_err(|e| payload.explain(e))?;
-    let is_layer = match Compression::sniff(&head)? {
-        Compression::Plain => looks_like_tar(&head),
-        Compression::Gzip | Compression::Zstd => true,
-    };
-    if !is_layer {
-        if total > max_json || content.document_bytes + total > MAX_DOCUMENTS {
-            // No document of ours is that large; whatever it is, nothing may refer to it.
-            content.broken.insert(path, "it is neither a layer nor a document".into());
-            return Ok(());
-        }
-        content.document_bytes += total;
-        payload.read_to_end(&mut head).map_err(|e| payload.explain(e))?;
-        if let Some(expected) = expected {
-            check(&path, &expected, sha256(&head))?;
-        }
-        content.documents.insert(path, head);
-        return Ok(());
-    }
-    // A blob that is known by its digest need not be unpacked again, but must be what it says.
-    if let Some(expected) = &expected
-        && let Some(diff_id) = store.known_layer(expected)
-    {
-        let mut hashing = Hashing::new(io::Cursor::new(head).chain(&mut payload), true);
-        io::copy(&mut hashing, &mut io::sink()).map_err(Error::Input)?;
-        let found = hashing.finish().map_err(Error::Input)?;
-        if let Some(found) = found {
-            check(&path, expected, found)?;
-        }
-        progress(Progress::LayerDone { diff_id: diff_id.clone(), existed: true });
-        content.layers.insert(path, diff_id);
-        return Ok(());
-    }
-    let name = expected.as_ref().map_or_else(|| path.clone(), ToString::to_string);
-    progress(Progress::Layer { name: name.clone(), done: 0, total });
-    let input = io::Cursor::new(head).chain(&mut payload);
-    let mut counted = Counted { input, name, done: 0, told: 0, total, progress };
-    let staged = store.layers.stage(&mut counted, expected.is_some(), &store.options);
-    counted.tell();
-    let staged = match staged {
-        Ok(staged) => staged,
-        // What came in is bad, but perhaps nothing needs it; the disk's and sender's failures are
-        // everybody's.
-        Err(error @ (Error::BadTar(_) | Error::BadEntry { .. } | Error::BadArchive(_))) => {
-            content.broken.insert(path, error.to_string());
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
-    if let (Some(expected), Some(found)) = (expected, &staged.passed.blob) {
-        check(&path, &expected, found.clone())?;
-    }
-    let diff_id = staged.meta.diff_id.clone();
-    content.layers.insert(path, diff_id.clone());
-    content.staged.entry(diff_id).or_insert(staged);
-    Ok(())
 }
 
 /// The digest that a blob's path promises.
@@ -224,36 +302,5 @@ impl<R: BufRead> Read for Payload<'_, R> {
                 Err(shown)
             }
         }
-    }
-}
-
-/// Tells how much was read, now and then.
-struct Counted<'a, R> {
-    input: R,
-    name: String,
-    done: u64,
-    told: u64,
-    total: u64,
-    progress: &'a mut (dyn FnMut(Progress) + Send),
-}
-
-impl<R> Counted<'_, R> {
-    fn tell(&mut self) {
-        self.told = self.done;
-        let (name, done, total) = (self.name.clone(), self.done.min(self.total), self.total);
-        (self.progress)(Progress::Layer { name, done, total });
-    }
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        /// Often enough for a bar that moves.
-        const STEP: u64 = 1 << 20;
-        let n = self.input.read(buffer)?;
-        self.done += n as u64;
-        if self.done - self.told >= STEP {
-            self.tell();
-        }
-        Ok(n)
     }
 }

@@ -133,6 +133,7 @@ impl<W: Write> Unpacker<'_, W> {
             self.copy(&candidate.file, &file, done).map_err(|error| found.failed(error))?;
         }
         materialize::content(reader, &file, found, done)?;
+        self.sharer.sharing.wrote(found.payload);
         self.done.size += found.size;
         materialize::finish(&file, found, owner(found), Some(&made))
             .map_err(|error| found.failed(error))?;
