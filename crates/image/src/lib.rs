@@ -56,6 +56,8 @@ mod model;
 mod origin;
 mod overlay;
 mod platform;
+#[cfg(test)]
+mod power;
 mod publish;
 mod query;
 mod remove;

@@ -21,7 +21,7 @@ pub(crate) enum Loss {
 }
 
 /// The power that will be cut.
-struct Power {
+pub(crate) struct Power {
     /// Steps before it.
     left: u64,
     loss: Loss,
@@ -95,31 +95,53 @@ impl Power {
             }
         }
         if self.loss != Loss::Nothing {
-            self.lose(&self.root, false);
+            let mut flushed = HashSet::new();
+            self.walk(&self.root, false, &mut |_, inode, dirty| {
+                if !dirty {
+                    flushed.insert(inode);
+                }
+            });
+            self.walk(&self.root, false, &mut |path, inode, dirty| {
+                // A link to a file that was flushed under another name.
+                if dirty && !flushed.contains(&inode) {
+                    lose(path, inode);
+                }
+            });
         }
     }
 
-    /// Cuts what is not flushed to half or to nothing.
-    fn lose(&self, dir: &Path, dirty: bool) {
+    /// Visits all files, with their inodes and whether their content is not flushed.
+    fn walk(&self, dir: &Path, dirty: bool, visit: &mut dyn FnMut(&Path, u64, bool)) {
+        // Other threads may still be at work: what vanishes is passed over.
         let Ok(entries) = std::fs::read_dir(dir) else { return };
-        for entry in entries {
-            let Ok(entry) = entry else { continue };
+        for entry in entries.flatten() {
             let Ok(meta) = entry.path().symlink_metadata() else { continue };
+            let inode = meta.ino();
             if meta.is_dir() {
-                self.lose(&entry.path(), dirty || self.dirty_trees.contains(&meta.ino()));
-            } else if meta.is_file() && (dirty || self.dirty.contains(&meta.ino())) {
-                let keep = if meta.ino() % 2 == 0 { 0 } else { meta.len() / 2 };
-                let file = File::options().write(true).open(entry.path()).expect("open");
-                file.set_len(keep).expect("truncate");
+                self.walk(&entry.path(), dirty || self.dirty_trees.contains(&inode), visit);
+            } else if meta.is_file() {
+                visit(&entry.path(), inode, dirty || self.dirty.contains(&inode));
             }
         }
     }
 }
 
+/// Cuts a file to half or to nothing.
+fn lose(path: &Path, inode: u64) {
+    let Ok(file) = File::options().write(true).open(path) else { return };
+    let len = file.metadata().map_or(0, |meta| meta.len());
+    file.set_len(if inode % 2 == 0 { 0 } else { len / 2 }).expect("truncate");
+}
+
 impl Renaming {
     fn undo(self) {
         if let Some(to) = &self.to {
-            std::fs::rename(to, &self.from).expect("undo a rename");
+            if to.symlink_metadata().is_ok() {
+                std::fs::rename(to, &self.from).expect("undo a rename");
+            } else {
+                // A tree that was removed under its new name: what it had is gone all the same.
+                std::fs::create_dir(&self.from).expect("undo a rename");
+            }
         }
         if let Some(grave) = self.grave {
             let place = self.to.as_ref().unwrap_or(&self.from);
@@ -199,4 +221,17 @@ pub(crate) fn renamed(renaming: Option<Renaming>) {
     if let (Some(power), Some(renaming)) = (power().as_mut(), renaming) {
         power.renames.push(renaming);
     }
+}
+
+/// Nothing counts until [`resume`]: what follows is done elsewhere.
+pub(crate) fn pause() -> Option<Paused> {
+    power().take().map(Paused)
+}
+
+/// A power cut that waits.
+pub(crate) struct Paused(Power);
+
+/// Goes on counting.
+pub(crate) fn resume(paused: Option<Paused>) {
+    *power() = paused.map(|paused| paused.0);
 }

@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// As [`Store::collect_to`], for this many bytes.
-    pub(super) fn free(&self, wanted: u64, users: &[ContainerUse]) -> Result<Pruned> {
+    pub(crate) fn free(&self, wanted: u64, users: &[ContainerUse]) -> Result<Pruned> {
         let mut pruned = Pruned::default();
         pruned.reclaimed = self.collect_garbage()?.bytes;
         let candidates = candidates(&self.state().catalog, users);
