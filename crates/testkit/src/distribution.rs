@@ -106,6 +106,12 @@ impl Server {
         Self::start(None, arguments, Some(netns))
     }
 
+    /// Both.
+    #[must_use]
+    pub fn isopod_over_within(root: &Path, netns: &Path, arguments: &[&str]) -> Self {
+        Self::start(Some(root), arguments, Some(netns))
+    }
+
     fn start(root: Option<&Path>, arguments: &[&str], netns: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
         let root = root.map_or_else(|| folder.path().join("root"), Path::to_owned);
