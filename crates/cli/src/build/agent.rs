@@ -13,7 +13,8 @@ use super::secret::Agent;
 #[derive(Debug)]
 pub(super) struct Running {
     socket: PathBuf,
-    own: Option<Own>,
+    /// Ends when this is dropped.
+    _own: Option<Own>,
 }
 
 /// An agent of ours. It and its directory go when it is dropped.
@@ -27,7 +28,7 @@ impl Running {
     /// Uses the agent that runs, or starts one and gives it the keys.
     pub(super) fn of(agent: &Agent) -> anyhow::Result<Self> {
         match agent {
-            Agent::Socket(path) => Ok(Self { socket: path.clone(), own: None }),
+            Agent::Socket(path) => Ok(Self { socket: path.clone(), _own: None }),
             Agent::Keys(keys) => start(keys),
         }
     }
@@ -50,7 +51,7 @@ fn start(keys: &[PathBuf]) -> anyhow::Result<Running> {
         .spawn()
         .inspect_err(|_| drop(std::fs::remove_dir(&directory)))
         .context("ssh-agent, which --ssh needs for keys (install openssh-client)")?;
-    let agent = Running { socket: socket.clone(), own: Some(Own { process, directory }) };
+    let agent = Running { socket: socket.clone(), _own: Some(Own { process, directory }) };
     // ssh-agent has no way to say that it is ready.
     let began = Instant::now();
     while !socket.exists() {

@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str) -> Result<Output, String> {
         ("local", Some(dest)) => ("local", Some(Place::Directory(dest.into()))),
         // Without a place to go, `docker` means the daemon's images.
         ("docker" | "image" | "registry", None) => ("image", None),
-        ("tar" | "oci" | "docker", None) => (kind.as_str(), Some(Place::Stdout)),
+        ("tar" | "oci", None) => (kind.as_str(), Some(Place::Stdout)),
         ("tar" | "oci" | "docker", Some(dest)) => {
             let place = if dest == "-" { Place::Stdout } else { Place::File(dest.into()) };
             (kind.as_str(), Some(place))

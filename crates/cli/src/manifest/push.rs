@@ -3,7 +3,7 @@
 
 use std::io;
 
-use distribution::manifest::{Descriptor, Document, ImageIndex, media_type};
+use distribution::manifest::{Descriptor, ImageIndex, media_type};
 use distribution::{Chunks, Repository, Source};
 use types::digest::Digest;
 use types::reference::Reference;

@@ -1,4 +1,5 @@
 //! A daemon that follows a script, and our program run against it.
+#![allow(dead_code, reason = "not every suite needs all of it")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,6 +12,9 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) target: String,
+    /// Its headers, their names in small letters.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 pub(crate) type Log = Arc<Mutex<Vec<String>>>;
@@ -111,6 +115,7 @@ fn read(reader: &mut BufReader<UnixStream>) -> Option<Request> {
         return None;
     }
     let mut length = 0;
+    let mut head = String::new();
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -120,11 +125,25 @@ fn read(reader: &mut BufReader<UnixStream>) -> Option<Request> {
         if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().expect("a number");
         }
+        // Values keep their letters: credentials are in them.
+        let (name, value) = header.split_once(':').expect("a header");
+        head.push_str(&format!("{}:{value}", name.to_lowercase()));
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
+    while head.contains("transfer-encoding: chunked") {
+        let mut size = String::new();
+        reader.read_line(&mut size).ok()?;
+        let size = usize::from_str_radix(size.trim(), 16).expect("a size");
+        let mut piece = vec![0; size + 2];
+        reader.read_exact(&mut piece).ok()?;
+        body.extend(&piece[..size]);
+        if size == 0 {
+            break;
+        }
+    }
     let mut words = first.split(' ');
-    Some(Request { method: words.next()?.to_owned(), target: words.next()?.to_owned() })
+    Some(Request { method: words.next()?.to_owned(), target: words.next()?.to_owned(), head, body })
 }
 
 /// Our program, found beside this test.
