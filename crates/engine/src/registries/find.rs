@@ -83,8 +83,7 @@ impl Engine {
         let reference = reference.or_latest();
         let repository = self.registries.client()?.repository(&reference, credentials);
         let wanted = wanted(&reference);
-        let failed = |error: distribution::Error| plainly(error.for_pull(&reference));
-        let fetched = repository.manifest(&wanted).await.map_err(failed)?;
+        let fetched = repository.manifest(&wanted).await.map_err(|error| plainly(error.plain()))?;
         let document = Document::parse(&fetched.media_type, &fetched.bytes, &Limits::default())
             .map_err(|error| Error::invalid(error.to_string()))?;
         let descriptor = Descriptor::new(document.media_type(), fetched.digest, fetched.size);

@@ -143,12 +143,20 @@ impl Engine {
         let asked = wanted(reference);
         let fetched = repository.manifest(&asked).await;
         let fetched = fetched.map_err(|error| plainly(error.for_pull(reference)))?;
+        let subject = match reference.digest() {
+            Some(digest) => reference.with_digest(digest.clone()).to_string(),
+            None => asked,
+        };
         // The path within the registry, without its host.
-        listener.tag(asked, format!("Pulling from {}", reference.path())).await;
+        listener.tag(subject, format!("Pulling from {}", reference.path())).await;
         let chosen = resolve(repository, fetched, platform, reference).await?;
-        let config = fetch_config(repository, &chosen.manifest.config, reference).await?;
-        let parsed = parse_config(&config)?;
         let ingest = self.images.ingest();
+        let known = self.known(&ingest, &chosen.manifest.config.digest);
+        let config = match known.clone() {
+            Some(config) => config,
+            None => fetch_config(repository, &chosen.manifest.config, reference).await?,
+        };
+        let parsed = parse_config(&config)?;
         let layers = chosen.manifest.layers.iter().zip(&parsed.rootfs.diff_ids);
         let layers = layers.map(|(blob, diff_id)| Wanted {
             repository: repository.clone(),
@@ -162,7 +170,7 @@ impl Engine {
         {
             return Err(Error::invalid("layers from manifest don't match image configuration"));
         }
-        self.bring_all(&ingest, layers, listener).await?;
+        self.bring_all(&ingest, layers, known.is_some(), listener).await?;
 
         let digest = chosen.digest.clone();
         let name = Some(reference.clone()).filter(|name| name.digest().is_none());
@@ -189,11 +197,23 @@ impl Engine {
         if let Some(platform) = platform {
             warn_of_platform(reference, platform, &parsed, listener).await;
         }
-        self.tell_pulled(reference, &parsed);
+        self.tell_transfer("pull", reference, &parsed);
         Ok(before != Some(id))
     }
 
-    fn tell_pulled(&self, reference: &Reference, config: &image::ImageConfig) {
+    /// The configuration of an image that is here.
+    fn known(&self, ingest: &Ingest, id: &Digest) -> Option<Vec<u8>> {
+        let document = ingest.document(id)?;
+        self.images.config(id).is_ok().then_some(document)
+    }
+
+    /// Tells listeners that an image came or went.
+    pub(super) fn tell_transfer(
+        &self,
+        action: &str,
+        reference: &Reference,
+        config: &image::ImageConfig,
+    ) {
         let name = reference.familiar_name();
         let labels = config.config.as_ref().map(|config| &config.labels);
         let mut attributes: Vec<(&str, &str)> = labels
@@ -202,23 +222,25 @@ impl Engine {
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
         attributes.push(("name", &name));
-        self.tell(Subject::Image, "pull", &reference.familiar(), &attributes);
+        self.tell(Subject::Image, action, &reference.familiar(), &attributes);
     }
 
-    /// Brings every layer that is not here, as many at once as the settings allow.
+    /// Brings every layer that is not here, as many at once as the settings allow. Of an image
+    /// that is here nobody wants to read the layers that are.
     async fn bring_all(
         &self,
         ingest: &Ingest,
         layers: Vec<Wanted>,
+        known: bool,
         listener: &Listener,
     ) -> Result<(), Error> {
         let mut missing = Vec::new();
         for layer in layers {
-            let here = ingest.has_layer(&layer.diff_id);
-            let state = if here { LayerState::AlreadyExists } else { LayerState::Wanted };
-            listener.layer(&layer.blob.digest, state).await;
-            if !here {
+            if !ingest.has_layer(&layer.diff_id) {
+                listener.layer(&layer.blob.digest, LayerState::Wanted).await;
                 missing.push(layer);
+            } else if !known {
+                listener.layer(&layer.blob.digest, LayerState::AlreadyExists).await;
             }
         }
         let mut under_way = Vec::with_capacity(missing.len());

@@ -14,7 +14,6 @@ use image::{Document, Form, PushLayer, Pushable};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use types::Error;
 use types::digest::Digest;
-use types::event::Subject;
 use types::reference::Reference;
 
 use super::pull::{Listener, heard};
@@ -125,8 +124,7 @@ impl Engine {
         // The image may have been removed meanwhile: what is pushed is pushed all the same.
         drop(blocking(move || engine.images.add_repo_digest(&id, &name).map_err(from_image)).await);
         listener.pushed(tag, digest, size).await;
-        let name = tagged.familiar_name();
-        self.tell(Subject::Image, "push", &tagged.familiar(), &[("name", &name)]);
+        self.tell_transfer("push", tagged, &config);
         Ok(())
     }
 
