@@ -110,7 +110,7 @@ impl ConfigFile {
     pub fn get(&self, server: &str) -> Result<Option<Credentials>, StoreError> {
         match self.program(server)? {
             Some((_, program)) => Ok(program.get(server)?),
-            None => self.from_file(server),
+            None => self.kept_here(server),
         }
     }
 
@@ -217,7 +217,7 @@ impl ConfigFile {
         }
     }
 
-    fn from_file(&self, server: &str) -> Result<Option<Credentials>, StoreError> {
+    fn kept_here(&self, server: &str) -> Result<Option<Credentials>, StoreError> {
         let exact = self.entries("auths").find(|(name, _)| *name == server);
         // `https://registry.example/v2/` is an older spelling of `registry.example`.
         let found = exact

@@ -21,6 +21,8 @@ impl Default for Limits {
 }
 
 /// A manifest or a list of manifests.
+// There is never more than a handful of them: a box would only be in the way.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// One image.

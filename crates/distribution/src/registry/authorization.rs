@@ -16,9 +16,12 @@ const MOST: usize = 1024;
 /// a client.
 #[derive(Debug, Default)]
 pub(crate) struct Authorizations {
-    learned: Mutex<HashMap<(Origin, Vec<String>), (Wanted, Instant)>>,
+    learned: Mutex<HashMap<Question, (Wanted, Instant)>>,
     tokens: Cache,
 }
+
+/// A registry, and the rights that a request needs there.
+type Question = (Origin, Vec<String>);
 
 /// What a registry wants for a request.
 #[derive(Clone, Debug)]

@@ -291,7 +291,7 @@ impl Wire {
         loop {
             let waited = tokio::time::timeout(patience, &mut answer).await;
             match waited {
-                Ok(answer) => return answer.map_err(Failed::Broken),
+                Ok(answer) => return answer.map_err(|error| Failed::Broken(Box::new(error))),
                 Err(_) => match meter {
                     Some(meter) if meter.is_waiting() || meter.sent() != seen => {
                         seen = meter.sent();
@@ -309,5 +309,5 @@ impl Wire {
 /// Why there is no answer.
 enum Failed {
     Silent(Transport),
-    Broken(TrySendError<hyper::Request<Outgoing>>),
+    Broken(Box<TrySendError<hyper::Request<Outgoing>>>),
 }

@@ -89,7 +89,7 @@ impl Url {
     /// [`Error::Address`].
     pub(crate) fn parse(text: &str) -> Result<Self> {
         if text.len() > MAX_LENGTH {
-            return Err(invalid(&text[..text.floor_char_boundary(100)], "it is too long"));
+            return Err(invalid(&text.chars().take(100).collect::<String>(), "it is too long"));
         }
         let uri: Uri = text.parse().map_err(|_| invalid(text, "it is no URL"))?;
         let https = match uri.scheme_str() {
