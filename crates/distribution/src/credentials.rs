@@ -138,6 +138,23 @@ pub(crate) fn decode_base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_header_means_what_was_put_into_it(name in "\\PC{1,40}", secret in "\\PC{0,40}") {
+            let who = Credentials::basic(name, secret);
+            let read = Credentials::decode_header(&who.encode_header());
+            prop_assert_eq!(read.expect("valid"), Some(who));
+        }
+
+        #[test]
+        fn any_header_is_read_or_refused(text in "[A-Za-z0-9+/=_-]{0,200}") {
+            if let Ok(Some(who)) = Credentials::decode_header(&text) {
+                prop_assert!(!who.is_empty());
+            }
+        }
+    }
 
     #[test]
     fn headers_are_read_in_every_dialect() {

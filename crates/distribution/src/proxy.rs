@@ -140,6 +140,23 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rules_never_fail(rule in "\\PC{0,40}", host in "\\PC{0,40}", port: u16) {
+            rule_matches(&rule, &host, port);
+        }
+
+        #[test]
+        fn a_network_has_its_own_addresses(bits in 0u8..=32, address: u32, other: u32) {
+            let text = format!("{}/{bits}", std::net::Ipv4Addr::from(address));
+            let network = Network::parse(&text).expect("valid");
+            prop_assert!(network.contains(std::net::Ipv4Addr::from(address).into()));
+            let same = bits == 0 || (address ^ other) >> (32 - u32::from(bits)) == 0;
+            prop_assert_eq!(network.contains(std::net::Ipv4Addr::from(other).into()), same);
+        }
+    }
 
     fn proxies(no_proxy: &str) -> Proxies {
         Proxies {

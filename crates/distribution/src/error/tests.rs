@@ -74,6 +74,16 @@ fn other_statuses_say_what_they_are() {
     assert_eq!(said(599, "").1, "received unexpected HTTP status: 599");
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_answer_has_words(status in 400u16..600, body: Vec<u8>) {
+        let refusal = Refusal::read(status, &body, &[], None);
+        let words = refusal.to_string();
+        let safe = words.chars().all(|c| c == '\n' || !c.is_control());
+        proptest::prop_assert!(safe && !words.is_empty());
+    }
+}
+
 #[test]
 fn hostile_bodies_are_shortened() {
     let long = "x".repeat(1 << 20);

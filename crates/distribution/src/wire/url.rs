@@ -188,6 +188,25 @@ fn invalid(address: &str, reason: &'static str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_joined_is_a_url(location in "\\PC{0,80}") {
+            let base = url("https://r.example/v2/x");
+            if let Ok(joined) = base.join(&location) {
+                let again = Url::parse(&joined.to_string()).expect("it is written as it is read");
+                prop_assert_eq!(again, joined);
+            }
+        }
+
+        #[test]
+        fn parameters_never_leave_their_place(value in "\\PC{0,40}") {
+            let url = url("http://r/x").with("n", &value);
+            prop_assert_eq!(url.path.matches(['?', '&', '#', ' ']).count(), 1);
+            prop_assert!(Url::parse(&url.to_string()).is_ok());
+        }
+    }
 
     fn url(text: &str) -> Url {
         Url::parse(text).expect(text)

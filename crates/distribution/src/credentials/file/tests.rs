@@ -156,6 +156,18 @@ fn a_program_named_by_the_file_is_asked() {
     assert!(error.contains("docker-credential-isopod-other"), "{error}");
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+    #[test]
+    fn what_is_kept_is_found(name in "[^:\\x00]{1,30}", secret in "[^\\x00]{1,30}") {
+        let (_dir, mut file) = config("{}");
+        file.store("r.example", &Credentials::basic(&name, &secret)).expect("stored");
+        let file = ConfigFile::load(&file.path).expect("loaded");
+        let found = file.get("r.example").expect("read").expect("known");
+        proptest::prop_assert_eq!((found.username, found.password), (name, secret));
+    }
+}
+
 #[test]
 fn servers_have_one_name() {
     assert_eq!(server_of("docker.io"), HUB);
