@@ -54,8 +54,13 @@ impl Snapshots {
         let mut layers = HashMap::new();
         for found in snapshots.dir.read_dir(".").step("list containers")? {
             let Some(id) = found.name.to_str() else { continue };
-            if let Some(record) = snapshots.read(id)? {
-                layers.insert(id.to_owned(), record.layers);
+            match snapshots.read(id)? {
+                Some(record) if record.image.is_some() => {
+                    layers.insert(id.to_owned(), record.layers);
+                }
+                // A build does not outlive its engine, and its layers may never have been flushed.
+                Some(_) => snapshots.remove(id)?,
+                None => {}
             }
         }
         Ok((snapshots, layers))
@@ -75,6 +80,22 @@ impl Snapshots {
             }
             Err(error) => Err(error).step("read a snapshot's record"),
         }
+    }
+
+    /// Removes what is the store's of a container's directory, and that if it is empty then.
+    fn remove(&self, container: &str) -> Result<()> {
+        let top = Path::new(container);
+        let mut first = Ok(());
+        for name in ["upper", "work", ".tmp-snapshot", RECORD] {
+            let removed = self.dir.remove_all(top.join(name)).step("remove a snapshot");
+            if first.is_ok() {
+                first = removed;
+            }
+        }
+        first?;
+        // ENOTEMPTY: the engine's files are still there.
+        let _ = self.dir.remove_dir(top);
+        Ok(())
     }
 
     /// A directory of the container's on the host.
@@ -97,7 +118,14 @@ impl Store {
         let catalog = &state.catalog;
         let record = catalog.images.get(image);
         let layers = match (record, self.snapshots.read(container.as_str())?) {
-            (_, Some(found)) if found.image.as_ref() == Some(image) => return Ok(()),
+            (_, Some(found)) if found.image.as_ref() == Some(image) => {
+                // Its files may have become a layer before a crash.
+                let dir = Path::new(container.as_str()).join("upper");
+                if self.snapshots.dir.exists(dir) {
+                    return Ok(());
+                }
+                found.layers
+            }
             (_, Some(_)) => return Err(Error::SnapshotExists(container.short().to_owned())),
             (None, None) => return Err(Error::NoSuchImage(image.to_string())),
             (Some(record), None) => record.layers.clone(),
@@ -178,18 +206,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], after everything that could be removed has been.
     pub fn remove_snapshot(&self, container: &ContainerId) -> Result<()> {
-        let dir = &self.snapshots.dir;
-        let top = Path::new(container.as_str());
-        let mut first = Ok(());
-        for name in ["upper", "work", ".tmp-snapshot", RECORD] {
-            let removed = dir.remove_all(top.join(name)).step("remove a snapshot");
-            if first.is_ok() {
-                first = removed;
-            }
-        }
-        first?;
-        // ENOTEMPTY: the engine's files are still there.
-        let _ = dir.remove_dir(top);
+        self.snapshots.remove(container.as_str())?;
         let layers = self.state().snapshot_layers.remove(container.as_str());
         let candidates: BTreeSet<Digest> = layers.into_iter().flatten().collect();
         self.collect(&candidates)?;

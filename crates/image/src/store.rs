@@ -261,10 +261,19 @@ impl Store {
         Ok(())
     }
 
-    /// Publishes a staged layer together with the form it came in. Hold it first.
+    /// Publishes a staged layer that need not survive a crash before an image has it: adding the
+    /// image flushes it. Hold it first.
+    pub(crate) fn publish_unflushed(&self, staged: Staged) -> Result<()> {
+        let meta = staged.meta.clone();
+        self.layers.publish_unflushed(staged)?;
+        self.state().layers.entry(meta.diff_id.clone()).or_insert_with(|| Arc::new(meta));
+        Ok(())
+    }
+
+    /// Publishes a staged layer together with the form it came in, unflushed. Hold it first.
     pub(crate) fn publish_with_form(&self, staged: Staged, form: Form) -> Result<()> {
         self.layers.write_staged_forms(&staged, &[form])?;
-        self.publish(vec![staged])
+        self.publish_unflushed(staged)
     }
 
     /// Unpacks a layer again from its blob in the content store.
@@ -313,6 +322,7 @@ impl Store {
         source: Option<Source>,
         names: &[Reference],
     ) -> Result<Digest> {
+        self.layers.flush()?;
         let mut state = self.state();
         if let Some(missing) = layers.iter().find(|layer| !state.layers.contains_key(layer)) {
             return Err(Error::MissingLayer(missing.clone()));

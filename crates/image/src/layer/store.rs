@@ -28,6 +28,10 @@ pub(crate) struct Layers {
     dir: Root,
     next: AtomicU64,
     sharing: Mutex<Weak<Sharing>>,
+    /// How many times layers got their names without a flush, and how many of those a flush has
+    /// followed.
+    named: AtomicU64,
+    flushed: Mutex<u64>,
 }
 
 impl Layers {
@@ -46,7 +50,7 @@ impl Layers {
             } else if let Ok(diff_id) = Digest::from_sha256_hex(name) {
                 match read_meta(&dir, &diff_id) {
                     Ok(Some(meta)) => found.push(meta),
-                    // Renamed into place but never flushed: cannot happen, see `publish`.
+                    // Renamed into place but never flushed: nobody wants it.
                     Ok(None) => dir.remove_all(name).step("remove a damaged layer")?,
                     // The disk's fault. A container may run on it: `check` knows what to do.
                     Err(Error::DamagedRecord { .. }) => set_aside(&dir, &diff_id)?,
@@ -54,8 +58,15 @@ impl Layers {
                 }
             }
         }
-        let (next, sharing) = (AtomicU64::new(0), Mutex::default());
-        Ok((Self { path: path.to_owned(), dir, next, sharing }, found))
+        let layers = Self {
+            path: path.to_owned(),
+            dir,
+            next: AtomicU64::new(0),
+            sharing: Mutex::default(),
+            named: AtomicU64::new(0),
+            flushed: Mutex::default(),
+        };
+        Ok((layers, found))
     }
 
     pub(super) fn tmp_name(&self) -> String {
@@ -89,6 +100,40 @@ impl Layers {
             return Ok(());
         }
         durable::sync_all(&self.dir).step("flush the layers")?;
+        self.name(staged)?;
+        durable::sync_dir(&self.dir, Path::new(".")).step("flush the layer directory")
+    }
+
+    /// Gives a staged layer its name before it is flushed: right for one that nothing durable
+    /// names before [`Layers::flush`]. After a crash it is found damaged or whole, and removed
+    /// because nobody wants it. So the steps of a build and the layers of a pull wait for the disk
+    /// once and not each.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn publish_unflushed(&self, staged: Staged) -> Result<()> {
+        self.name(vec![staged])?;
+        self.named.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Flushes what [`Layers::publish_unflushed`] has named.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn flush(&self) -> Result<()> {
+        let named = self.named.load(Ordering::SeqCst);
+        let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else's flush will do if it began after the names were given.
+        if *flushed < named {
+            durable::sync_all(&self.dir).step("flush the layers")?;
+            durable::sync_dir(&self.dir, Path::new(".")).step("flush the layer directory")?;
+            *flushed = named;
+        }
+        Ok(())
+    }
+
+    fn name(&self, staged: Vec<Staged>) -> Result<()> {
         for layer in staged {
             let (from, to) = (Path::new(&layer.name), Path::new(layer.meta.diff_id.hex()));
             match durable::rename_noreplace(&self.dir, from, to) {
@@ -96,7 +141,7 @@ impl Layers {
                 other => other.step("publish a layer")?,
             }
         }
-        durable::sync_dir(&self.dir, Path::new(".")).step("flush the layer directory")
+        Ok(())
     }
 
     /// Takes a layer's name away; [`Layers::sweep`] removes its files. Two steps, so that the

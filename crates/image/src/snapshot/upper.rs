@@ -44,6 +44,15 @@ impl HeldLayer {
     pub fn size(&self) -> u64 {
         self.size
     }
+
+    /// Makes sure that this layer, and every other that has been made by now, survives a crash.
+    /// Naming an image does so too; call this before something else that is durable names layers.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn flush(&self) -> Result<()> {
+        self.store.layers.flush()
+    }
 }
 
 impl Drop for HeldLayer {
@@ -55,7 +64,8 @@ impl Drop for HeldLayer {
 impl Store {
     /// Makes a writable layer on top of layers that need not be an image's, bottom first; fine when
     /// it is there already for the same layers. Hold the layers meanwhile: from here on they stay
-    /// as long as the snapshot does.
+    /// as long as the snapshot does, which goes when the store is opened anew: a build does not
+    /// outlive its engine.
     ///
     /// # Errors
     /// [`Error::MissingLayer`](crate::Error::MissingLayer);
@@ -81,7 +91,7 @@ impl Store {
             return Ok(None);
         }
         let layer = self.hold_layer(&staged.meta.diff_id, staged.meta.size);
-        self.publish(vec![staged])?;
+        self.publish_unflushed(staged)?;
         Ok(Some(layer))
     }
 
@@ -95,17 +105,15 @@ impl Store {
     ) -> Result<HeldLayer> {
         let staged = self.layers.stage(input, false, &self.options)?;
         let layer = self.hold_layer(&staged.meta.diff_id, staged.meta.size);
-        self.publish(vec![staged])?;
+        self.publish_unflushed(staged)?;
         Ok(layer)
     }
 
     /// A layer that is there, kept from now on; `None` when it is not there.
     pub fn held_layer(self: &Arc<Self>, diff_id: &Digest) -> Option<HeldLayer> {
         // Held first, so that it cannot go between the two.
-        let held = self.hold_layer(diff_id, 0);
-        let size = self.layer(diff_id)?.size;
-        let mut held = held;
-        held.size = size;
+        let mut held = self.hold_layer(diff_id, 0);
+        held.size = self.layer(diff_id)?.size;
         Some(held)
     }
 
