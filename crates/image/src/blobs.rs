@@ -139,7 +139,13 @@ impl Blobs {
         if self.read(digest, bytes.len() as u64).is_ok_and(|found| found == bytes) {
             return Ok(());
         }
-        let mut upload = self.begin(&unique())?;
+        let mut upload = loop {
+            match self.begin(&unique()) {
+                // Another process sweeps, and has taken the new file for one that was left.
+                Err(Error::UploadBusy(_)) => {}
+                upload => break upload?,
+            }
+        };
         io::Write::write_all(&mut upload, bytes).step("write a blob")?;
         upload.commit(digest).map(|_| ())
     }

@@ -96,7 +96,7 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Respons
     };
     let answer = answered.unwrap_or_else(|error| {
         if error.kind().0.is_server_error() {
-            tracing::error!("{method} {path}: {error}");
+            tracing::error!("{method} {path:?}: {error}");
         }
         Answer::refusal(&error)
     });

@@ -35,6 +35,7 @@ pub struct Server {
     root: PathBuf,
     arguments: Vec<String>,
     netns: Option<PathBuf>,
+    program: PathBuf,
 }
 
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl Server {
             root,
             arguments: Vec::new(),
             netns: None,
+            program: PathBuf::from("docker-registry"),
         }
     }
 
@@ -92,6 +94,15 @@ impl Server {
     #[must_use]
     pub fn isopod(arguments: &[&str]) -> Self {
         Self::start(None, arguments, None)
+    }
+
+    /// Ours by another program than the one under test.
+    #[must_use]
+    pub fn isopod_by(program: &Path, arguments: &[&str]) -> Self {
+        let mut server = Self::prepared(None, arguments, None);
+        program.clone_into(&mut server.program);
+        server.launch();
+        server
     }
 
     /// Ours over a directory that others use as well.
@@ -113,9 +124,15 @@ impl Server {
     }
 
     fn start(root: Option<&Path>, arguments: &[&str], netns: Option<&Path>) -> Self {
+        let mut server = Self::prepared(root, arguments, netns);
+        server.launch();
+        server
+    }
+
+    fn prepared(root: Option<&Path>, arguments: &[&str], netns: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
         let root = root.map_or_else(|| folder.path().join("root"), Path::to_owned);
-        let mut server = Self {
+        Self {
             maker: Maker::Isopod,
             running: Running::Nothing,
             port: 0,
@@ -123,9 +140,8 @@ impl Server {
             root,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             netns: netns.map(Path::to_owned),
-        };
-        server.launch();
-        server
+            program: isopod_binary(),
+        }
     }
 
     /// Starts it again over what the last one left, at another port.
@@ -137,7 +153,7 @@ impl Server {
     fn launch(&mut self) {
         let log = self.folder.path().join("log");
         let file = File::create(&log).expect("the registry's log");
-        let program = isopod_binary();
+        let program = self.program.clone();
         let mut command = match &self.netns {
             Some(netns) => {
                 let mut command = Command::new("nsenter");

@@ -7,6 +7,7 @@ mod contestants;
 mod density;
 mod image;
 mod memory;
+mod registry;
 
 use anyhow::{Context, Result, bail, ensure};
 use contestants::Contestant;
@@ -37,6 +38,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "exec" => exec(&request, &binary),
         "density" => density::run(&request, &binary),
         "image" => image::run(&request, &binary),
+        "registry" => registry::run(&request, &binary),
         _ => bail!(super::USAGE),
     }
 }

@@ -36,8 +36,13 @@ pub(crate) async fn get(call: &Call, name: Name, digest: Digest) -> Result<Answe
         let size = size.ok_or_else(|| Error::BlobUnknown(digest.to_string()))?;
         // What a client has been told of must not be collected before its manifest comes.
         if !app.rules.read_only && app.cache.is_none() {
-            let digest = digest.clone();
-            call.on_disk(move |app| Ok(app.storage.repository(&name).promise(&digest)?)).await?;
+            let promised = digest.clone();
+            let kept = call
+                .on_disk(move |app| Ok(app.storage.repository(&name).promise(&promised)?))
+                .await?;
+            if !kept {
+                return Err(Error::BlobUnknown(digest.to_string()));
+            }
         }
         return Ok(head(&digest).body("application/octet-stream", size, Body::empty()));
     }

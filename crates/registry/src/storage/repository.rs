@@ -98,16 +98,21 @@ impl<'a> Repository<'a> {
         if linked { Ok(self.storage.blobs().size(digest)?) } else { Ok(None) }
     }
 
-    /// Somebody has been told that the blob is here, and will rely on it.
-    pub(crate) fn promise(&self, digest: &Digest) -> Result<()> {
+    /// Somebody is to be told that the blob is here, and will rely on it. False if it has been
+    /// collected since it was looked for.
+    pub(crate) fn promise(&self, digest: &Digest) -> Result<bool> {
         let link = self.blob_link(digest);
         let age = absent(fs::metadata(&link).and_then(|found| found.modified()))
             .step("look for", &link)?
             .and_then(|then| SystemTime::now().duration_since(then).ok());
-        if age.is_some_and(|age| age >= FRESH) {
-            durable::touch(&link)?;
+        match age {
+            // It may be a manifest, which is never collected as a blob.
+            None => return self.has_manifest(digest),
+            Some(age) if age < FRESH => return Ok(true),
+            Some(_) => {}
         }
-        Ok(())
+        let _gate = self.storage.shared()?;
+        durable::touch(&link)
     }
 
     /// Makes a blob that is stored one of this repository; `None` if it is not stored.
