@@ -32,8 +32,9 @@ pub(crate) struct Answer {
     /// What has been read too far.
     unread: Option<Bytes>,
     idle: Duration,
-    /// The connection, until the body has been read and it goes back where it came from.
-    connection: Option<(Connection, Arc<Shelf>)>,
+    /// The connection, and where it goes when the body has been read.
+    place: Option<(Connection, Arc<Shelf>)>,
+    ended: bool,
 }
 
 impl Answer {
@@ -42,8 +43,7 @@ impl Answer {
         parts: hyper::http::response::Parts,
         body: Incoming,
         idle: Duration,
-        connection: Connection,
-        shelf: Arc<Shelf>,
+        place: Option<(Connection, Arc<Shelf>)>,
     ) -> Self {
         let mut answer = Self {
             request,
@@ -52,7 +52,8 @@ impl Answer {
             body,
             unread: None,
             idle,
-            connection: Some((connection, shelf)),
+            place,
+            ended: false,
         };
         if answer.body.is_end_stream() {
             answer.finished();
@@ -131,7 +132,7 @@ impl Answer {
 
     /// Whether the body has been read to its end.
     pub(crate) fn is_finished(&self) -> bool {
-        self.connection.is_none() && self.unread.is_none()
+        self.ended && self.unread.is_none()
     }
 
     /// The whole body, if it has no more than `limit` bytes.
@@ -209,12 +210,13 @@ impl Answer {
     }
 
     fn broken(&mut self, source: Transport) -> Error {
-        self.connection = None;
+        self.place = None;
         Error::Transport { request: self.request.clone(), source }
     }
 
     fn finished(&mut self) {
-        if let Some((connection, shelf)) = self.connection.take() {
+        self.ended = true;
+        if let Some((connection, shelf)) = self.place.take() {
             shelf.put(connection);
         }
     }

@@ -29,6 +29,7 @@ pub(crate) enum Outgoing {
 pub(crate) struct Meter {
     sent: AtomicU64,
     waiting: AtomicBool,
+    done: AtomicBool,
     failure: Mutex<Option<io::Error>>,
 }
 
@@ -41,6 +42,11 @@ impl Meter {
     /// Whether the next bytes are still being made; then the other side is not to blame.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether all bytes have been taken.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// Why the bytes could not be made.
@@ -100,7 +106,10 @@ impl Body for Outgoing {
         let chunk = match ready!(next) {
             Some(Ok(chunk)) => chunk,
             Some(Err(error)) => return Poll::Ready(Some(Err(meter.fail(error)))),
-            None if left.is_none_or(|left| left == 0) => return Poll::Ready(None),
+            None if left.is_none_or(|left| left == 0) => {
+                meter.done.store(true, Ordering::Relaxed);
+                return Poll::Ready(None);
+            }
             None => {
                 let error =
                     io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than it said");
@@ -118,6 +127,8 @@ impl Body for Outgoing {
             }
         }
         meter.sent.fetch_add(length, Ordering::Relaxed);
+        // Of a body of known length the end is not asked for.
+        meter.done.store(*left == Some(0), Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 

@@ -20,6 +20,8 @@ use crate::settings::Settings;
 
 /// How long a connection waits for its next request.
 const KEPT: Duration = Duration::from_secs(30);
+/// How long a connection may take to notice that its last answer has ended.
+const READY: Duration = Duration::from_secs(1);
 /// Waiting connections to one server.
 const MOST_IDLE: usize = 16;
 /// Bytes read at once: large enough that system calls cost nothing beside the copy.
@@ -92,6 +94,14 @@ pub(super) struct Connection {
     sender: SendRequest<Outgoing>,
     since: Instant,
     used: bool,
+}
+
+impl Connection {
+    /// Whether the next request can be sent: the end of an answer is known here a moment before
+    /// the connection itself knows it.
+    async fn is_ready(&mut self) -> bool {
+        matches!(tokio::time::timeout(READY, self.sender.ready()).await, Ok(Ok(())))
+    }
 }
 
 /// Connections to one server that wait for their next request.
@@ -177,14 +187,21 @@ impl Wire {
         let shelf = self.shelf(&request.url.origin, verify);
         loop {
             let mut connection = match shelf.take() {
-                Some(connection) => connection,
+                Some(mut connection) => match connection.is_ready().await {
+                    true => connection,
+                    false => continue,
+                },
                 None => self.connect(&request.url.origin, verify, &words).await?,
             };
             let sent = self.exchange(&mut connection, message, meter.as_deref()).await;
             let source = match sent {
                 Ok(response) => {
                     let (parts, incoming) = response.into_parts();
-                    return Ok(Answer::new(words, parts, incoming, self.idle, connection, shelf));
+                    // A registry that has answered before it has read everything has no use for
+                    // what still comes, and neither has the next request.
+                    let sent = meter.is_none_or(|meter| meter.is_done());
+                    let place = sent.then_some((connection, shelf));
+                    return Ok(Answer::new(words, parts, incoming, self.idle, place));
                 }
                 Err(Failed::Silent(source)) => source,
                 Err(Failed::Broken(mut error)) => {

@@ -1,6 +1,7 @@
 //! A server whose every byte is the test's.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ type Handler = dyn Fn(&Asked) -> Reply + Send + Sync;
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
+    /// Connections so far.
+    pub(crate) connections: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -96,11 +99,14 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let server = Self { address, asked: Arc::clone(&asked) };
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let server = Self { address, asked: Arc::clone(&asked), connections };
         let handler: Arc<Handler> = Arc::new(handler);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).expect("a socket");
+                counted.fetch_add(1, Ordering::SeqCst);
                 let (asked, handler) = (Arc::clone(&asked), Arc::clone(&handler));
                 tokio::spawn(async move { serve(stream, &asked, &*handler).await });
             }

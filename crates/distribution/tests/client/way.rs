@@ -1,5 +1,7 @@
 //! The way to a registry: redirects, mirrors, proxies, connections.
 
+use std::sync::atomic::Ordering;
+
 use distribution::manifest::Descriptor;
 use distribution::{Client, Error, Proxies, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -95,6 +97,24 @@ async fn connections_are_used_again() {
     }
     // The first connection was the question whether there is TLS.
     assert_eq!(serving.await.expect("no panic"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_after_another_needs_one_connection() {
+    let server = Server::start(|asked| match asked.method.as_str() {
+        "POST" => reply(202).header("Location", "/v2/a/b/blobs/uploads/1"),
+        "PATCH" => reply(202).header("Location", "/v2/a/b/blobs/uploads/1"),
+        "PUT" => reply(201),
+        _ => reply(200).body("{}"),
+    })
+    .await;
+    let repository = server.repository(None);
+    for _ in 0..100 {
+        repository.manifest("x").await.expect("fetched");
+        repository.upload(&mut distribution::BytesSource::new("content")).await.expect("taken");
+    }
+    // One more asked whether there is TLS.
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
