@@ -19,6 +19,7 @@ pub struct Failure {
     pub cause: Cause,
     /// Where; nothing when no line is to blame.
     pub place: Option<Place>,
+    early: bool,
 }
 
 /// A place in a Dockerfile.
@@ -66,7 +67,7 @@ impl std::error::Error for Failure {}
 impl Failure {
     fn at(cause: impl Into<Cause>, context: &Context, span: Option<Span>) -> Self {
         let place = span.map(|span| Place::new(&context.file, &context.text, span));
-        Self { cause: cause.into(), place }
+        Self { cause: cause.into(), place, early: false }
     }
 
     /// What kind of error it is to the client.
@@ -85,6 +86,11 @@ impl Failure {
         }
     }
 
+    /// It failed before anything was told.
+    pub fn is_early(&self) -> bool {
+        self.early
+    }
+
     /// Nobody waited for it any more.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.cause, Cause::Doing(Error::Cancelled))
@@ -93,7 +99,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { cause: Cause::Doing(error), place: None }
+        Self { cause: Cause::Doing(error), place: None, early: false }
     }
 }
 
@@ -101,11 +107,13 @@ impl From<Error> for Failure {
 ///
 /// # Errors
 /// [`Failure`]; nothing is left then but what is known of the steps that were done.
-pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> std::result::Result<Outcome, Failure> {
-    let context = Context::open(input, &request.dockerfile, shop.cache, shop.worker)?;
+pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> Result<Outcome, Failure> {
+    let context = Context::open(input, &request.dockerfile, shop.cache, shop.worker)
+        .map_err(|error| Failure { early: true, ..error.into() })?;
+    let early = |failure| Failure { early: true, ..failure };
     let file = dockerfile::parse(&context.text).map_err(|error| {
         let span = error.span;
-        Failure::at(error, &context, Some(span))
+        early(Failure::at(error, &context, Some(span)))
     })?;
     let options = Options {
         target: (!request.target.is_empty()).then(|| request.target.clone()),
@@ -115,11 +123,11 @@ pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> std::result::Re
     };
     let plan = plan::plan(&file, &options).map_err(|error| {
         let span = error.span;
-        Failure::at(error, &context, span)
+        early(Failure::at(error, &context, span))
     })?;
     if plan.warnings_are_errors && let Some(warning) = plan.warnings.first() {
         let error = Error::Invalid(format!("{}: {}", warning.rule, warning.message));
-        return Err(Failure::at(error, &context, Some(warning.span)));
+        return Err(early(Failure::at(error, &context, Some(warning.span))));
     }
     let arguments = argument_steps(&file);
     let first = u32::try_from(arguments.len()).unwrap_or(u32::MAX);
@@ -163,7 +171,7 @@ fn finish(
     build: &Build<'_>,
     context: &Context,
     first_export: u32,
-) -> std::result::Result<Outcome, Failure> {
+) -> Result<Outcome, Failure> {
     let built =
         build.run().map_err(|error| Failure::at(error.error, context, error.span))?;
     if built.layers.is_empty() && built.image.history.is_empty() {

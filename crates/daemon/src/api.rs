@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use engine::Engine;
 
 use crate::metrics::Metrics;
+use crate::session::Sessions;
 
 /// Settings that a reload may change.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,8 @@ pub(crate) struct Api {
     pub(crate) experimental: bool,
     /// What users of `docker info` should know.
     pub(crate) warnings: Arc<[String]>,
+    /// What builds ask their clients through.
+    pub(crate) sessions: Sessions,
     changeable: Arc<RwLock<Changeable>>,
 }
 
@@ -42,7 +45,9 @@ impl Api {
     ) -> Self {
         let metrics = Arc::new(Metrics::default());
         let changeable = Arc::new(RwLock::new(changeable));
-        Self { engine, always, metrics, experimental, warnings: warnings.into(), changeable }
+        let sessions = Sessions::default();
+        let warnings = warnings.into();
+        Self { engine, always, metrics, experimental, warnings, sessions, changeable }
     }
 
     /// The settings as they are now.

@@ -19,6 +19,7 @@ mod render;
 mod routes;
 mod run;
 mod server;
+mod session;
 mod socket;
 pub mod stream;
 mod takeover;

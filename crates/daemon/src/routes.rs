@@ -3,10 +3,12 @@
 mod absent;
 mod archive;
 mod attach;
+mod build;
 mod containers;
 mod events;
 mod exec;
 mod images;
+mod layers;
 mod lifecycle;
 mod logs;
 mod networks;
@@ -34,11 +36,13 @@ pub(crate) fn all(api: Api) -> Router {
         .merge(stats::routes())
         .merge(archive::routes())
         .merge(images::routes())
+        .merge(layers::routes())
         .merge(registry::routes())
         .merge(transfer::routes())
         .merge(upkeep::routes())
         .merge(volumes::routes())
         .merge(networks::routes())
+        .merge(build::routes())
         .merge(absent::routes())
         .with_state(api)
 }

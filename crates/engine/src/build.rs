@@ -73,6 +73,14 @@ impl Builds {
     }
 }
 
+/// What is built here unless another platform is asked for: `os/architecture[/variant]`.
+pub fn platform() -> String {
+    match image::host_architecture() {
+        (architecture, "") => format!("linux/{architecture}"),
+        (architecture, variant) => format!("linux/{architecture}/{variant}"),
+    }
+}
+
 /// The builder's directory.
 pub(crate) fn directory(data_root: &Path) -> std::path::PathBuf {
     data_root.join("build")

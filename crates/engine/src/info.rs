@@ -76,6 +76,8 @@ pub struct DiskUsage {
     pub containers: Vec<Summary>,
     /// Volumes.
     pub volumes: Vec<VolumeUse>,
+    /// What builds remember.
+    pub build_cache: Vec<::build::cache::Record>,
 }
 
 /// Bytes of the host's memory.
@@ -170,7 +172,8 @@ impl Engine {
         for container in &mut containers {
             container.sizes.get_or_insert(Sizes::default());
         }
-        Ok(DiskUsage { images, containers, volumes })
+        let build_cache = self.build_cache().await?;
+        Ok(DiskUsage { images, containers, volumes, build_cache })
     }
 }
 

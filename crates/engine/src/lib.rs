@@ -23,6 +23,7 @@ mod idle;
 mod images;
 mod info;
 mod launcher;
+mod layers;
 mod link;
 mod networks;
 mod open;
@@ -45,7 +46,7 @@ use types::capability::CapabilitySet;
 use types::event::{Event, Subject};
 use types::{ContainerId, Error, ErrorKind, Timestamp};
 
-pub use build::BuildRequest;
+pub use build::{BuildRequest, platform as builder_platform};
 pub use config::{Config, RegistrySettings, Watermarks};
 pub use container::archive::{ArchiveOptions, CommitRequest};
 pub use container::attach::{AttachOptions, Attached};
@@ -61,14 +62,18 @@ pub use container::validate::size as parse_size;
 pub use container::wait::{WaitCondition, WaitOutcome, Waiter};
 pub use events::{EventOptions, EventStream};
 pub use info::{DiskUsage, Info};
+pub use layers::ImageDocuments;
 pub use networks::NetworkDetail;
 pub use record::{IdRange, Record};
 pub use registries::{
-    Credentials, LayerState, Login, PullRequest, PushRequest, RegistryImage, SearchHit,
+    Credentials, ImportRequest, LayerState, Login, PullRequest, PushRequest, RegistryImage, SearchHit,
     TransferStep,
 };
 pub use upkeep::CheckEvent;
 pub use volumes::VolumeUse;
+
+/// The builder, for those who describe builds and listen to them.
+pub use ::build as builder;
 
 // What the stores answer is handed through as it is.
 pub use distribution::manifest::Descriptor;

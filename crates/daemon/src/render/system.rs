@@ -201,6 +201,7 @@ pub(crate) fn disk_usage(
         containers: wants("container")
             .then(|| found.containers.into_iter().map(list::summary).collect()),
         volumes: wants("volume").then(|| found.volumes.into_iter().map(volume::usage).collect()),
-        build_cache: wants("build-cache").then(Vec::new),
+        build_cache: wants("build-cache")
+            .then(|| found.build_cache.into_iter().map(super::build::cache).collect()),
     }
 }

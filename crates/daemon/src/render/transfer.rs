@@ -15,6 +15,10 @@ pub(crate) fn lines(step: Result<TransferStep, Error>) -> Vec<JsonMessage> {
             vec![JsonMessage { id: Some(tag), ..JsonMessage::status(text) }]
         }
         Ok(TransferStep::Layer { id, state }) => vec![layer(id, state)],
+        Ok(TransferStep::Importing { done, total }) => {
+            let detail = ProgressDetail { current: signed(done), total: signed(total) };
+            vec![JsonMessage { id: None, ..JsonMessage::about("", "Importing", detail) }]
+        }
         Ok(TransferStep::Pushed { tag, digest, size }) => {
             let line = format!("{tag}: digest: {digest} size: {size}");
             let result = PushResult { tag, digest: digest.to_string(), size: signed(size) };

@@ -1,7 +1,5 @@
-//! What this engine does not have: swarms, plugins and builds. Answers are those of
-//! a dockerd outside a swarm, or say plainly what is missing.
-
-use std::time::Duration;
+//! What this engine does not have: swarms and plugins. Answers are those of a dockerd outside a
+//! swarm, or say plainly what is missing.
 
 use axum::Router;
 use axum::extract::Path;
@@ -11,19 +9,11 @@ use types::Error;
 
 use crate::api::Api;
 use crate::http::answer::{Answer, Refusal, ok};
-use crate::http::call::Call;
-use crate::http::upload;
-
-/// How long a context that nobody wants may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 pub(super) fn routes() -> Router<Api> {
     let mut router = Router::new()
-        .route("/build", post(no_builds))
-        .route("/build/cancel", post(no_builds))
-        .route("/build/prune", post(build_prune))
         .route("/session", any(no_session))
         .route("/grpc", any(no_session))
         .route("/swarm", get(no_manager))
@@ -49,18 +39,6 @@ pub(super) fn routes() -> Router<Api> {
             .route(&format!("/{noun}/{{id}}/logs"), get(no_manager));
     }
     router
-}
-
-async fn no_builds(mut call: Call) -> Answer {
-    // A client that is cut off in the middle of its context prints that instead of our words.
-    let context = upload::discard(call.take_body());
-    drop(tokio::time::timeout(PATIENCE, context).await);
-    Err(Error::not_implemented("builds are not supported yet").into())
-}
-
-/// There is no cache that could be pruned.
-async fn build_prune() -> Answer {
-    ok(&docker_api::disk::BuildPruneReport::default())
 }
 
 /// BuildKit's clients try this first and fall back when it is not there.
