@@ -11,11 +11,12 @@
 mod watermark;
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use types::digest::Digest;
 
-use crate::error::{Result, Step};
+use crate::error::{Error, Result, Step};
 use crate::layer::LayerMeta;
 use crate::store::{State, Store};
 
@@ -68,27 +69,45 @@ impl Store {
 
     /// Removes those of the given layers that nobody wants; returns them.
     pub(crate) fn collect(&self, candidates: &BTreeSet<Digest>) -> Result<Vec<Arc<LayerMeta>>> {
-        let (mut gone, mut remains) = (Vec::new(), Vec::new());
+        let (gone, remains) = self.detach_layers(candidates)?;
         let mut first = Ok(());
-        {
-            let mut state = self.state();
-            for layer in candidates {
-                if state.layers.contains_key(layer) && !state.is_wanted(layer) {
-                    match self.layers.unpublish(layer) {
-                        Ok(tmp) => remains.push(tmp),
-                        Err(error) => {
-                            first = first.and(Err(error));
-                            continue;
-                        }
-                    }
-                    gone.extend(state.layers.remove(layer));
-                }
-            }
-        }
         for tmp in remains {
             first = first.and(self.layers.sweep(&tmp));
         }
         first.map(|()| gone)
+    }
+
+    /// Takes their names away from those of the given layers that nobody wants. Returns them, and
+    /// what their files are called now.
+    pub(crate) fn detach_layers(
+        &self,
+        candidates: &BTreeSet<Digest>,
+    ) -> Result<(Vec<Arc<LayerMeta>>, Vec<String>)> {
+        let (mut gone, mut remains) = (Vec::new(), Vec::new());
+        let mut first = Ok(());
+        let mut state = self.state();
+        for layer in candidates {
+            if state.layers.contains_key(layer) && !state.is_wanted(layer) {
+                match self.layers.unpublish(layer) {
+                    Ok(tmp) => remains.push(tmp),
+                    // There is nothing to remove: `check` has seen it, or will.
+                    Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                    Err(error) => {
+                        first = first.and(Err(error));
+                        continue;
+                    }
+                }
+                gone.extend(state.layers.remove(layer));
+            }
+        }
+        drop(state);
+        if first.is_err() {
+            // Those that did go are swept at the next start at the latest.
+            for tmp in &remains {
+                first = first.and(self.layers.sweep(tmp));
+            }
+        }
+        first.map(|()| (gone, remains))
     }
 
     /// Removes those of the given blobs that nobody wants; returns them and their sizes.

@@ -339,10 +339,8 @@ impl Ingest {
 impl Drop for Ingest {
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let held: Vec<Digest> = std::mem::take(held).into_iter().collect();
-        self.store.release(&held);
-        // Layers that no image has got. What cannot be removed now is removed at the next start.
-        let _ = self.store.collect(&held.into_iter().collect());
+        // Layers that no image has got go with this.
+        self.store.let_go(std::mem::take(held).into_iter().collect());
     }
 }
 

@@ -39,10 +39,11 @@ impl Store {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Vec<Loaded>> {
         let platform = Platform::or_host(options.platform.as_deref())?;
-        let mut content = archive::read(self, input, progress)?;
-        let images = assemble::images(&content, &platform, &self.options)?;
         // Layers that are there already must stay until the catalog names them.
-        let _hold = self.hold(images.iter().flat_map(|image| image.layers.iter().cloned()));
+        let mut hold = self.hold([]);
+        let mut content = archive::read(self, &mut hold, input, progress)?;
+        let images = assemble::images(&content, &platform, &self.options)?;
+        hold.add(images.iter().flat_map(|image| image.layers.iter().cloned()));
         let staged = content.take_layers(images.iter().flat_map(|image| &image.layers));
         for layer in &staged {
             let (diff_id, existed) = (layer.meta.diff_id.clone(), false);

@@ -172,8 +172,8 @@ fn copy(from: &Path, to: &Path) {
     assert!(status.success());
 }
 
-/// Cuts the power at one step in a child.
-fn cut(scenario: &Scenario, dir: &Path, at: u64, loss: usize) {
+/// Cuts the power at one step in a child; says whether there was such a step.
+fn cut(scenario: &Scenario, dir: &Path, at: u64, loss: usize) -> bool {
     let output = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "power::privileged_scenarios_work_while_the_power_lasts", "--nocapture"])
         .env(CHILD, format!("{} {at} {loss} {}", scenario.name, dir.display()))
@@ -181,7 +181,9 @@ fn cut(scenario: &Scenario, dir: &Path, at: u64, loss: usize) {
         .expect("child");
     let code = output.status.code();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(code, Some(fault::CUT), "{} at step {at}: {said}", scenario.name);
+    // Threads make some steps a few more or less: then the work may come to its end.
+    assert!(matches!(code, Some(fault::CUT | 0)), "{} at step {at}: {said}", scenario.name);
+    code == Some(fault::CUT)
 }
 
 /// Every step of every scenario, with every kind of loss.
@@ -199,8 +201,6 @@ fn privileged_a_power_cut_at_any_step_loses_nothing_that_was_done() {
         std::fs::remove_dir_all(&dry).expect("remove");
         points.extend((0..steps).flat_map(|at| (0..LOSSES.len()).map(move |l| (scenario, at, l))));
     }
-    assert!(points.len() >= 300, "only {} points", points.len());
-    println!("{} points", points.len());
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -213,19 +213,22 @@ fn privileged_a_power_cut_at_any_step_loses_nothing_that_was_done() {
                     copy(&place.path().join(scenario.name), &dir);
                     let when = format!("{} at step {at}, loss {:?}", scenario.name, LOSSES[*loss]);
                     let looked = std::panic::catch_unwind(|| {
-                        cut(scenario, &dir, *at, *loss);
+                        let cut = cut(scenario, &dir, *at, *loss);
                         look(scenario, &dir, &when);
+                        cut
                     });
-                    if looked.is_err() {
-                        failed.lock().expect("lock").push(when);
+                    match looked {
+                        Ok(cut) => drop(done.fetch_add(u64::from(cut), Ordering::SeqCst)),
+                        Err(_) => failed.lock().expect("lock").push(when),
                     }
                     std::fs::remove_dir_all(&dir).expect("remove");
-                    done.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
     });
     let failed = failed.into_inner().expect("lock");
     assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), points.len());
-    assert_eq!(done.into_inner(), points.len() as u64);
+    let done = done.into_inner();
+    println!("the power was cut at {done} points");
+    assert!(done >= 300, "only {done} points");
 }

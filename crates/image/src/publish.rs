@@ -279,11 +279,9 @@ impl Pushable {
 impl Drop for Pushable {
     fn drop(&mut self) {
         let held = std::mem::take(&mut self.held);
-        self.store.release(&held);
+        self.store.let_go(held.clone());
         // The image may have been removed while it went out.
-        let held = held.into_iter().collect();
-        let _ = self.store.collect(&held);
-        let _ = self.store.collect_blobs(&held);
+        let _ = self.store.collect_blobs(&held.into_iter().collect());
     }
 }
 

@@ -237,6 +237,21 @@ impl Store {
         }
     }
 
+    /// Lets go of what was kept, and removes those layers that nobody wants then: their names at
+    /// once, their files on a thread of their own, for whoever drops a guard may be in a hurry.
+    pub(crate) fn let_go(self: &Arc<Self>, held: Vec<Digest>) {
+        self.release(&held);
+        let layers = self.detach_layers(&held.into_iter().collect());
+        // What cannot be removed now is removed at the next start.
+        let Ok(remains) = layers.map(|(_, remains)| remains) else { return };
+        if remains.is_empty() {
+            return;
+        }
+        let store = Arc::clone(self);
+        let sweep = move || remains.iter().for_each(|tmp| drop(store.layers.sweep(tmp)));
+        let _ = std::thread::Builder::new().name("sweep".to_owned()).spawn(sweep);
+    }
+
     /// What is known of a layer that is there.
     pub(crate) fn layer(&self, diff_id: &Digest) -> Option<Arc<LayerMeta>> {
         self.state().layers.get(diff_id).cloned()
@@ -346,6 +361,24 @@ impl Store {
 pub(crate) struct Hold<'a> {
     store: &'a Store,
     layers: Vec<Digest>,
+}
+
+impl Hold<'_> {
+    /// Keeps further layers.
+    pub(crate) fn add(&mut self, layers: impl IntoIterator<Item = Digest>) {
+        for layer in layers {
+            self.store.keep(&layer);
+            self.layers.push(layer);
+        }
+    }
+
+    /// As [`Store::known_layer`]; the layer stays from now on.
+    pub(crate) fn known_layer(&mut self, blob: &Digest) -> Option<Digest> {
+        let diff_id = self.store.known_layer(blob)?;
+        // It may have gone before it was held.
+        self.add([diff_id.clone()]);
+        self.store.layer(&diff_id).map(|_| diff_id)
+    }
 }
 
 impl Drop for Hold<'_> {

@@ -9,7 +9,7 @@ use super::unpackers::{Unpacked, Unpackers};
 use crate::error::{Error, Result};
 use crate::layer::Staged;
 use crate::model::Progress;
-use crate::store::Store;
+use crate::store::{Hold, Store};
 use crate::stream::{CHUNK, Compression, Hashing, decoder, sha256};
 use crate::tarball::{BLOCK, Entry, Kind, TarReader, looks_like_tar};
 
@@ -85,15 +85,17 @@ impl Content {
     }
 }
 
-/// Reads an archive to its end.
-pub(super) fn read(
-    store: &Store,
+/// Reads an archive to its end. Layers that are there already are held.
+pub(super) fn read<'env>(
+    store: &'env Store,
+    hold: &mut Hold<'env>,
     input: &mut (dyn Read + Send),
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Content> {
     std::thread::scope(|scope| {
         let unpackers = Unpackers::new(scope, store);
-        let mut taking = Taking { store, unpackers, content: Content::default(), progress };
+        let content = Content::default();
+        let mut taking = Taking { store, hold, unpackers, content, progress };
         taking.archive(input)?;
         while let Some(layer) = taking.unpackers.next() {
             taking.content.take(layer)?;
@@ -105,6 +107,8 @@ pub(super) fn read(
 /// An archive being taken in.
 struct Taking<'scope, 'env, 'a> {
     store: &'env Store,
+    /// Layers that were found here stay until the catalog names them.
+    hold: &'a mut Hold<'env>,
     unpackers: Unpackers<'scope, 'env>,
     content: Content,
     progress: &'a mut (dyn FnMut(Progress) + Send),
@@ -164,7 +168,7 @@ impl Taking<'_, '_, '_> {
         }
         // A blob that is known by its digest need not be unpacked again, but must be what it says.
         if let Some(expected) = &expected
-            && let Some(diff_id) = self.store.known_layer(expected)
+            && let Some(diff_id) = self.hold.known_layer(expected)
         {
             let mut hashing = Hashing::new(io::Cursor::new(head).chain(&mut payload), true);
             io::copy(&mut hashing, &mut io::sink()).map_err(Error::Input)?;

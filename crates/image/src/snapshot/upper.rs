@@ -57,7 +57,8 @@ impl HeldLayer {
 
 impl Drop for HeldLayer {
     fn drop(&mut self) {
-        self.store.release(std::slice::from_ref(&self.diff_id));
+        // A layer that no image has got goes with this.
+        self.store.let_go(vec![self.diff_id.clone()]);
     }
 }
 
@@ -130,6 +131,15 @@ impl Store {
     ) -> Result<Digest> {
         let names: Vec<Reference> = names.iter().cloned().map(Reference::or_latest).collect();
         self.add_image(&config.to_json()?, &config.rootfs.diff_ids, parent.cloned(), &names)
+    }
+
+    /// Waits until the layers that were made are on disk. An image that names them sees to that
+    /// itself; who writes their names elsewhere calls this before.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn flush_layers(&self) -> Result<()> {
+        self.layers.flush()
     }
 
     fn hold_layer(self: &Arc<Self>, diff_id: &Digest, size: u64) -> HeldLayer {
