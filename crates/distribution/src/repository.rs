@@ -4,6 +4,7 @@ mod blob;
 mod listing;
 mod manifests;
 mod push;
+mod upload;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

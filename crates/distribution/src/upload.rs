@@ -32,6 +32,12 @@ pub trait Source: Send {
     /// # Errors
     /// Whatever keeps it from being known.
     fn digest(&mut self) -> io::Result<Digest>;
+
+    /// Its digest, if that is known before it has been read: then a small blob needs one request
+    /// less.
+    fn known_digest(&self) -> Option<Digest> {
+        None
+    }
 }
 
 /// A file whose digest is known.
@@ -78,31 +84,44 @@ impl Source for FileSource {
     fn digest(&mut self) -> io::Result<Digest> {
         Ok(self.digest.clone())
     }
+
+    fn known_digest(&self) -> Option<Digest> {
+        Some(self.digest.clone())
+    }
 }
 
 /// Bytes in memory.
 #[derive(Clone, Debug)]
-pub struct BytesSource(Bytes);
+pub struct BytesSource {
+    bytes: Bytes,
+    digest: Digest,
+}
 
 impl BytesSource {
     /// These bytes.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self(bytes.into())
+        let bytes = bytes.into();
+        let digest = Digest::from_sha256(Sha256::digest(&bytes).into());
+        Self { bytes, digest }
     }
 }
 
 impl Source for BytesSource {
     fn size(&self) -> Option<u64> {
-        Some(self.0.len() as u64)
+        Some(self.bytes.len() as u64)
     }
 
     fn open(&mut self, from: u64) -> io::Result<Chunks> {
-        let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.0.len());
-        let rest = self.0.slice(from..);
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.bytes.len());
+        let rest = self.bytes.slice(from..);
         Ok(Box::pin(stream::iter((!rest.is_empty()).then_some(Ok(rest)))))
     }
 
     fn digest(&mut self) -> io::Result<Digest> {
-        Ok(Digest::from_sha256(Sha256::digest(&self.0).into()))
+        Ok(self.digest.clone())
+    }
+
+    fn known_digest(&self) -> Option<Digest> {
+        Some(self.digest.clone())
     }
 }

@@ -59,7 +59,8 @@ impl Store {
             "PUT" => {
                 let wanted = query.strip_prefix("state=s&digest=").expect("a digest");
                 let wanted = wanted.replace("%3A", ":");
-                let Some(upload) = inner.uploads.remove(&id) else { return reply(404) };
+                let Some(mut upload) = inner.uploads.remove(&id) else { return reply(404) };
+                upload.extend_from_slice(&asked.body);
                 if digest(&upload).as_str() != wanted {
                     return reply(400).body(
                         r#"{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content"}]}"#,
@@ -88,6 +89,23 @@ impl Source for Made {
 
     fn digest(&mut self) -> io::Result<Digest> {
         Ok(digest(&self.0.concat()))
+    }
+}
+
+/// A source that is not sent at once, however small it is.
+struct Large(BytesSource);
+
+impl Source for Large {
+    fn size(&self) -> Option<u64> {
+        self.0.size()
+    }
+
+    fn open(&mut self, from: u64) -> io::Result<Chunks> {
+        self.0.open(from)
+    }
+
+    fn digest(&mut self) -> io::Result<Digest> {
+        self.0.digest()
     }
 }
 
@@ -160,7 +178,7 @@ async fn an_interrupted_upload_goes_on_or_begins_anew() {
         })
         .await;
         let content = noise(5000);
-        let mut source = BytesSource::new(content.clone());
+        let mut source = Large(BytesSource::new(content.clone()));
         let uploaded = server.repository(None).upload(&mut source).await.expect("taken");
         assert_eq!(store.blob(&uploaded), Some(content));
         let ranges: Vec<_> = server
@@ -172,6 +190,51 @@ async fn an_interrupted_upload_goes_on_or_begins_anew() {
         let begun = server.asked().iter().filter(|asked| asked.method == "POST").count();
         assert_eq!(begun, if lost { 2 } else { 1 });
     }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_too_large_for_one_request() {
+    let store = Store::default();
+    let handler = store.clone();
+    let server = Server::start(move |asked| match asked.method.as_str() {
+        "PATCH" if asked.body.len() > 40 << 20 => reply(413),
+        _ => handler.answer(asked),
+    })
+    .await;
+    let content = vec![5; 70 << 20];
+    let mut source = BytesSource::new(content.clone());
+    let uploaded = server.repository(None).upload(&mut source).await.expect("taken in pieces");
+    assert!(store.blob(&uploaded) == Some(content));
+    let ranges: Vec<_> = server
+        .asked()
+        .iter()
+        .filter_map(|a| a.header("content-range").map(str::to_owned))
+        .collect();
+    assert_eq!(ranges, ["0-33554431", "33554432-67108863", "67108864-73400319"]);
+}
+
+#[tokio::test]
+async fn a_small_blob_needs_two_requests() {
+    let store = Store::default();
+    let handler = store.clone();
+    let server =
+        Server::start(move |asked| match (asked.path.as_str(), asked.header("authorization")) {
+            ("/v2/", _) => reply(200),
+            // A mount that is not one begins an upload, and asks for nobody's name.
+            (path, None) if !path.contains("mount=") => {
+                reply(401).header("WWW-Authenticate", "Basic realm=x")
+            }
+            _ => handler.answer(asked),
+        })
+        .await;
+    let repository = server.repository(Some(Credentials::basic("me", "secret")));
+    assert!(!repository.mount(&digest(b"small"), "other").await.expect("asked"));
+    let uploaded = repository.upload(&mut BytesSource::new("small")).await.expect("taken");
+    assert_eq!(store.blob(&uploaded).as_deref(), Some(b"small".as_slice()));
+    let from = server.asked().len();
+    repository.upload(&mut BytesSource::new("other")).await.expect("taken");
+    let methods: Vec<_> = server.asked()[from..].iter().map(|a| a.method.clone()).collect();
+    assert_eq!(methods, ["POST", "PUT"]);
 }
 
 #[tokio::test]
@@ -194,7 +257,7 @@ async fn sources_that_cannot_be_read() {
 async fn registries_that_refuse_uploads() {
     let server = Server::start(|asked| match asked.method.as_str() {
         "POST" => reply(202).header("Location", "/v2/a/b/blobs/uploads/1"),
-        "PATCH" => reply(413),
+        "PUT" => reply(413),
         _ => reply(404),
     })
     .await;
