@@ -57,8 +57,9 @@ impl HeldLayer {
 
 impl Drop for HeldLayer {
     fn drop(&mut self) {
-        // A layer that no image has got goes with this.
-        self.store.let_go(vec![self.diff_id.clone()]);
+        // The layer stays for now: this may be the build cache on its way out of the process, and
+        // after a restart it wants its layers. Whoever has made something useless collects.
+        self.store.release(std::slice::from_ref(&self.diff_id));
     }
 }
 
