@@ -83,6 +83,10 @@ impl Source for Kept {
     fn digest(&mut self) -> io::Result<Digest> {
         Ok(self.digest.clone())
     }
+
+    fn known_digest(&self) -> Option<Digest> {
+        Some(self.digest.clone())
+    }
 }
 
 /// A layer that is compressed on its way.
