@@ -57,10 +57,10 @@ impl Repository {
 
     async fn ask(&self, source: &Registry, method: Method, reference: &str) -> Result<Answer> {
         let url = source.base().await?.url(&self.path(&format!("manifests/{reference}")));
-        let mut request = Request::new(method, url).header(ACCEPT_ENCODING, "identity");
-        for accepted in media_type::ACCEPTED {
-            request = request.header(ACCEPT, accepted);
-        }
+        // In one line: some servers read only the first.
+        let request = Request::new(method, url)
+            .header(ACCEPT_ENCODING, "identity")
+            .header(ACCEPT, &media_type::ACCEPTED.join(", "));
         source.fetch(request, &self.scopes(PULL)).await
     }
 
