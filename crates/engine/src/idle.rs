@@ -12,9 +12,13 @@ impl Engine {
     /// one: a hundred starts at once leave some 15 MiB of free memory behind otherwise.
     pub(crate) fn give_back_when_idle(&self) {
         let Ok(mut events) = self.events(EventOptions::default()) else { return };
+        let engine = std::sync::Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             while events.next().await.is_some() {
                 while let Ok(Some(_)) = tokio::time::timeout(QUIET, events.next()).await {}
+                if let Some(inner) = engine.upgrade() {
+                    Engine { inner }.make_room().await;
+                }
                 // It walks the whole heap. If no thread can be had, the next burst does it.
                 drop(tokio::task::spawn_blocking(sys::memory::trim).await);
             }

@@ -147,7 +147,7 @@ impl Engine {
         Ok(removed)
     }
 
-    fn tell_removals(&self, removed: &[Removal]) {
+    pub(crate) fn tell_removals(&self, removed: &[Removal]) {
         for removal in removed {
             match removal {
                 Removal::Untagged { reference, image } => {

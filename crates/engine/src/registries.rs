@@ -9,6 +9,7 @@
 //! The client and its certificates are made when they are first needed: a daemon that speaks to
 //! no registry does not pay for them.
 
+mod address;
 mod find;
 mod flight;
 mod layer;
@@ -23,6 +24,7 @@ use distribution::{Client, Proxies};
 use tokio::sync::Semaphore;
 use types::{Error, ErrorKind};
 
+pub use address::ImportRequest;
 pub use distribution::{Credentials, Login, SearchHit};
 pub use find::RegistryImage;
 pub use progress::{LayerState, TransferStep};

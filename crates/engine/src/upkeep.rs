@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use types::Error;
 
-use crate::{Engine, aside, from_image};
+use crate::{Engine, aside, blocking, from_image};
 
 /// Steps that may wait for whoever looks.
 const QUEUE: usize = 64;
@@ -18,6 +18,25 @@ pub enum CheckEvent {
 }
 
 impl Engine {
+    /// Removes images that nobody uses when the disk is fuller than the settings allow.
+    pub(crate) async fn make_room(&self) {
+        let Some(marks) = self.config.watermarks else { return };
+        let engine = self.clone();
+        let uses = self.image_uses();
+        let room = blocking(move || {
+            let marks = image::Watermarks { high_percent: marks.high, low_percent: marks.low };
+            engine.images.collect_to(marks, &uses).map_err(from_image)
+        });
+        match room.await {
+            Ok(pruned) if pruned.reclaimed == 0 && pruned.removed.is_empty() => {}
+            Ok(pruned) => {
+                tracing::info!(bytes = pruned.reclaimed, "the disk was too full: images made room");
+                self.tell_removals(&pruned.removed);
+            }
+            Err(error) => tracing::warn!("cannot make room on the disk: {error}"),
+        }
+    }
+
     /// Verifies everything that the image store has, and repairs it if asked to. What happens
     /// comes from the channel; the report or an error is the last that comes. A check goes on when
     /// nobody listens: what it repairs must not be left half done.

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use docker_api::IdResponse;
 use docker_api::progress::JsonMessage;
-use engine::{CommitRequest, PullRequest};
+use engine::{CommitRequest, ImportRequest, PullRequest};
 use futures_util::stream;
 use tokio::sync::mpsc;
 use types::Error;
@@ -80,9 +80,16 @@ async fn create(State(api): State<Api>, call: Call) -> Answer {
     match (call.some("fromImage"), call.some("fromSrc")) {
         (Some(name), _) => pull(&api, name, &call).await,
         (None, Some("-")) => import(&api, call).await,
-        (None, Some(_)) => {
-            let message = "importing from an address is not supported: fetch the file and import it from standard input";
-            Err(Error::not_implemented(message).into())
+        (None, Some(address)) => {
+            let request = ImportRequest {
+                address: address.to_owned(),
+                repository: call.text("repo").to_owned(),
+                tag: call.text("tag").to_owned(),
+                changes: call.params.all("changes").map(str::to_owned).collect(),
+                message: call.text("message").to_owned(),
+                platform: call.some("platform").map(str::to_owned),
+            };
+            registry::told(api.engine.import_from(request)).await
         }
         (None, None) => Err(Error::invalid("neither fromImage nor fromSrc was given").into()),
     }

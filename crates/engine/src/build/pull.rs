@@ -155,6 +155,7 @@ fn shown(step: TransferStep) -> Pulling {
         TransferStep::Line(text) => line(text),
         TransferStep::Tag { tag, text } => line(format!("{tag}: {text}")),
         TransferStep::Pushed { tag, .. } => line(tag),
+        TransferStep::Importing { .. } => line("Importing".to_owned()),
         TransferStep::Layer { id, state } => {
             let part = |status: &str, current, total| Pulling {
                 item: id.clone(),

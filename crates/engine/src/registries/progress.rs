@@ -19,6 +19,13 @@ pub enum TransferStep {
         /// How far.
         state: LayerState,
     },
+    /// A root file system is on its way.
+    Importing {
+        /// Bytes that came.
+        done: u64,
+        /// Bytes in all; 0 when nobody knows.
+        total: u64,
+    },
     /// A tag is in the registry.
     Pushed {
         /// The tag.
