@@ -59,7 +59,7 @@ fn one(name: &'static str, daemon: &Daemon) -> Row {
     // One container first: what is allocated once does not count for each.
     let _ = engine.run(json!({"Cmd": ["true"], "HostConfig": {"NetworkMode": "bridge"}}));
     std::thread::sleep(Duration::from_secs(2));
-    let idle = daemons(daemon).into_iter().map(memory::resident).sum();
+    let idle = together(daemon);
 
     let containers: Vec<Container> = (0..CROWD)
         .map(|_| {
@@ -86,7 +86,7 @@ fn one(name: &'static str, daemon: &Daemon) -> Row {
     });
     let started = began.elapsed();
     std::thread::sleep(Duration::from_secs(2));
-    let busy = daemons(daemon).into_iter().map(memory::resident).sum();
+    let busy = together(daemon);
     let mut parents: Vec<u64> = parents(daemon).into_iter().map(memory::private).collect();
     parents.sort_unstable();
     Row {
@@ -114,6 +114,13 @@ fn daemons(daemon: &Daemon) -> Vec<i32> {
                         || memory::is_called(*pid, "containerd") && memory::names(*pid, folder))
         })
         .collect()
+}
+
+/// What the processes of an engine hold together: all that the daemon has, and of the others what
+/// they do not share, so that no page counts twice.
+fn together(daemon: &Daemon) -> u64 {
+    let others = daemons(daemon).into_iter().filter(|pid| *pid != daemon.pid());
+    memory::resident(daemon.pid()) + others.map(memory::private).sum::<u64>()
 }
 
 /// The process that each container has for a parent: our monitors, Docker's shims.
