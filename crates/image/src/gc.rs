@@ -55,6 +55,16 @@ impl Store {
         })
     }
 
+    /// Removes damaged layers that were set aside and that neither an image nor a container has.
+    pub(crate) fn remove_aside(&self) -> Result<()> {
+        for (name, layer) in self.layers.aside()? {
+            if !self.state().is_wanted(&layer) {
+                self.layers.sweep(&name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Blobs that came long enough ago not to be those of a pull that will be tried again.
     fn old_blobs(&self) -> Result<BTreeSet<Digest>> {
         let blobs = self.content.blobs();

@@ -114,6 +114,7 @@ impl Store {
         let (claims, state) = (Claims::default(), Mutex::new(state));
         let store = Store { root, options, content, layers, snapshots, claims, state };
         store.options.pinned.iter().for_each(|layer| store.keep(layer));
+        store.remove_aside()?;
         store.collect_garbage()?;
         Ok(store)
     }

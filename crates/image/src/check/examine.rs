@@ -53,6 +53,8 @@ pub(super) struct Findings {
     pub(super) configs: BTreeMap<Digest, Result<Vec<Digest>, String>>,
     /// Blobs that may be turned into a layer.
     pub(super) sources: BTreeMap<Digest, Vec<Digest>>,
+    /// Damaged layers that were set aside: names below `layers/`, and digests.
+    pub(super) aside: Vec<(String, Digest)>,
     /// Files that are none of the store's, below the data root.
     pub(super) strays: Vec<PathBuf>,
     pub(super) bytes: u64,
@@ -117,6 +119,7 @@ impl<'a> Scope<'a> {
             findings.configs.insert(id.clone(), self.config(id));
         }
         self.find_sources(&mut findings);
+        self.find_aside(&mut findings)?;
         Ok(findings)
     }
 
@@ -234,12 +237,21 @@ impl<'a> Scope<'a> {
                 out.push(Path::new("layers").join(&found.name));
             }
         }
+        Ok(out)
+    }
+
+    /// Layers that were set aside: those that no container may have mounted are strays, unless
+    /// the layer is missing and may be made of what is left of it.
+    fn find_aside(&self, findings: &mut Findings) -> Result<()> {
         for (name, layer) in self.store.layers.aside()? {
-            if !self.containers.values().any(|layers| layers.contains(&layer)) {
-                out.push(Path::new("layers").join(name));
+            let used = self.containers.values().any(|layers| layers.contains(&layer));
+            if matches!(findings.layers.get(&layer), Some(LayerState::Missing)) {
+                findings.aside.push((name, layer));
+            } else if !used {
+                findings.strays.push(Path::new("layers").join(name));
             }
         }
-        Ok(out)
+        Ok(())
     }
 }
 

@@ -14,7 +14,8 @@ use crate::catalog::{Catalog, Record};
 pub(super) enum Remedy {
     /// Put the layer in its place that was made again from its own contents.
     Replace(Digest),
-    /// Unpack the layer again from one of these blobs; if none is right, do the second.
+    /// Unpack the layer again from one of these blobs, or make it again of what was set aside of
+    /// it; if nothing of that is right, do the last.
     Unpack(Digest, Vec<Digest>, Box<Remedy>),
     /// Let go of images.
     Drop(Vec<Digest>),
@@ -37,6 +38,9 @@ impl Remedy {
     pub(super) fn offer(&self) -> Outcome {
         Outcome::Reported(match self {
             Self::Replace(_) => "it can be made again from its own contents".to_owned(),
+            Self::Unpack(_, blobs, _) if blobs.is_empty() => {
+                "perhaps it can be made again of what is left of it".to_owned()
+            }
             Self::Unpack(..) => "it can be unpacked again from its kept blob".to_owned(),
             Self::Drop(_) => "nothing here can bring it back; the images can be dropped, and \
                               pulled, loaded or built again"
@@ -141,7 +145,9 @@ fn plan_layer(
             Remedy::RemoveLayer(layer.clone())
         };
         let sources = findings.sources.get(layer).cloned().unwrap_or_default();
-        let remedy = if sources.is_empty() || (users.is_empty() && below.is_empty()) {
+        let aside = findings.aside.iter().any(|(_, found)| found == layer);
+        let hopeless = sources.is_empty() && !aside;
+        let remedy = if hopeless || (users.is_empty() && below.is_empty()) {
             last
         } else {
             Remedy::Unpack(layer.clone(), sources, Box::new(last))

@@ -16,8 +16,11 @@ pub(super) fn repair(store: &Store, remedy: &Remedy, findings: &mut Findings) ->
     let done = match remedy {
         Remedy::Replace(layer) => replace(store, layer, findings),
         Remedy::Unpack(layer, blobs, otherwise) => {
-            return match unpack(store, layer, blobs) {
-                Ok(Some(outcome)) => outcome,
+            return match unpack(store, layer, blobs, findings) {
+                Ok(Some(outcome)) => match sweep_aside(store, layer, findings) {
+                    Ok(()) => outcome,
+                    Err(error) => Outcome::Failed(error.to_string()),
+                },
                 Ok(None) => repair(store, otherwise, findings),
                 Err(error) => Outcome::Failed(error.to_string()),
             };
@@ -66,8 +69,14 @@ fn replace(store: &Store, layer: &Digest, findings: &mut Findings) -> Result<Out
     Ok(Outcome::Repaired("made again from its own contents".to_owned()))
 }
 
-/// Tries one blob after the other. `None`: none of them is this layer.
-fn unpack(store: &Store, layer: &Digest, blobs: &[Digest]) -> Result<Option<Outcome>> {
+/// Tries one blob after the other, and then what was set aside. `None`: nothing of that is this
+/// layer.
+fn unpack(
+    store: &Store,
+    layer: &Digest,
+    blobs: &[Digest],
+    findings: &Findings,
+) -> Result<Option<Outcome>> {
     let forms = store.layers.forms(layer);
     for blob in blobs {
         let staged = match store.stage_kept(blob) {
@@ -82,7 +91,25 @@ fn unpack(store: &Store, layer: &Digest, blobs: &[Digest]) -> Result<Option<Outc
             return Ok(Some(Outcome::Repaired(format!("unpacked again from the blob {blob}"))));
         }
     }
+    for (name, _) in findings.aside.iter().filter(|(_, found)| found == layer) {
+        if let Ok(staged) = store.layers.stage_again(name, layer) {
+            swap(store, staged)?;
+            return Ok(Some(Outcome::Repaired("made again of what was left of it".to_owned())));
+        }
+    }
     Ok(None)
+}
+
+/// Removes what was set aside of a layer that is whole again, unless a container may have it
+/// mounted.
+fn sweep_aside(store: &Store, layer: &Digest, findings: &Findings) -> Result<()> {
+    if store.state().snapshot_layers.values().any(|layers| layers.contains(layer)) {
+        return Ok(());
+    }
+    for (name, _) in findings.aside.iter().filter(|(_, found)| found == layer) {
+        store.layers.sweep(name)?;
+    }
+    Ok(())
 }
 
 fn drop_images(store: &Store, images: &[Digest]) -> Result<Vec<String>> {

@@ -139,6 +139,38 @@ fn a_missing_file_split_or_layer_is_unpacked_again() {
 }
 
 #[test]
+fn a_layer_whose_record_is_lost_is_made_of_what_is_left() {
+    let host = Host::with(Options { keep_blobs: false, ..Options::default() });
+    let remote = app();
+    pull(&host.store, &remote, "app:1").expect("pull");
+    for layer in [layer(&host, &remote, 0), layer(&host, &remote, 1)] {
+        std::fs::write(layer.join("meta.json"), "").expect("damage");
+    }
+    let host = host.reopen(Options::default());
+    let report = check(&host, true);
+    assert_eq!(report.problems.len(), 2, "{report:#?}");
+    assert!(report.problems.iter().all(|p| matches!(p.outcome, Outcome::Repaired(_))));
+    assert_eq!(images(&host), 1);
+    clean(&host);
+    host.store.remove("app:1", crate::RemoveOptions::default(), &[]).expect("rmi");
+    assert_eq!(host.layers(), 0);
+}
+
+#[test]
+fn a_damaged_layer_that_nobody_has_goes_when_the_store_is_opened() {
+    let host = Host::new();
+    let remote = app();
+    let ingest = host.store.ingest();
+    remote.bring(&ingest).expect("bring");
+    let layer = layer(&host, &remote, 0);
+    std::fs::write(layer.join("meta.json"), "").expect("damage");
+    // As if the process had ended here.
+    let store = Store::open(host.dir.path(), Options::default()).expect("open");
+    assert_eq!(store.layers.aside().expect("list"), []);
+    assert_eq!(host.layers(), 0);
+}
+
+#[test]
 fn a_layer_with_right_contents_is_made_again_from_itself() {
     let host = Host::with(Options { keep_blobs: false, ..Options::default() });
     let remote = app();

@@ -170,8 +170,18 @@ impl Layers {
     /// [`Error::DamagedLayer`] when it has not the right digest, [`Error::MissingLayer`],
     /// [`Error::Output`].
     pub(crate) fn reproduce(&self, meta: &LayerMeta, output: &mut dyn Write) -> Result<()> {
-        let layer = self.dir.sub_root(meta.diff_id.hex()).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::MissingLayer(meta.diff_id.clone()),
+        self.reproduce_as(meta.diff_id.hex(), &meta.diff_id, output)
+    }
+
+    /// As [`Layers::reproduce`], for a layer whose directory has another name.
+    pub(super) fn reproduce_as(
+        &self,
+        name: &str,
+        diff_id: &Digest,
+        output: &mut dyn Write,
+    ) -> Result<()> {
+        let layer = self.dir.sub_root(name).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::MissingLayer(diff_id.clone()),
             _ => Error::Io { step: "open a layer", source: error },
         })?;
         let mut output = Guarded { output, failed: false };
@@ -179,8 +189,8 @@ impl Layers {
         let done = reproduce::reproduce(&layer, &mut hashing);
         let found = hashing.finish();
         match done {
-            Ok(()) if found == meta.diff_id => Ok(()),
-            Ok(()) => Err(Error::DamagedLayer { expected: meta.diff_id.clone(), found }),
+            Ok(()) if found == *diff_id => Ok(()),
+            Ok(()) => Err(Error::DamagedLayer { expected: diff_id.clone(), found }),
             Err(source) if output.failed => Err(Error::Output(source)),
             Err(source) => Err(Error::Io { step: "read a layer", source }),
         }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use sys::entry;
 use sys::fs::{FileType, Stat};
+use types::digest::Digest;
 
 use super::{LayerMeta, Layers, Staged};
 use crate::error::{Error, Result, Step};
@@ -46,7 +47,7 @@ impl Layers {
     /// # Errors
     /// Those of writing the copy that it is compared with.
     pub(crate) fn verify(&self, meta: &LayerMeta) -> Result<Verified> {
-        let staged = match self.stage_again(meta) {
+        let staged = match self.stage_again(meta.diff_id.hex(), &meta.diff_id) {
             Ok(staged) => staged,
             Err(Error::MissingLayer(_)) => return Ok(Verified::Missing),
             Err(error @ (Error::DamagedLayer { .. } | Error::Io { step: READ, .. })) => {
@@ -73,8 +74,12 @@ impl Layers {
         })
     }
 
-    /// Makes a layer's tar again and unpacks it under a temporary name.
-    fn stage_again(&self, meta: &LayerMeta) -> Result<Staged> {
+    /// Makes a layer's tar again, from the directory of this name, and unpacks it under a temporary
+    /// name.
+    ///
+    /// # Errors
+    /// As [`Layers::reproduce`]; those of the disk.
+    pub(crate) fn stage_again(&self, name: &str, diff_id: &Digest) -> Result<Staged> {
         // It was within the limits when it came.
         let limits = Options {
             max_layer_bytes: u64::MAX,
@@ -85,7 +90,7 @@ impl Layers {
         std::thread::scope(|scope| {
             let reproducing = scope.spawn(move || {
                 let mut output = io::BufWriter::with_capacity(256 << 10, writer);
-                self.reproduce(meta, &mut output)?;
+                self.reproduce_as(name, diff_id, &mut output)?;
                 output.flush().map_err(Error::Output)
             });
             let staged = self.stage(&mut reader, false, &limits);
