@@ -161,7 +161,7 @@ pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> Result<Outcome,
     }
     let outcome = finish(&build, &context, first_export);
     // What was done counts the next time, whatever has become of the rest.
-    let saved = shop.cache.save();
+    let saved = shop.cache.save(shop.store);
     let outcome = outcome?;
     saved?;
     Ok(outcome)

@@ -229,11 +229,11 @@ impl Cache {
         state.changed = true;
     }
 
-    /// Writes down what has been added since the last time.
+    /// Writes down what has been added since the last time, once the layers are on disk.
     ///
     /// # Errors
     /// Those of the disk; what was there before is there still.
-    pub fn save(&self) -> Result<(), Error> {
+    pub fn save(&self, store: &Store) -> Result<(), Error> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let text = {
             let mut state = self.state();
@@ -250,11 +250,14 @@ impl Cache {
             let file = File { steps, contents: contents.collect() };
             serde_json::to_vec(&file).map_err(std::io::Error::from)
         };
-        let written = text.and_then(|text| self.replace(&text));
+        let flushed = store.flush_layers().map_err(Error::Image);
+        let written = flushed.and_then(|()| {
+            text.and_then(|text| self.replace(&text)).step("write the build cache")
+        });
         if written.is_err() {
             self.state().changed = true;
         }
-        written.step("write the build cache")
+        written
     }
 
     fn replace(&self, text: &[u8]) -> std::io::Result<()> {

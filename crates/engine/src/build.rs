@@ -214,7 +214,7 @@ impl Engine {
             let images = engine.layers_of_images()?;
             let cache = &engine.builds.cache;
             let kept = kept(cache.records(&images).map_err(from_build)?, keep);
-            let pruned = cache.prune(&images, &|record| {
+            let pruned = cache.prune(&engine.images, &images, &|record| {
                 (all || !record.shared)
                     && until.is_none_or(|until| record.last_used < until)
                     && matches(&filters, record)

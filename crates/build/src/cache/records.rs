@@ -101,6 +101,7 @@ impl Cache {
     /// Those of the disk, after everything that could be removed has been.
     pub fn prune(
         &self,
+        store: &image::Store,
         shared: &BTreeSet<Digest>,
         chosen: &dyn Fn(&Record) -> bool,
     ) -> Result<Pruned, Error> {
@@ -135,7 +136,7 @@ impl Cache {
             }
         }
         self.state().contents.clear();
-        self.save()?;
+        self.save(store)?;
         first.map(|()| pruned)
     }
 
