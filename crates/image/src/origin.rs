@@ -49,7 +49,8 @@ impl Store {
         let blobs = manifest.layers.iter().chain([&manifest.config]);
         let sizes = blobs.filter_map(|blob| self.content.blobs().size(&blob.digest).ok().flatten());
         let content = own.size + sizes.sum::<u64>();
-        let Some((target, bytes)) = source.index.as_ref().and_then(|index| self.stored(index)) else {
+        let Some((target, bytes)) = source.index.as_ref().and_then(|index| self.stored(index))
+        else {
             let manifests =
                 vec![OriginManifest { descriptor: own.clone(), available: true, content }];
             return Some(Origin { target: own, manifests });

@@ -16,6 +16,17 @@ use crate::tree::{self, Found};
 /// Copies what is in a directory into another, which is empty. Sockets are left out. The blocks of
 /// files are shared where the file system can.
 pub(super) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    copy_chosen(from, to, &|_| true, &|_| Ok(()))
+}
+
+/// As [`copy_tree`], but only those paths that are chosen; what a chosen path is in must be chosen,
+/// too. `more` may make further names before the directories get their times.
+pub(super) fn copy_chosen(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    chosen: &dyn Fn(&[u8]) -> bool,
+    more: &dyn Fn(&Root) -> io::Result<()>,
+) -> io::Result<()> {
     let mut copier = Copier {
         root: Root::from(entry::reopen_dir(to)?),
         open: (Vec::new(), entry::reopen_dir(to)?),
@@ -23,11 +34,12 @@ pub(super) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
         dirs: Vec::new(),
     };
     let (dot, stat) = (OsStr::new("."), entry::stat_fd(from)?);
-    tree::walk(from.as_fd(), &mut |found| match copier.copy(found) {
+    tree::walk(from.as_fd(), &mut |found| match copier.copy(found, chosen) {
         // A container that is not paused has removed it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         other => other,
     })?;
+    more(&copier.root)?;
     // Last: a default ACL would be handed down, and every name made in a directory changes its time.
     for (path, attributes) in copier.dirs.iter().rev() {
         let (dir, name) = copier.root.parent(Path::new(OsStr::from_bytes(path)))?;
@@ -59,7 +71,10 @@ impl Copier {
         Ok(())
     }
 
-    fn copy(&mut self, found: &Found<'_>) -> io::Result<bool> {
+    fn copy(&mut self, found: &Found<'_>, chosen: &dyn Fn(&[u8]) -> bool) -> io::Result<bool> {
+        if !chosen(found.path) {
+            return Ok(false);
+        }
         self.enter(found.path)?;
         let (dir, name) = (&self.open.1, found.name);
         let stat = found.stat;
