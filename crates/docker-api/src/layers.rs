@@ -1,7 +1,8 @@
 //! What layers images are made of (Isopod's own).
 //!
-//! * `GET /images/tree`: all layers as trees, [`LayerNode`]s; a layer that several images have on
-//!   the same base is one node.
+//! * `GET /images/tree`: all layers as trees, a list of [`LayerNode`]s; a layer that several images
+//!   have on the same base is one node. It is a list because readers of JSON limit its depth.
+//! * `GET /images/{name}/oci`: [`ImageDocuments`].
 //! * `GET /images/{name}/diff?other=NAME`: [`ImageChange`]s that lead from `name` to `other`, in
 //!   the order of their paths.
 //! * `POST /images/{name}/squash?from=IMAGE|LAYER&repo=&tag=&comment=`: an image whose layers
@@ -10,16 +11,16 @@
 api_json! {
 /// A layer on the layers below it.
 pub struct LayerNode {
-    /// The digest of its uncompressed tar.
+    /// The digest of its uncompressed tar; empty for images without layers.
     pub diff_id: String,
+    /// What it stands on, an earlier index of the list; -1 for what stands on nothing.
+    pub parent: i64,
     /// Bytes of the files in it.
     pub size: i64,
     /// What made it, as the history of one of its images says.
     pub created_by: String,
     /// Images whose topmost layer it is.
     pub images: Vec<LayerImage>,
-    /// Layers that stand on it.
-    pub children: Vec<LayerNode>,
 }
 
 /// An image in the tree.
@@ -45,5 +46,15 @@ pub struct ImageChange {
     /// What of a changed path is not the same: `content`, `mode`, `owner`, `type`, `target`,
     /// `xattrs`, ….
     pub what: Vec<String>,
+}
+}
+
+api_json_verbatim! {
+/// An image's own documents, in OCI's or Docker's shape as they came.
+pub struct ImageDocuments {
+    /// The image's configuration, whose digest is its id.
+    pub config: Option<serde_json::Value>,
+    /// The manifest that it was pulled or pushed by; `null` for an image that has none yet.
+    pub manifest: Option<serde_json::Value>,
 }
 }

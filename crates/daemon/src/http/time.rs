@@ -15,9 +15,9 @@ pub(crate) fn parse(name: &str, text: &str, now: Timestamp) -> Result<Timestamp,
     if text.is_empty() {
         return Ok(Timestamp::NEVER);
     }
-    let found = seconds(text)
-        .or_else(|| calendar(text))
-        .or_else(|| types::duration::parse(text).ok().map(|ago| Timestamp(now.0.saturating_sub(ago))));
+    let found = seconds(text).or_else(|| calendar(text)).or_else(|| {
+        types::duration::parse(text).ok().map(|ago| Timestamp(now.0.saturating_sub(ago)))
+    });
     found.ok_or_else(|| {
         Error::invalid(format!("invalid value for \"{name}\": {text:?} is not a point in time"))
     })

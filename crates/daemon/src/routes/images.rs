@@ -91,6 +91,9 @@ async fn about(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
         let list: Vec<_> = found.into_iter().map(image::history).collect();
         return ok(&list);
     }
+    if let Some(name) = path.strip_suffix("/oci") {
+        return super::layers::documents(&api, name).await;
+    }
     if let Some(name) = path.strip_suffix("/get") {
         insist(&api, name, &call, 48).await?;
         let pieces = api.engine.save(vec![name.to_owned()]).await?;
