@@ -3,6 +3,8 @@
 //!
 //! Layers go in uncompressed, so that a blob's digest is the layer's diff id.
 
+mod oci;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 
