@@ -126,7 +126,9 @@ fn find<'a>(name: &str, rest: &'a [String]) -> anyhow::Result<Found<'a>> {
             ),
         ));
     }
-    let Some(group) = GROUPS.iter().find(|group| group.name == name) else {
+    // Docker's builder plugin has the same commands.
+    let noun = if name == "buildx" { "builder" } else { name };
+    let Some(group) = GROUPS.iter().find(|group| group.name == noun) else {
         return Err(Failure::with(
             1,
             format!(

@@ -1,6 +1,7 @@
 //! Building images: `build`, and `prune` of what builds leave behind.
 
 mod agent;
+mod check;
 mod flags;
 mod output;
 mod pack;

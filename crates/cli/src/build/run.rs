@@ -31,6 +31,10 @@ use crate::show::progress::{Progress, failure};
 const ALONE: &str = "Dockerfile";
 
 pub(crate) async fn build(session: &Session, args: Args) -> anyhow::Result<u8> {
+    let context = args.context.first().map_or(".", String::as_str);
+    if args.check {
+        return super::check::check(session, source::find(context, &args.file)?);
+    }
     let variable = |name: &str| std::env::var(name).ok();
     let environment = variable("BUILDKIT_PROGRESS");
     let mode =
@@ -51,7 +55,6 @@ pub(crate) async fn build(session: &Session, args: Args) -> anyhow::Result<u8> {
             _ => {}
         }
     }
-    let context = args.context.first().map_or(".", String::as_str);
     let broken = Broken::default();
     let (body, kind) = prepare(source::find(context, &args.file)?, &args, &mut order, &broken)?;
     for warning in &order.warnings {

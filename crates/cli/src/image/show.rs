@@ -12,6 +12,9 @@ pub(crate) struct Args {
     /// How to show them: json or a template
     #[arg(short, long, default_value = "", hide_default_value = true)]
     format: String,
+    /// Show the image's own documents, as OCI has them, instead of what Docker says of it
+    #[arg(long)]
+    oci: bool,
     /// Of which platform
     #[arg(long, default_value = "", hide_default_value = true)]
     platform: String,
@@ -29,7 +32,8 @@ pub(crate) async fn inspect(session: &Session, args: Args) -> anyhow::Result<u8>
     let client = session.client()?;
     let platform = super::history::platform(&args.platform)?;
     show(session, &args.images, &args.format, async |name| {
-        let target = Target::named("/images", name, "/json").maybe("platform", platform.as_ref());
+        let about = if args.oci { "/oci" } else { "/json" };
+        let target = Target::named("/images", name, about).maybe("platform", platform.as_ref());
         client.get(&target).await
     })
     .await

@@ -39,6 +39,12 @@ fn tree() -> Command {
     }
     root.subcommand(Command::new("daemon").about("Run the engine"))
         .subcommand(Command::new("oci").about("Be an OCI runtime"))
+        .subcommand(
+            Command::new("registry")
+                .about("Serve images to others")
+                .subcommand(Command::new("serve").about("Serve a registry"))
+                .subcommand(Command::new("garbage-collect").about("Remove what no tag needs")),
+        )
 }
 
 pub(crate) async fn completion(session: &Session, args: Args) -> anyhow::Result<u8> {

@@ -43,6 +43,7 @@ pub(super) struct Warning {
 pub(super) struct Source {
     pub(super) file: String,
     pub(super) line: u32,
+    pub(super) column: u32,
     pub(super) excerpt: Vec<(u32, String)>,
 }
 
@@ -264,8 +265,8 @@ impl Board {
                     self.warnings.push(warning);
                 }
             }
-            BuildEvent::Source { file, line, excerpt, .. } => {
-                self.source = Some(Source { file, line, excerpt });
+            BuildEvent::Source { file, line, column, excerpt } => {
+                self.source = Some(Source { file, line, column, excerpt });
             }
             BuildEvent::Built { id, names } => self.built = Some((id, names)),
         }

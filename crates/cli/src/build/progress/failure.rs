@@ -21,11 +21,24 @@ pub(super) fn describe(board: &Board, failed: bool, out: &mut Vec<u8>) {
         let _ = writeln!(text, "{}:{}\n--------------------", source.file, source.line);
         for (number, line) in &source.excerpt {
             let mark = if *number == source.line { ">>>" } else { "   " };
+            let line = calm(line);
             let _ = writeln!(text, "{}", format!("{number:>4} | {mark} {line}").trim_end());
+            let before = (source.column as usize).saturating_sub(1);
+            if *number == source.line && (1..=line.chars().count()).contains(&before) {
+                // Tabs stay, so that the mark stands below what it means.
+                let blank = |c| if c == '\t' { '\t' } else { ' ' };
+                let blanks: String = line.chars().take(before).map(blank).collect();
+                let _ = writeln!(text, "     |     {blanks}^");
+            }
         }
         text.push_str("--------------------\n");
     }
     out.extend(text.bytes());
+}
+
+/// A line that does not steer the terminal: the file may be a stranger's.
+fn calm(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// What is likely wrong in the Dockerfile.
