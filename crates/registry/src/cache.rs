@@ -74,11 +74,11 @@ impl Cache {
         if host.is_empty() || reference.path() == prefix {
             return Err(bad());
         }
-        let mut settings = Settings::default();
-        settings.proxies = distribution::Proxies::from_env();
-        if !secure {
-            settings.insecure.push(host.to_owned());
-        }
+        let settings = Settings {
+            proxies: distribution::Proxies::from_env(),
+            insecure: if secure { Vec::new() } else { vec![host.to_owned()] },
+            ..Settings::default()
+        };
         let prefix = if host == "registry-1.docker.io" { "docker.io".to_owned() } else { prefix };
         let client = Client::new(settings)?;
         Ok(Self { client, prefix, credentials, slots: Mutex::default() })

@@ -33,31 +33,33 @@ enum Line {
 pub(crate) struct Socket {
     line: Line,
     traffic: Arc<Traffic>,
-    stalled: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
+}
+
+/// Runs out when nothing goes forward.
+#[derive(Debug, Default)]
+struct Patience(Option<Pin<Box<Sleep>>>);
+
+impl Patience {
+    /// Lets a step that makes no progress wait for so long and no longer.
+    fn bound<T>(&mut self, cx: &mut Context<'_>, step: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if step.is_ready() {
+            self.0 = None;
+            return step;
+        }
+        let stalled = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl Socket {
     pub(crate) fn plain(stream: TcpStream, traffic: Arc<Traffic>) -> Self {
-        Self { line: Line::Plain(stream), traffic, stalled: None }
+        Self { line: Line::Plain(stream), traffic, patience: Patience::default() }
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>, traffic: Arc<Traffic>) -> Self {
-        Self { line: Line::Tls(Box::new(stream)), traffic, stalled: None }
-    }
-
-    /// Lets a step that makes no progress wait for so long and no longer.
-    fn bounded<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        result: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.stalled = None;
-            return result;
-        }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        Self { line: Line::Tls(Box::new(stream)), traffic, patience: Patience::default() }
     }
 }
 
@@ -94,7 +96,7 @@ impl AsyncWrite for Socket {
         if let Poll::Ready(Ok(count)) = &result {
             self.traffic.written.fetch_add(*count as u64, Ordering::Relaxed);
         }
-        self.bounded(cx, result)
+        self.patience.bound(cx, result)
     }
 
     fn poll_write_vectored(
@@ -106,7 +108,7 @@ impl AsyncWrite for Socket {
         if let Poll::Ready(Ok(count)) = &result {
             self.traffic.written.fetch_add(*count as u64, Ordering::Relaxed);
         }
-        self.bounded(cx, result)
+        self.patience.bound(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -115,11 +117,40 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = each!(self, io => Pin::new(io).poll_flush(cx));
-        self.bounded(cx, result)
+        self.patience.bound(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = each!(self, io => Pin::new(io).poll_shutdown(cx));
-        self.bounded(cx, result)
+        self.patience.bound(cx, result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_runs_out_when_nothing_goes_forward() {
+        let mut patience = Patience::default();
+        let began = Instant::now();
+        let ended = poll_fn(|cx| patience.bound(cx, Poll::<io::Result<()>>::Pending)).await;
+        assert_eq!(ended.expect_err("an end").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_step_forward_renews_patience() {
+        let mut patience = Patience::default();
+        let began = Instant::now();
+        for _ in 0..3 {
+            let waits = poll_fn(|cx| patience.bound(cx, Poll::<io::Result<()>>::Pending));
+            assert!(tokio::time::timeout(PATIENCE / 2, waits).await.is_err(), "it waits");
+            let step = poll_fn(|cx| patience.bound(cx, Poll::Ready(Ok(1)))).await;
+            assert_eq!(step.expect("a step"), 1);
+        }
+        assert!(began.elapsed() > PATIENCE);
     }
 }

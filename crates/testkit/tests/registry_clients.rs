@@ -10,10 +10,11 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use testkit::daemon::{Daemon, Options};
 use testkit::distribution::content::{ACCEPTED, DOCKER_MANIFEST, INDEX, MANIFEST, digest};
 use testkit::distribution::{Server, command, text};
 use testkit::image::{Layer, busybox_config, busybox_layer, save};
-use testkit::{Engine, Value, json, unique};
+use testkit::{Engine, Kind, Value, json, unique};
 
 /// An archive of an image of two layers, in a file.
 fn archive(folder: &Path, tag: &str) -> PathBuf {
@@ -243,6 +244,50 @@ fn privileged_an_image_goes_from_dockerd_through_all_clients_to_our_daemon() {
     let digests = image["RepoDigests"].to_string();
     assert!(digests.contains(&digest(&bytes)), "{digests}");
     forget(&isopod, &[&name]);
+}
+
+/// A daemon that asks our cache before Docker Hub pulls an image that only the registry behind the
+/// cache has.
+fn pulls_through_the_cache(kind: Kind) {
+    const CACHE: &str = "127.0.0.1:5099";
+    let mirror = format!("http://{CACHE}");
+    let arguments = vec![String::from("--registry-mirror"), mirror];
+    let options = Options { kind, program: None, arguments, host_network: false };
+    let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
+    let engine = daemon.engine();
+    let netns = engine.netns.clone().expect("a namespace");
+    let upstream = Server::isopod_within(&netns, &[]);
+    let url = format!("http://{}", upstream.host());
+    let cache = Server::isopod_within(&netns, &["--addr", CACHE, "--proxy", &url]);
+
+    let name = unique("mirrored");
+    let id = load(&engine, &format!("{name}:v1"));
+    let to = format!("{}/library/{name}:v1", upstream.host());
+    drop(docker(&engine, &["tag", &format!("{name}:v1"), &to]));
+    drop(docker(&engine, &["push", &to]));
+    for _ in 0..2 {
+        forget(&engine, &[&to, &format!("{name}:v1")]);
+        assert_eq!(engine.get(&format!("/images/{id}/json")).status, 404);
+        drop(docker(&engine, &["pull", &format!("{name}:v1")]));
+        assert_eq!(image_id(&engine, &format!("{name}:v1")), id);
+    }
+    let page = cache.get("/metrics").expect(200).text();
+    let misses = page.lines().find(|line| line.starts_with("isopod_registry_cache_misses_total"));
+    // A manifest, a configuration and two layers, once each.
+    assert_eq!(misses, Some("isopod_registry_cache_misses_total 4"), "{page}");
+    forget(&engine, &[&format!("{name}:v1")]);
+    drop((cache, upstream));
+    daemon.stop().expect("nothing is left behind");
+}
+
+#[test]
+fn privileged_dockerd_pulls_through_the_cache() {
+    pulls_through_the_cache(Kind::Dockerd);
+}
+
+#[test]
+fn privileged_our_daemon_pulls_through_the_cache() {
+    pulls_through_the_cache(Kind::Isopod);
 }
 
 fn openssl(folder: &Path, arguments: &str) {

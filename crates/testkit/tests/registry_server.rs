@@ -247,6 +247,39 @@ fn tls_is_spoken_and_clients_may_need_certificates() {
     assert_eq!(text(curl(&server, &["--cert", &cert, "--key", &key])), "200");
 }
 
+#[test]
+fn a_new_certificate_is_taken_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let place = folder.path();
+    authority(place);
+    let file = |name: &str| place.join(name).to_str().expect("a path").to_owned();
+    let server =
+        Server::isopod(&["--tls-cert", &file("server.crt"), "--tls-key", &file("server.key")]);
+    let presented = || {
+        let address = server.host();
+        let output = Command::new("openssl")
+            .args(["s_client", "-connect", &address])
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(presented().contains("CN = server"));
+    // One that cannot be read changes nothing.
+    fs::write(place.join("server.crt"), "nonsense").expect("a file");
+    server.signal(Signal::HUP);
+    eventually("it says so", Duration::from_secs(10), || {
+        server.log().contains("the certificate of before stays").then_some(())
+    });
+    assert!(presented().contains("CN = server"));
+    fs::copy(place.join("client.crt"), place.join("server.crt")).expect("a file");
+    fs::copy(place.join("client.key"), place.join("server.key")).expect("a file");
+    server.signal(Signal::HUP);
+    eventually("the new one is presented", Duration::from_secs(10), || {
+        presented().contains("CN = client").then_some(())
+    });
+}
+
 // ---- rules ------------------------------------------------------------------------------------
 
 #[test]

@@ -83,16 +83,19 @@ pub(crate) async fn begin(call: &Call, name: Name, body: Input) -> Result<Answer
     // Does not fail once the machine has booted.
     let _ = getrandom(&mut random, GetRandomFlags::empty());
     let id = UploadId::new(random);
-    let place = key(&name, &id);
-    let upload = call.on_disk(move |app| open(app, &place, true)).await?;
     let Some(wanted) = wanted else {
+        let place = key(&name, &id);
+        let upload = call.on_disk(move |app| open(app, &place, true)).await?;
         call.app.sums.keep(&key(&name, &id), upload);
         return Ok(about(StatusCode::ACCEPTED, &name, &id, 0));
     };
+    // Nobody is told its name, so nobody can go on with it: what is left of it may be swept at
+    // once, which is what this prefix means to the storage.
+    let place = format!("put-{}", id.as_str());
+    let upload = call.on_disk(move |app| open(app, &place, true)).await?;
     let (upload, outcome) = body.append_to(upload).await;
     let upload = upload.ok_or(Error::Dropped)?;
     if let Err(error) = outcome {
-        // Nobody has been told its name, so nobody can go on with it.
         call.on_disk(move |_| Ok(upload.abandon().map_err(crate::storage::StorageError::from)?))
             .await?;
         return Err(error);

@@ -87,7 +87,11 @@ impl<'a> Repository<'a> {
     }
 
     pub(super) fn has_manifests(&self) -> bool {
-        digests_in(&self.folder.join("_manifests")).is_ok_and(|found| !found.is_empty())
+        let Ok(algorithms) = fs::read_dir(self.folder.join("_manifests")) else { return false };
+        let filled = |folder: fs::DirEntry| {
+            fs::read_dir(folder.path()).is_ok_and(|mut links| links.next().is_some())
+        };
+        algorithms.flatten().any(filled)
     }
 
     /// The size of a blob of this repository. A manifest counts as one.
