@@ -1,6 +1,7 @@
 //! What is made of a stage's result.
 
 use image::archive::{IdMap, export};
+use image::{RemoveOptions, SquashOptions};
 use types::digest::Digest;
 use types::reference::Reference;
 
@@ -67,7 +68,29 @@ fn store(build: &Build<'_>, built: &Built, names: &[Reference]) -> Result<Digest
         }
         return Ok(id.clone());
     }
+    if build.request.squash && built.layers.len() > built.base_layers {
+        return squashed(build, built, names);
+    }
     Ok(store.create_image(&built.image, None, names)?)
+}
+
+/// Names an image in which the steps' layers are one.
+fn squashed(build: &Build<'_>, built: &Built, names: &[Reference]) -> Result<Digest> {
+    let store = build.shop.store;
+    let known = store.config(&built.image_id()?).is_ok();
+    let whole = store.create_image(&built.image, None, &[])?;
+    let base = built.base_layers.checked_sub(1).and_then(|top| built.layers.get(top));
+    let from = base.map(|layer| layer.diff_id().to_string());
+    let options = SquashOptions { from, ..SquashOptions::default() };
+    let id = store.squash(&whole, &options)?;
+    for name in names {
+        store.tag(id.as_str(), name)?;
+    }
+    if !known && id != whole {
+        // Only its layers were wanted, and those the cache has.
+        store.remove(whole.as_str(), RemoveOptions::default(), &[])?;
+    }
+    Ok(id)
 }
 
 fn archive(

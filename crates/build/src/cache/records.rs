@@ -1,7 +1,9 @@
 //! The cache as people see it: how much is there, and away with it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
+use image::HeldLayer;
 use sys::fs::FileType;
 use types::Timestamp;
 use types::digest::Digest;
@@ -74,6 +76,11 @@ impl Cache {
         for layer in state.steps.values().filter_map(|entry| entry.saved.layer.as_ref()) {
             *users.entry(layer).or_default() += 1;
         }
+        // A layer may be held by several records, and by builds under way beside them.
+        let mut holds: HashMap<*const HeldLayer, usize> = HashMap::new();
+        for held in state.steps.values().filter_map(|entry| entry.held.as_ref()) {
+            *holds.entry(Arc::as_ptr(held)).or_default() += 1;
+        }
         for Entry { saved, held } in state.steps.values() {
             let layer = saved.layer.as_ref();
             records.push(Record {
@@ -81,7 +88,9 @@ impl Cache {
                 parent: saved.parent.as_ref().map(|parent| parent.hex().to_owned()),
                 kind: RecordKind::Regular,
                 description: saved.description.clone(),
-                in_use: held.as_ref().is_some_and(|held| std::sync::Arc::strong_count(held) > 1),
+                in_use: held.as_ref().is_some_and(|held| {
+                    Arc::strong_count(held) > holds.get(&Arc::as_ptr(held)).copied().unwrap_or(0)
+                }),
                 shared: layer.is_some_and(|layer| {
                     shared.contains(layer) || users.get(layer).is_some_and(|users| *users > 1)
                 }),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sys::entry::{self, FileTime};
 use sys::fs::{FileType, Mode, Node, OFlags, Root, Stat, WalkEntry};
 
-use super::{Found, Loose, ModeChange, dot};
+use super::{Found, Loose, ModeChange, dot, inside};
 use crate::error::{Error, Result, Step};
 
 /// Whether an extended attribute goes along: what overlayfs and the security modules of the host
@@ -51,6 +51,11 @@ pub(crate) fn make_dirs(root: &Root, path: &Path, owner: (u32, u32)) -> Result<b
                 let path = dir.display().to_string();
                 return Err(Error::Kind { what: "a directory", there: "a file", path });
             }
+            Err(_) if root.lstat(dir).is_ok() => {
+                // A link that leads to nothing: what it leads to is made.
+                drop(root.mkdir_all(dir, Mode::from_raw_mode(0o755)).at("create", dir)?);
+                new = true;
+            }
             Err(_) => {
                 let made = root.mkdir(dir, Mode::from_raw_mode(0o755));
                 // Whatever the umask of the daemon is.
@@ -64,6 +69,26 @@ pub(crate) fn make_dirs(root: &Root, path: &Path, owner: (u32, u32)) -> Result<b
         }
     }
     Ok(new)
+}
+
+/// Links that are followed for one destination; the kernel's own limit.
+const MAX_LINKS: usize = 40;
+
+/// Where a file goes that is written to `place`: through links, whether they lead to something or
+/// not, as in Docker.
+fn landing(root: &Root, place: &Path) -> PathBuf {
+    let mut place = place.to_owned();
+    for _ in 0..MAX_LINKS {
+        let is_link =
+            root.lstat(&place).is_ok_and(|stat| entry::kind(&stat) == FileType::Symlink);
+        let (true, Ok(text), Some(above)) = (is_link, root.read_link(&place), place.parent())
+        else {
+            break;
+        };
+        let above = root.resolve(above).unwrap_or_else(|_| above.to_owned());
+        place = Path::new("/").join(inside(&Path::new("/").join(above).join(text)));
+    }
+    place
 }
 
 /// A directory that is being filled.
@@ -99,6 +124,7 @@ impl Writer<'_> {
             return self.directory(source, &found.path, place);
         }
         let from = dot(&found.path);
+        let place = &landing(self.target, place);
         let (dir, name) = self.parent_of(place)?;
         let stat = source.lstat(from).at("look at", from)?;
         let (from_dir, from_name) = source.parent(from).at("read", from)?;
@@ -122,6 +148,7 @@ impl Writer<'_> {
     /// # Errors
     /// As [`Writer::copy`].
     pub(crate) fn loose(&self, loose: &mut Loose<'_>, place: &Path) -> Result<()> {
+        let place = &landing(self.target, place);
         let (dir, name) = self.parent_of(place)?;
         self.make_room(dir.as_fd(), &name, false, place)?;
         let mut write = || -> io::Result<()> {

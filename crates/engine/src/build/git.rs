@@ -34,6 +34,9 @@ pub(super) fn check_out(
     if git(&shallow).is_err() {
         // Not every server gives single commits, or part of a history.
         git(&["fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"])?;
+        if remote.reference.is_empty() {
+            git(&["remote", "set-head", "origin", "--auto"])?;
+        }
         let remote_branch = format!("origin/{reference}");
         let found = [reference, &remote_branch]
             .into_iter()

@@ -93,8 +93,14 @@ impl Worker {
 async fn open(engine: &Engine, address: &str) -> Result<Fetched, Error> {
     let client = engine.registries.client()?;
     let failed = |error: &distribution::Error| {
-        let error = error.plain();
-        Error { message: format!("cannot fetch {address}: {}", error.message), ..error }
+        let (plain, address) = (error.plain(), address.to_owned());
+        let message = match error {
+            distribution::Error::Refused(refusal) => {
+                format!("cannot fetch {address}: the server answered {}", refusal.status)
+            }
+            _ => format!("cannot fetch {address}: {}", plain.message),
+        };
+        Error { message, ..plain }
     };
     let mut page = client.fetch(address).await.map_err(|error| failed(&error))?;
     let (sender, receiver) = mpsc::channel(QUEUE);
