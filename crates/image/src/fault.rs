@@ -9,6 +9,9 @@ mod off {
 
     use sys::fs::Root;
 
+    /// A rename that nobody looks at.
+    pub(crate) struct Renaming;
+
     #[inline]
     pub(crate) fn point(_: &'static str) {}
     #[inline]
@@ -22,11 +25,15 @@ mod off {
     #[inline]
     pub(crate) fn flushed_all() {}
     #[inline]
-    pub(crate) fn renaming(_: &Root, _: &Path, _: &Path) {}
+    pub(crate) fn renaming(_: &Root, _: &Path, _: &Path) -> Renaming {
+        Renaming
+    }
     #[inline]
-    pub(crate) fn removing(_: &Root, _: &Path) {}
+    pub(crate) fn removing(_: &Root, _: &Path) -> Renaming {
+        Renaming
+    }
     #[inline]
-    pub(crate) fn renamed(_: ()) {}
+    pub(crate) fn renamed(_: Renaming) {}
 }
 #[cfg(not(test))]
 pub(crate) use off::*;

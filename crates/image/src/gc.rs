@@ -8,6 +8,7 @@
 //! With watermarks, images are removed as well when the disk is fuller than the high one, those
 //! that were used longest ago first, until it is no fuller than the low one.
 
+mod sweeps;
 mod watermark;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result, Step};
 use crate::layer::LayerMeta;
 use crate::store::{State, Store};
 
+pub(crate) use sweeps::Sweeps;
 pub use watermark::Watermarks;
 
 /// What a collection removed.
@@ -75,6 +77,19 @@ impl Store {
             }
         }
         Ok(old)
+    }
+
+    /// Lets go of what was kept, and removes those layers that nobody wants then: their names at
+    /// once, their files later, for whoever drops a guard may be in a hurry.
+    pub(crate) fn let_go(&self, held: Vec<Digest>) {
+        self.release(&held);
+        // What cannot be removed now is removed at the next start.
+        let Ok((_, remains)) = self.detach_layers(&held.into_iter().collect()) else { return };
+        if let Ok(root) = self.layers.dir().try_clone()
+            && !remains.is_empty()
+        {
+            self.sweeps.begin(root, remains);
+        }
     }
 
     /// Removes those of the given layers that nobody wants; returns them.

@@ -12,6 +12,7 @@ use crate::catalog::{Catalog, Source};
 use crate::config::ImageConfig;
 use crate::content::Content;
 use crate::error::{Error, Result};
+use crate::gc::Sweeps;
 use crate::ingest::Claims;
 use crate::layer::{Form, LayerMeta, Layers, Staged};
 use crate::snapshot::Snapshots;
@@ -60,6 +61,7 @@ pub struct Store {
     pub(crate) layers: Layers,
     pub(crate) snapshots: Snapshots,
     pub(crate) claims: Claims,
+    pub(crate) sweeps: Sweeps,
     state: Mutex<State>,
 }
 
@@ -111,8 +113,8 @@ impl Store {
             snapshot_layers,
             ..State::default()
         };
-        let (claims, state) = (Claims::default(), Mutex::new(state));
-        let store = Store { root, options, content, layers, snapshots, claims, state };
+        let (claims, sweeps, state) = (Claims::default(), Sweeps::default(), Mutex::new(state));
+        let store = Store { root, options, content, layers, snapshots, claims, sweeps, state };
         store.options.pinned.iter().for_each(|layer| store.keep(layer));
         store.remove_aside()?;
         store.collect_garbage()?;
@@ -236,21 +238,6 @@ impl Store {
                 }
             }
         }
-    }
-
-    /// Lets go of what was kept, and removes those layers that nobody wants then: their names at
-    /// once, their files on a thread of their own, for whoever drops a guard may be in a hurry.
-    pub(crate) fn let_go(self: &Arc<Self>, held: Vec<Digest>) {
-        self.release(&held);
-        let layers = self.detach_layers(&held.into_iter().collect());
-        // What cannot be removed now is removed at the next start.
-        let Ok(remains) = layers.map(|(_, remains)| remains) else { return };
-        if remains.is_empty() {
-            return;
-        }
-        let store = Arc::clone(self);
-        let sweep = move || remains.iter().for_each(|tmp| drop(store.layers.sweep(tmp)));
-        let _ = std::thread::Builder::new().name("sweep".to_owned()).spawn(sweep);
     }
 
     /// What is known of a layer that is there.

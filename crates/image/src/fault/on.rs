@@ -130,7 +130,7 @@ impl Power {
 fn lose(path: &Path, inode: u64) {
     let Ok(file) = File::options().write(true).open(path) else { return };
     let len = file.metadata().map_or(0, |meta| meta.len());
-    file.set_len(if inode % 2 == 0 { 0 } else { len / 2 }).expect("truncate");
+    file.set_len(if inode.is_multiple_of(2) { 0 } else { len / 2 }).expect("truncate");
 }
 
 impl Renaming {

@@ -95,8 +95,7 @@ impl Store {
 
     /// As [`Store::collect_to`], for this many bytes.
     pub(crate) fn free(&self, wanted: u64, users: &[ContainerUse]) -> Result<Pruned> {
-        let mut pruned = Pruned::default();
-        pruned.reclaimed = self.collect_garbage()?.bytes;
+        let mut pruned = Pruned { reclaimed: self.collect_garbage()?.bytes, ..Pruned::default() };
         let candidates = candidates(&self.state().catalog, users);
         for room in order(candidates) {
             if pruned.reclaimed >= wanted {

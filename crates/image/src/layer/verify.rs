@@ -3,7 +3,8 @@
 //! The tar is made again from the layer, which shows damage of contents, and unpacked once more
 //! beside it, which shows everything else: names that are missing, owners, modes, attributes.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -195,13 +196,13 @@ fn difference(
 }
 
 /// Those attributes that a tar sets.
-fn xattrs(dir: &OwnedFd, name: &OsStr) -> io::Result<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
-    let mut out = Vec::new();
+fn xattrs(dir: &OwnedFd, name: &OsStr) -> io::Result<BTreeMap<OsString, Option<Vec<u8>>>> {
+    let mut out = BTreeMap::new();
     for key in entry::xattr_keys(dir, name)? {
         if takes_xattr(key.as_bytes()) {
-            out.push((key.as_bytes().to_vec(), entry::xattr(dir, name, &key)?));
+            let value = entry::xattr(dir, name, &key)?;
+            out.insert(key, value);
         }
     }
-    out.sort_unstable();
     Ok(out)
 }
