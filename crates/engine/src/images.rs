@@ -215,17 +215,24 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// One archive of several images.
+    /// One archive of several images: Docker's, or with `oci` an image layout that has every digest
+    /// as in a registry.
     ///
     /// # Errors
     /// Not found.
-    pub async fn save(&self, names: Vec<String>) -> Result<ByteStream, Error> {
+    pub async fn save(&self, names: Vec<String>, oci: bool) -> Result<ByteStream, Error> {
         for name in &names {
             let id = self.images.resolve(name).map_err(from_image)?;
             self.tell(Subject::Image, "save", id.as_ref(), &[("name", name)]);
         }
         let engine = self.clone();
-        Ok(produce(move |output| engine.images.save(&names, output).map_err(from_image)))
+        Ok(produce(move |output| {
+            let saved = match oci {
+                true => engine.images.save_oci(&names, output),
+                false => engine.images.save(&names, output),
+            };
+            saved.map_err(from_image)
+        }))
     }
 
     /// Makes a one-layer image of a tar; returns its id.

@@ -94,9 +94,13 @@ async fn about(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
     if let Some(name) = path.strip_suffix("/oci") {
         return super::layers::documents(&api, name).await;
     }
+    if let Some(name) = path.strip_suffix("/diff") {
+        return super::layers::compare(&api, name, call.text("other")).await;
+    }
     if let Some(name) = path.strip_suffix("/get") {
         insist(&api, name, &call, 48).await?;
-        let pieces = api.engine.save(vec![name.to_owned()]).await?;
+        let oci = super::transfer::archive_format(&call)?;
+        let pieces = api.engine.save(vec![name.to_owned()], oci).await?;
         return Ok(channel("application/x-tar", pieces));
     }
     Err(Refusal::page_not_found())
@@ -129,6 +133,9 @@ async fn act(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
     if let Some(name) = path.strip_suffix("/tag") {
         api.engine.image_tag(name, call.text("repo"), call.text("tag")).await?;
         return empty(StatusCode::CREATED);
+    }
+    if let Some(name) = path.strip_suffix("/squash") {
+        return super::layers::squash(&api, name, &call).await;
     }
     if let Some(name) = path.strip_suffix("/push") {
         return super::registry::push(&api, name, call).await;

@@ -2,13 +2,16 @@
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::get;
 
-use docker_api::layers::{ImageDocuments, LayerImage, LayerNode};
+use docker_api::IdResponse;
+use docker_api::layers::{ImageChange, ImageDocuments, LayerImage, LayerNode};
 use types::Error;
 
 use crate::api::Api;
-use crate::http::answer::{Answer, ok};
+use crate::http::answer::{Answer, json, ok};
+use crate::http::call::Call;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/images/tree", get(tree))
@@ -48,4 +51,31 @@ pub(super) async fn documents(api: &Api, name: &str) -> Answer {
     };
     let manifest = found.manifest.as_deref().map(read).transpose()?;
     ok(&ImageDocuments { config: Some(read(&found.config)?), manifest })
+}
+
+/// `GET /images/{name}/diff?other=`.
+pub(super) async fn compare(api: &Api, name: &str, other: &str) -> Answer {
+    if other.is_empty() {
+        return Err(Error::invalid("no other image was named: give its name as ?other=").into());
+    }
+    let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let found = api.engine.image_compare(name, other).await?;
+    let changes: Vec<ImageChange> = found
+        .into_iter()
+        .map(|change| ImageChange {
+            path: change.path,
+            kind: change.kind as u8,
+            old_size: size(change.old_size),
+            size: size(change.size),
+            what: change.what.into_iter().map(str::to_owned).collect(),
+        })
+        .collect();
+    ok(&changes)
+}
+
+/// `POST /images/{name}/squash`.
+pub(super) async fn squash(api: &Api, name: &str, call: &Call) -> Answer {
+    let target = (call.text("repo"), call.text("tag"));
+    let made = api.engine.image_squash(name, call.text("from"), target, call.text("comment"));
+    Ok(json(StatusCode::CREATED, &IdResponse { id: made.await?.to_string() }))
 }

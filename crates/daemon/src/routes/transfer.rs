@@ -73,7 +73,17 @@ async fn save(State(api): State<Api>, call: Call) -> Answer {
             api.engine.insist_on_platform(name, &platform::either(text)?).await?;
         }
     }
-    Ok(channel("application/x-tar", api.engine.save(names).await?))
+    let oci = archive_format(&call)?;
+    Ok(channel("application/x-tar", api.engine.save(names, oci).await?))
+}
+
+/// Whether an OCI image layout is asked for (`format`, Isopod's own).
+pub(super) fn archive_format(call: &Call) -> Result<bool, Error> {
+    match call.text("format") {
+        "" | "docker" => Ok(false),
+        "oci" => Ok(true),
+        other => Err(Error::invalid(format!("unknown format {other:?}: use docker or oci"))),
+    }
 }
 
 async fn create(State(api): State<Api>, call: Call) -> Answer {
