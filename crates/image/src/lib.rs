@@ -3,14 +3,18 @@
 //! The crate owns three directories of the data root:
 //!
 //! ```text
-//! content/               an OCI image layout: oci-layout, index.json, blobs/sha256/<hex>
+//! content/               an OCI image layout: oci-layout, index.json, and
+//!   blobs/sha256/<hex>   configurations, and of pulled images manifests and compressed layers
+//!   partial/<digest>     downloads under way, or interrupted ones that can be resumed
 //!   images.json          which images there are, what they are called; replaced atomically
 //! layers/<diff-id hex>/  one unpacked layer
 //!   diff/                its files, with overlayfs' own whiteouts
 //!   split                the bytes of its tar that are not file content (zstd)
 //!   kept/                file content that a later entry of the same tar replaced (rare)
 //!   meta.json            sizes, digests
+//!   forms.json           compressed forms that are known, and which registries have them
 //! layers/tmp-*           being unpacked or being removed; swept when the store is opened
+//! layers/damaged-*       what `check` has replaced below a container that may have it mounted
 //! layers/init/           mount points that every container gets between its image and its own files
 //! layers/empty/          an empty directory, for overlays that would have one layer only
 //! containers/<id>/       snapshot.json (image and layers), upper/, work/; the engine keeps its
@@ -25,9 +29,13 @@
 //! by one rename after its layers are on disk, and no transaction has to span two stores. The
 //! file has some hundred bytes an image and changes seldom.
 //!
-//! **What survives a crash.** Everything an image needs is flushed (`syncfs`) before the layers
-//! get their names and before `images.json` names the image. What nobody refers to is removed
-//! when the store is opened.
+//! **What survives a crash.** Everything an image needs is flushed (`syncfs`) before `images.json`
+//! names it. What nobody refers to is removed when the store is opened, but for what a pull that
+//! was interrupted has brought, which stays for a day. The tests cut the power before every step
+//! that matters (see `power`), and [`Store::check`] finds and repairs what a disk has damaged.
+//!
+//! **Nothing goes that somebody relies on.** Operations *hold* layers and blobs before they look
+//! whether those are there; whoever removes decides and takes the name away under the same lock.
 //!
 //! The crate never knows what a container does with its files, what a registry is, or whether a
 //! container runs: the engine passes that in. It blocks; call it from a thread that may.
