@@ -125,6 +125,7 @@ impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Mismatch => Self::DigestMismatch,
+            StorageError::Collected => Self::UploadUnknown,
             error => Self::Storage(error),
         }
     }

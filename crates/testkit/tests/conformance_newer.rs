@@ -258,7 +258,13 @@ fn a_piece_must_be_as_long_as_it_says() {
     assert_eq!(codes(&answer), ["SIZE_INVALID"]);
     let headers = [OCTETS, ("Content-Range", "9-0")];
     assert_eq!(server.request("PATCH", &place, &headers, b"x").status, 400);
+    // Without a length it shows only in the end.
+    let headers = [OCTETS, ("Content-Range", "0-9"), ("Transfer-Encoding", "chunked")];
+    let answer = server.request("PATCH", &place, &headers, b"4\r\nfour\r\n0\r\n\r\n").expect(400);
+    assert_eq!(codes(&answer), ["SIZE_INVALID"]);
     assert_eq!(server.get(&place).expect(204).header("range"), Some("0-0"));
+    let headers = [OCTETS, ("Content-Range", "0-3"), ("Transfer-Encoding", "chunked")];
+    let _ = server.request("PATCH", &place, &headers, b"4\r\nfour\r\n0\r\n\r\n").expect(202);
 }
 
 #[test]

@@ -134,31 +134,54 @@ fn open(app: &App, key: &str, new: bool) -> Result<Upload, Error> {
     Ok(upload)
 }
 
-/// Opens an upload for a piece, and looks whether the piece follows on what is there.
-async fn open_for_piece(call: &Call, name: &Name, id: &UploadId) -> Result<Upload, Error> {
-    let piece = match call.header(header::CONTENT_RANGE) {
-        None => None,
-        Some(text) => Some(range::piece(text).ok_or(Error::Header("Content-Range"))?),
-    };
-    let length = match call.header(header::CONTENT_LENGTH) {
-        None => None,
-        Some(text) => Some(text.parse::<u64>().map_err(|_| Error::Header("Content-Length"))?),
-    };
-    if let (Some((first, last)), Some(length)) = (piece, length)
-        && last - first + 1 != length
-    {
+/// The piece that a request says it brings: its first byte and the one after its last.
+fn piece(call: &Call) -> Result<Option<(u64, u64)>, Error> {
+    let Some(text) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
+    let (first, last) = range::piece(text).ok_or(Error::Header("Content-Range"))?;
+    if let Some(text) = call.header(header::CONTENT_LENGTH) {
+        let length = text.parse::<u64>().map_err(|_| Error::Header("Content-Length"))?;
+        if last - first + 1 != length {
+            return Err(Error::Size);
+        }
+    }
+    Ok(Some((first, last + 1)))
+}
+
+/// Opens an upload, looks whether the piece follows on what is there, and appends it. Whatever
+/// goes wrong, what has come stays, for the client to go on with.
+async fn append_piece(
+    call: &Call,
+    name: &Name,
+    id: &UploadId,
+    body: Input,
+) -> Result<Upload, Error> {
+    let piece = piece(call)?;
+    let place = key(name, id);
+    let opened = place.clone();
+    let mut upload = call.on_disk(move |app| open(app, &opened, false)).await?;
+    let before = upload.len();
+    if piece.is_some_and(|(first, _)| first != before) {
+        call.app.sums.keep(&place, upload);
+        return Err(Error::OutOfOrder { at: before, location: location(name, id) });
+    }
+    if body.is_empty() {
+        return Ok(upload);
+    }
+    let (appended, outcome) = body.append_to(upload).await;
+    upload = appended.ok_or(Error::Dropped)?;
+    if let Err(error) = outcome {
+        call.app.sums.keep(&place, upload);
+        return Err(error);
+    }
+    // Only a body without a length can be another piece than it says.
+    if piece.is_some_and(|(_, end)| end != upload.len()) {
+        call.on_disk(move |_| {
+            upload.truncate(before).map_err(|error| Error::Storage(error.into()))
+        })
+        .await?;
         return Err(Error::Size);
     }
-    let place = key(name, id);
-    let upload = call.on_disk(move |app| open(app, &place, false)).await?;
-    match piece {
-        Some((first, _)) if first != upload.len() => {
-            let at = upload.len();
-            call.app.sums.keep(&key(name, id), upload);
-            Err(Error::OutOfOrder { at, location: location(name, id) })
-        }
-        _ => Ok(upload),
-    }
+    Ok(upload)
 }
 
 /// `PATCH`: appends a piece.
@@ -168,12 +191,9 @@ pub(crate) async fn append(
     id: UploadId,
     body: Input,
 ) -> Result<Answer, Error> {
-    let upload = open_for_piece(call, &name, &id).await?;
-    let (upload, outcome) = body.append_to(upload).await;
-    let upload = upload.ok_or(Error::Dropped)?;
+    let upload = append_piece(call, &name, &id, body).await?;
     let length = upload.len();
     call.app.sums.keep(&key(&name, &id), upload);
-    outcome?;
     Ok(about(StatusCode::ACCEPTED, &name, &id, length))
 }
 
@@ -185,15 +205,7 @@ pub(crate) async fn finish(
     body: Input,
 ) -> Result<Answer, Error> {
     let wanted = digest(call.query.get("digest").unwrap_or_default())?;
-    let mut upload = open_for_piece(call, &name, &id).await?;
-    if !body.is_empty() {
-        let (appended, outcome) = body.append_to(upload).await;
-        upload = appended.ok_or(Error::Dropped)?;
-        if let Err(error) = outcome {
-            call.app.sums.keep(&key(&name, &id), upload);
-            return Err(error);
-        }
-    }
+    let upload = append_piece(call, &name, &id, body).await?;
     commit(call, name, upload, wanted).await
 }
 

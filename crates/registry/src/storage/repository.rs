@@ -131,11 +131,11 @@ impl<'a> Repository<'a> {
 
     /// Finishes an upload: verifies it and makes it a blob of this repository.
     pub(crate) fn commit(&self, upload: Upload, digest: &Digest) -> Result<u64> {
-        // Before the blob has its name, so that no collector finds it without a link.
-        let _gate = self.storage.shared()?;
-        let size = upload.commit(digest)?;
-        durable::mark(&self.blob_link(digest))?;
-        Ok(size)
+        // Verifying and flushing may take long, so nobody is kept waiting meanwhile.
+        upload.commit(digest)?;
+        // An upload that nobody touched for longer than the grace time may have been collected
+        // between its naming and its linking: then it has not happened.
+        self.link(digest)?.ok_or(StorageError::Collected)
     }
 
     /// Takes a blob out of this repository; its bytes go when they are collected.
