@@ -109,6 +109,26 @@ impl Source for Large {
     }
 }
 
+/// A source that thinks for longer than a registry may be silent.
+struct Slow;
+
+impl Source for Slow {
+    fn size(&self) -> Option<u64> {
+        None
+    }
+
+    fn open(&mut self, _from: u64) -> io::Result<Chunks> {
+        Ok(Box::pin(futures_util::stream::once(async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            Ok(Bytes::from_static(b"at last"))
+        })))
+    }
+
+    fn digest(&mut self) -> io::Result<Digest> {
+        Ok(digest(b"at last"))
+    }
+}
+
 /// A source that cannot be read to its end, or that lies about its length.
 struct Bad(u64);
 
@@ -235,6 +255,21 @@ async fn a_small_blob_needs_two_requests() {
     repository.upload(&mut BytesSource::new("other")).await.expect("taken");
     let methods: Vec<_> = server.asked()[from..].iter().map(|a| a.method.clone()).collect();
     assert_eq!(methods, ["POST", "PUT"]);
+}
+
+#[tokio::test]
+async fn a_registry_is_not_blamed_for_a_slow_source() {
+    let store = Store::default();
+    let handler = store.clone();
+    let server = Server::start(move |asked| match asked.path.as_str() {
+        "/v2/" => reply(200),
+        _ => handler.answer(asked),
+    })
+    .await;
+    let settings = Settings { idle_timeout: Duration::from_millis(60), ..hasty() };
+    let repository = server.repository_with(settings, None);
+    let uploaded = repository.upload(&mut Slow).await.expect("taken");
+    assert_eq!(store.blob(&uploaded).as_deref(), Some(b"at last".as_slice()));
 }
 
 #[tokio::test]

@@ -306,7 +306,7 @@ pub(crate) fn settings() -> Settings {
 
 /// Settings that lose patience quickly.
 pub(crate) fn hasty() -> Settings {
-    Settings { attempts: 2, idle_timeout: Duration::from_millis(150), ..settings() }
+    Settings { attempts: 2, idle_timeout: Duration::from_millis(700), ..settings() }
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> Digest {

@@ -95,6 +95,8 @@ async fn registry(pair: &Pair, clients: Option<&str>) -> std::net::SocketAddr {
                         "/v2/x/manifests/plain" => {
                             reply(302).header("Location", "http://elsewhere.test/x")
                         }
+                        "/v2/x/manifests/realm" => reply(401)
+                            .header("WWW-Authenticate", "Bearer realm=\"http://elsewhere.test/\""),
                         _ => reply(200).body("{}"),
                     })
                     .await;
@@ -236,4 +238,9 @@ async fn nothing_leads_from_tls_into_the_open() {
     let trusted = certs(&[("ca.crt", &ca.pem())]);
     let error = fetch_tag(&pair, None, trusted.path(), false, "plain").await.expect_err("refused");
     assert!(error.to_string().ends_with("redirected from https to plain http"), "{error}");
+    let error = fetch_tag(&pair, None, trusted.path(), false, "realm").await.expect_err("refused");
+    assert!(
+        error.to_string().ends_with("the registry speaks TLS and its token service does not"),
+        "{error}"
+    );
 }
