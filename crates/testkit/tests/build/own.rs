@@ -1,0 +1,289 @@
+//! What the classic builder does not have.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use super::context::{Build, Built, Context};
+use super::run;
+use testkit::engine::VERSION;
+use testkit::http::Hijacked;
+use testkit::{Engine, Value, unique};
+
+fn alone(text: &str) -> Context {
+    Context::new().file("Dockerfile", text)
+}
+
+/// What builds leave behind, if they leave anything.
+fn remains(engine: &Engine) -> Vec<String> {
+    let temporary = std::fs::read_dir(engine.data_root.join("build")).unwrap();
+    let names = temporary.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("tmp-")).collect()
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn privileged_mounts_and_documents_serve_their_step_only() {
+    let engine = Engine::isopod();
+    let id = unique("cache");
+    let context = alone(&format!(
+        "FROM busybox AS other\nRUN mkdir /o && echo other > /o/f\n\
+         FROM busybox\n\
+         RUN --mount=type=cache,id={id},target=/cache echo x >> /cache/n && wc -l < /cache/n > /count\n\
+         RUN --mount=from=other,source=/o,target=/m/deep,rw cat /m/deep/f > /got && echo y > /m/deep/new\n\
+         RUN --mount=type=tmpfs,target=/t touch /t/x\n\
+         RUN <<END\nset -e\necho one > /one\necho two >> /one\nEND\n\
+         RUN <<S\n#!/bin/sh\necho $0 > /script\nS\n\
+         COPY <<A <<\"B\" /docs/\n$PATH\nA\n$PATH\nB\n\
+         RUN --network=none ls /sys/class/net > /net\n"
+    ));
+    let built = Build::of(&engine, &context).done();
+    let _ = Build::of(&engine, &context).query("nocache", "1").done();
+    let script = "cat /count /got /one /script /net; cat /docs/B; ls -d /cache /m /t /run /dev/pipes 2>&1 \
+                  | grep -vc 'No such'; true";
+    assert_eq!(
+        run(&engine, &built.id(), script),
+        "1\nother\none\ntwo\n/dev/pipes/S\nlo\n$PATH\n0\n"
+    );
+    let second = Build::of(&engine, &context).query("nocache", "1").done();
+    assert_eq!(run(&engine, &second.id(), "cat /count"), "3\n");
+    assert!(remains(&engine).is_empty(), "{:?}", remains(&engine));
+}
+
+/// A client's end of a session, by hand.
+struct Session {
+    stream: Hijacked,
+    waiting: Vec<u8>,
+}
+
+const SECRET: u8 = 1;
+const OUTPUT: u8 = 3;
+const ACCEPT: u8 = 4;
+const REFUSE: u8 = 5;
+const DATA: u8 = 6;
+const CLOSE: u8 = 7;
+
+impl Session {
+    fn open(engine: &Engine, id: &str) -> Self {
+        let path = format!("{VERSION}/build/session?id={id}");
+        let stream = engine.client().hijack(&path, true, b"").expect("a session");
+        Self { stream, waiting: Vec::new() }
+    }
+
+    fn say(&mut self, kind: u8, number: u32, payload: &[u8]) {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes().to_vec();
+        frame.push(kind);
+        frame.extend(number.to_be_bytes());
+        frame.extend(payload);
+        self.stream.write_all(&frame).unwrap();
+    }
+
+    /// The next frame; nothing once the engine has closed the session.
+    fn hear(&mut self) -> Option<(u8, u32, Vec<u8>)> {
+        loop {
+            if let Some((head, rest)) = self.waiting.split_first_chunk::<9>() {
+                let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+                if rest.len() >= length {
+                    let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                    let frame = (head[4], number, rest[..length].to_vec());
+                    self.waiting.drain(..9 + length);
+                    return Some(frame);
+                }
+            }
+            let mut piece = [0; 4096];
+            match self.stream.read(&mut piece).unwrap_or(0) {
+                0 => return None,
+                count => self.waiting.extend(&piece[..count]),
+            }
+        }
+    }
+}
+
+#[test]
+fn privileged_secrets_stay_secret_and_results_come_through_the_session() {
+    let engine = Engine::isopod();
+    let (name, hush) = (unique("session"), unique("hush"));
+    let mut session = Session::open(&engine, &name);
+    let serving = std::thread::spawn({
+        let hush = hush.clone();
+        move || {
+            let mut tar = Vec::new();
+            while let Some((kind, number, payload)) = session.hear() {
+                match kind {
+                    SECRET if payload == b"known" => {
+                        session.say(DATA, number, hush.as_bytes());
+                        session.say(CLOSE, number, b"");
+                    }
+                    SECRET => session.say(REFUSE, number, b"no such secret"),
+                    OUTPUT => session.say(ACCEPT, number, b""),
+                    DATA => tar.extend(payload),
+                    CLOSE => {
+                        session.say(CLOSE, number, b"");
+                        return tar;
+                    }
+                    other => panic!("a frame of kind {other}"),
+                }
+            }
+            panic!("the session ended");
+        }
+    });
+    let context = alone(
+        "FROM busybox AS b\n\
+         RUN --mount=type=secret,id=known,mode=0440,uid=5 stat -c '%a %u' /run/secrets/known > /seen; \
+             wc -c < /run/secrets/known >> /seen\n\
+         RUN --mount=type=secret,id=known,env=HUSH test -n \"$HUSH\" && env | grep -c HUSH > /env\n\
+         RUN --mount=type=secret,id=unknown ls /run/secrets > /none 2>&1 || true\n\
+         FROM scratch\nCOPY --from=b /seen /env /none /\n",
+    );
+    let built = Build::of(&engine, &context)
+        .query("session", &name)
+        .query("progress", "events")
+        .query("outputs", r#"[{"Type":"tar","Attrs":{"dest":"-"}},{"Type":"image"}]"#)
+        .done();
+    let tar = serving.join().unwrap();
+    let mut archive = tar::Archive::new(&tar[..]);
+    let mut files = std::collections::BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let mut text = String::new();
+        let path = entry.path().unwrap().display().to_string();
+        entry.read_to_string(&mut text).unwrap();
+        files.insert(path.trim_start_matches("./").to_owned(), text);
+    }
+    assert_eq!(files["seen"], format!("440 5\n{}\n", hush.len()));
+    assert_eq!(files["env"], "1\n");
+    assert!(files["none"].contains("No such file"), "{}", files["none"]);
+    // Neither the image nor what is remembered has it.
+    let saved = engine.get(&format!("/images/{}/get", built.id())).expect(200).body;
+    let cache = std::fs::read(engine.data_root.join("build/cache.json")).unwrap();
+    for place in [saved, cache] {
+        assert!(!place.windows(hush.len()).any(|window| window == hush.as_bytes()));
+    }
+    let required = alone("FROM busybox\nRUN --mount=type=secret,id=a,required true\n");
+    let (_, message) = Build::of(&engine, &required).failed();
+    assert!(message.contains("secret \"a\": not found"), "{message}");
+}
+
+#[test]
+fn privileged_a_build_that_is_hung_up_on_leaves_nothing() {
+    let engine = Engine::isopod();
+    let mark = unique("cancelled");
+    let context = alone(&format!(
+        "FROM busybox\nRUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t : {mark}; echo up; sleep 600\n"
+    ));
+    let build = Build::of(&engine, &context);
+    let headers = [("Content-Type", "application/x-tar")];
+    let path = build.path();
+    let mut open = engine.client().open("POST", &path, &headers, &context.bytes());
+    while !open.line().expect("more text").contains("up\\n") {}
+    let runs = || {
+        let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let lines = all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines.filter(|line| String::from_utf8_lossy(line).contains(&mark)).count()
+    };
+    assert!(runs() > 0);
+    assert!(!engine.get("/containers/json?all=1").expect(200).text().contains(&mark));
+    drop(open);
+    eventually("the step still runs", || runs() == 0);
+    eventually("directories are left", || remains(&engine).is_empty());
+}
+
+#[test]
+fn privileged_the_same_epoch_gives_the_same_image() {
+    let engine = Engine::isopod();
+    let mark = unique("epoch");
+    let context = Context::new()
+        .file("Dockerfile", &format!("FROM busybox\nLABEL m={mark}\nWORKDIR /w\nCOPY f .\nRUN date > /dev/null; touch made\n"))
+        .file("f", "x");
+    let build = || {
+        Build::of(&engine, &context)
+            .query("nocache", "1")
+            .query("buildargs", r#"{"SOURCE_DATE_EPOCH":"1234567890"}"#)
+            .done()
+            .id()
+    };
+    let first = build();
+    let _ = engine.delete(&format!("/images/{first}?force=1")).expect(200);
+    assert_eq!(build(), first);
+    assert_eq!(run(&engine, &first, "stat -c %Y /w/made"), "1234567890\n");
+}
+
+#[test]
+fn privileged_independent_stages_are_done_at_once_and_events_say_so() {
+    let engine = Engine::isopod();
+    let mark = unique("both");
+    // Each waits for the other: one after the other they would never end.
+    let meet = |mine: &str, other: &str| {
+        format!(
+            "RUN --mount=type=cache,id={mark},target=/c : > /c/{mine}; \
+             n=0; while ! test -e /c/{other}; do n=$((n+1)); test $n -lt 3000 || exit 9; usleep 10000; done; : > /{mine}\n"
+        )
+    };
+    let dockerfile = format!(
+        "FROM busybox AS a\n{}FROM busybox AS b\n{}FROM busybox AS unneeded\nRUN exit 1\n\
+         FROM busybox\nCOPY --from=a /a /\nCOPY --from=b /b /\n",
+        meet("a", "b"),
+        meet("b", "a"),
+    );
+    let built = Build::of(&engine, &alone(&dockerfile)).query("progress", "events").done();
+    assert_eq!(run(&engine, &built.id(), "ls /a /b"), "/a\n/b\n");
+    let events = built.events();
+    let steps = events[0]["steps"].as_array().unwrap();
+    let names: Vec<&str> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
+    assert!(!names.contains(&"RUN exit 1"), "{names:?}");
+    let of = |event: &str| {
+        let chosen = events.iter().filter(|found| found["event"] == event);
+        chosen.filter_map(|found| found["step"].as_u64()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let all: std::collections::BTreeSet<u64> =
+        steps.iter().filter_map(|step| step["number"].as_u64()).collect();
+    assert_eq!(of("started"), all);
+    assert_eq!(of("finished"), all);
+}
+
+#[test]
+fn privileged_failures_name_their_place() {
+    let engine = Engine::isopod();
+    let context = alone("FROM busybox\n\nRUN true && \\\n    exit 3\n");
+    let headers = [("Content-Type", "application/x-tar")];
+    let path = Build::of(&engine, &context).query("progress", "events").path();
+    let answer = engine.client().request("POST", &path, &headers, &context.bytes()).expect(200);
+    let source = answer.text();
+    let source = source.lines().find(|line| line.contains("\"source\"")).expect("a place");
+    let source: Value = serde_json::from_str(source).unwrap();
+    assert_eq!(source["aux"]["line"], 3);
+    assert_eq!(source["aux"]["column"], 1);
+    assert_eq!(source["aux"]["excerpt"][2][1], "RUN true && \\");
+}
+
+#[test]
+fn privileged_a_prune_frees_what_no_image_has() {
+    let engine = Engine::isopod();
+    let (tag, mark) = (unique("pruned"), unique("m"));
+    let context = alone(&format!("FROM busybox\nRUN echo {mark} > /{mark}\n"));
+    let _: Built = Build::of(&engine, &context).tag(&tag).done();
+    let known = || {
+        let df = engine.get("/system/df").expect(200).json();
+        let records = df["BuildCache"].as_array().unwrap().clone();
+        records.into_iter().find(|record| record["Description"].as_str().unwrap().contains(&mark))
+    };
+    let record = known().expect("a record");
+    assert_eq!(record["Shared"], true);
+    let _ = engine.delete(&format!("/images/{tag}")).expect(200);
+    let record = known().expect("a record");
+    assert_eq!((&record["Shared"], &record["InUse"]), (&Value::Bool(false), &Value::Bool(false)));
+    let id = record["ID"].as_str().unwrap();
+    let filters = testkit::engine::filters(&testkit::json!({"id": [id]}));
+    let pruned = engine.act(&format!("/build/prune?{filters}")).expect(200).json();
+    assert_eq!(pruned["CachesDeleted"], testkit::json!([id]));
+    assert!(pruned["SpaceReclaimed"].as_u64().unwrap() > 0, "{pruned}");
+    assert!(known().is_none());
+}
