@@ -32,6 +32,10 @@ const HEAD_TIME: Duration = Duration::from_secs(60);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The most connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 4096;
+/// Descriptors that a connection may need: its socket, a blob, an upload, a directory.
+const DESCRIPTORS: u64 = 4;
+/// The most connections that read counters.
+const READERS: usize = 16;
 /// How long to wait when the process has no descriptors left.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -64,8 +68,21 @@ pub(crate) struct Ender {
 pub(crate) fn connections(app: Arc<App>) -> (Connections, Ender) {
     let (ending, receiver) = watch::channel(false);
     let (open, closed) = mpsc::channel(1);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(room()));
     (Connections { app, ending: receiver, open, room }, Ender { ending, open: closed })
+}
+
+/// Raises the soft limit of open files to the hard one; gives how many connections that allows.
+fn room() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // Raising up to the hard limit is always allowed; if it were not, there would be less room.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let files = if raised.is_ok() { maximum } else { current };
+    match files {
+        None => CONNECTIONS,
+        Some(files) => CONNECTIONS.min(usize::try_from(files / DESCRIPTORS).unwrap_or(1)).max(1),
+    }
 }
 
 impl Ender {
@@ -85,6 +102,10 @@ pub(crate) async fn accept_all(
     serves: Serves,
     mut connections: Connections,
 ) {
+    if serves == Serves::Metrics {
+        // They are wanted most when the registry is full.
+        connections.room = Arc::new(Semaphore::new(READERS));
+    }
     loop {
         let Ok(room) = connections.room.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {

@@ -355,6 +355,24 @@ fn heads_that_are_too_large_or_no_http_are_cut_off() {
     let _ = server.get("/v2/").expect(200);
 }
 
+#[test]
+fn many_silent_connections_keep_nobody_out() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = |current| {
+        setrlimit(Resource::Nofile, Rlimit { current, maximum }).expect("setrlimit(2)");
+    };
+    // What a process may open by default; the registry has to ask for more, as we do then.
+    limit(Some(1024));
+    let server = Server::isopod(&[]);
+    limit(maximum);
+    let silent: Vec<_> = (0..1500).map(|_| server.connect()).collect();
+    let bytes = server.push_image("a", "v1", b"layer");
+    let answer = server.request("GET", "/v2/a/manifests/v1", &[ACCEPT], &[]).expect(200);
+    assert_eq!(answer.body, bytes);
+    drop(silent);
+}
+
 // ---- collecting -------------------------------------------------------------------------------
 
 #[test]
