@@ -153,7 +153,9 @@ impl Store {
             problems: Vec::new(),
         };
         for planned in plan::plan(&scope.catalog, &scope.containers, &findings) {
-            let outcome = if repair {
+            let outcome = if repair && repair::came_again(self, &planned.subject, &findings) {
+                Outcome::Repaired("it has come again meanwhile".to_owned())
+            } else if repair {
                 repair::repair(self, &planned.remedy, &mut findings)
             } else {
                 planned.remedy.offer()

@@ -86,6 +86,11 @@ impl State {
             || self.snapshot_layers.values().any(|layers| layers.contains(digest))
     }
 
+    /// An operation relies on it from now on; see [`Store::release`].
+    pub(crate) fn hold(&mut self, digest: &Digest) {
+        *self.holds.entry(digest.clone()).or_default() += 1;
+    }
+
     /// Does an operation under way rely on it?
     pub(crate) fn is_held(&self, digest: &Digest) -> bool {
         self.holds.contains_key(digest)
@@ -217,14 +222,14 @@ impl Store {
         let layers: Vec<Digest> = layers.into_iter().collect();
         let mut state = self.state();
         for layer in &layers {
-            *state.holds.entry(layer.clone()).or_default() += 1;
+            state.hold(layer);
         }
         Hold { store: self, layers }
     }
 
     /// Keeps one layer from being removed until it is released.
     pub(crate) fn keep(&self, layer: &Digest) {
-        *self.state().holds.entry(layer.clone()).or_default() += 1;
+        self.state().hold(layer);
     }
 
     /// Lets go of layers that were kept; each once.

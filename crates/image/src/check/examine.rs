@@ -67,40 +67,35 @@ enum Item {
 
 impl<'a> Scope<'a> {
     pub(super) fn take(store: &'a Store) -> Result<Self> {
-        let (catalog, containers, layers) = {
-            let state = store.state();
+        let mut scope = {
+            let mut state = store.state();
             let layers = state.layers.iter().map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
-            (state.catalog.clone(), state.snapshot_layers.clone(), layers)
+            let catalog = state.catalog.clone();
+            let containers = state.snapshot_layers.clone();
+            let blobs = Vec::new();
+            let mut scope = Self { store, catalog, containers, layers, blobs, held: Vec::new() };
+            // Under the same lock, so that nothing of it goes in between and seems to be missing.
+            scope.held = scope.everything().into_iter().collect();
+            for digest in &scope.held {
+                state.hold(digest);
+            }
+            scope
         };
-        let mut scope =
-            Self { store, catalog, containers, layers, blobs: Vec::new(), held: Vec::new() };
-        let wanted: BTreeSet<Digest> = scope
-            .catalog
-            .images
-            .iter()
-            .flat_map(|(id, record)| {
-                std::iter::once(id).chain(&record.layers).chain(record.content())
-            })
-            .chain(scope.containers.values().flatten())
-            .chain(scope.layers.keys())
-            .cloned()
-            .collect();
-        for digest in wanted {
-            store.keep(&digest);
-            scope.held.push(digest);
-        }
+        // Those that came meanwhile are looked at as well; those that go are passed over.
         scope.blobs = store.content.blobs().list()?;
-        for (digest, _) in &scope.blobs {
-            store.keep(digest);
-            scope.held.push(digest.clone());
-        }
-        // What was removed before it was held is not missing.
-        let state = store.state();
-        scope.catalog.clone_from(&state.catalog);
-        scope.containers.clone_from(&state.snapshot_layers);
-        scope.layers.retain(|layer, _| state.layers.contains_key(layer));
-        drop(state);
         Ok(scope)
+    }
+
+    /// All that images and containers refer to, and all layers there are.
+    fn everything(&self) -> BTreeSet<Digest> {
+        let images = self.catalog.images.iter().flat_map(|(id, record)| {
+            std::iter::once(id).chain(&record.layers).chain(record.content())
+        });
+        images
+            .chain(self.containers.values().flatten())
+            .chain(self.layers.keys())
+            .cloned()
+            .collect()
     }
 
     /// Looks at everything.

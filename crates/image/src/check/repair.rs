@@ -4,9 +4,9 @@ use std::path::Path;
 
 use types::digest::Digest;
 
-use super::Outcome;
 use super::examine::{Findings, LayerState};
 use super::plan::{Remedy, shown};
+use super::{Outcome, Subject};
 use crate::error::{Error, Result, Step};
 use crate::layer::Staged;
 use crate::store::Store;
@@ -34,6 +34,17 @@ pub(super) fn repair(store: &Store, remedy: &Remedy, findings: &mut Findings) ->
         Remedy::Nothing(why) => return Outcome::Hopeless(why.clone()),
     };
     done.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+}
+
+/// Whether a layer that was missing has been brought while others were looked at.
+pub(super) fn came_again(store: &Store, subject: &Subject, findings: &Findings) -> bool {
+    match subject {
+        Subject::Layer(layer) => {
+            matches!(findings.layers.get(layer), Some(LayerState::Missing))
+                && store.layers.is_there(layer)
+        }
+        Subject::Image(_) | Subject::Blob(_) | Subject::File(_) => false,
+    }
 }
 
 /// Puts a layer in the place of the one that is there, if there is one.

@@ -51,8 +51,16 @@ impl Layers {
         let staged = match self.stage_again(meta.diff_id.hex(), &meta.diff_id) {
             Ok(staged) => staged,
             Err(Error::MissingLayer(_)) => return Ok(Verified::Missing),
-            Err(error @ (Error::DamagedLayer { .. } | Error::Io { step: READ, .. })) => {
-                return Ok(Verified::Damaged(error.to_string()));
+            Err(Error::DamagedLayer { found, .. }) => {
+                return Ok(Verified::Damaged(format!("its contents give the digest {found}")));
+            }
+            Err(Error::Io { step: READ, source }) => {
+                let what = match source.kind() {
+                    io::ErrorKind::NotFound => "a file is missing".to_owned(),
+                    io::ErrorKind::UnexpectedEof => "a file is too short".to_owned(),
+                    _ => format!("it cannot be read: {source}"),
+                };
+                return Ok(Verified::Damaged(what));
             }
             Err(error) => return Err(error),
         };
