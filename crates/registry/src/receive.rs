@@ -16,6 +16,8 @@ use crate::storage::StorageError;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What is written at once.
 const BATCH: usize = 1 << 20;
+/// So long bytes may wait in memory for more to come: many who send slowly must not take it all.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// A client's body, which ends one way or another.
 #[derive(Debug)]
@@ -81,7 +83,15 @@ impl Input {
     async fn batch(&mut self) -> (Vec<Bytes>, Option<Result<(), Error>>) {
         let (mut batch, mut length) = (Vec::new(), 0);
         while length < BATCH {
-            match self.next().await {
+            let next = if batch.is_empty() {
+                self.next().await
+            } else {
+                match tokio::time::timeout(LINGER, self.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return (batch, None),
+                }
+            };
+            match next {
                 Ok(Some(bytes)) => {
                     length += bytes.len();
                     batch.push(bytes);
