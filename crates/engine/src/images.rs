@@ -6,6 +6,7 @@ use distribution::manifest::Platform;
 use image::{ContainerUse, ListFilter, PruneFilter, Removal};
 use tokio::sync::mpsc;
 use types::Error;
+use types::digest::Digest;
 use types::event::Subject;
 use types::filter::Filters;
 
@@ -68,6 +69,18 @@ impl Engine {
     pub async fn image_inspect(&self, name: &str) -> Result<image::Inspect, Error> {
         let (engine, name) = (self.clone(), name.to_owned());
         blocking(move || engine.images.inspect(&name).map_err(from_image)).await
+    }
+
+    /// What the names of images stood for in the registries that they were last pulled from.
+    ///
+    /// # Errors
+    /// Those of running it.
+    pub async fn image_targets(
+        &self,
+        ids: Vec<Digest>,
+    ) -> Result<Vec<Option<crate::Descriptor>>, Error> {
+        let engine = self.clone();
+        blocking(move || Ok(ids.iter().map(|id| engine.images.target(id)).collect())).await
     }
 
     /// The manifests that an image came by, and the containers that use it.

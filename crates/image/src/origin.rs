@@ -28,6 +28,18 @@ pub struct OriginManifest {
 }
 
 impl Store {
+    /// What an image's name stood for in the registry it was last pulled from; nothing for those
+    /// that were loaded, imported or built.
+    pub fn target(&self, id: &Digest) -> Option<Descriptor> {
+        let document = {
+            let state = self.state();
+            let source = state.catalog.images.get(id)?.sources.last()?;
+            source.index.as_ref().unwrap_or(&source.manifest).clone()
+        };
+        let size = self.content.blobs().size(&document.digest).ok().flatten()?;
+        Some(Descriptor::new(document.media_type, document.digest, size))
+    }
+
     /// Where an image came from; nothing for those that were loaded, imported or built.
     ///
     /// # Errors

@@ -30,16 +30,19 @@ async fn list(State(api): State<Api>, call: Call) -> Answer {
         filters.add("reference", reference);
     }
     let found = api.engine.images(call.flag("all"), &filters, call.flag("shared-size")).await?;
+    let ids = found.iter().map(|summary| summary.id.clone()).collect();
     let mut list: Vec<_> =
         found.into_iter().map(|summary| image::summary(summary, call.version)).collect();
-    if call.at_least(47) {
-        let manifests = call.flag("manifests");
+    if call.at_least(48) {
+        let targets = api.engine.image_targets(ids).await?;
+        for (summary, target) in list.iter_mut().zip(targets) {
+            summary.descriptor = target.map(|target| image::descriptor(&target));
+        }
+    }
+    if call.at_least(47) && call.flag("manifests") {
         for summary in &mut list {
             let id = summary.id.clone();
-            let (target, all) = origin(&api, &id, summary.size, manifests).await?;
-            // The target shows in lists since 1.48.
-            summary.descriptor = target.filter(|_| call.at_least(48));
-            summary.manifests = all;
+            summary.manifests = origin(&api, &id, summary.size, true).await?.1;
         }
     }
     ok(&list)
