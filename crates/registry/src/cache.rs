@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use distribution::{Client, Credentials, Repository, Settings};
 use serde_json::Value;
+use types::ErrorKind;
 use types::digest::Digest;
 use types::reference::Reference;
 
@@ -263,7 +264,9 @@ fn stale(here: Option<Stored>, error: distribution::Error) -> Result<Option<Stor
         return Ok(None);
     }
     // A refusal is an answer; anything else is none.
-    let away = error.refusal().is_none_or(|refusal| refusal.status == 429 || refusal.status >= 500);
+    let denied = matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden);
+    let away = !denied
+        && error.refusal().is_none_or(|refusal| refusal.status == 429 || refusal.status >= 500);
     match here {
         Some(here) if away => {
             tracing::warn!("upstream cannot be asked, so what was there before is given: {error}");

@@ -212,11 +212,13 @@ fn storage_kind(error: &StorageError) -> (StatusCode, &'static str) {
 }
 
 /// The client of a cache is told what the registry behind it said, but not that *it* should log
-/// in: the credentials for upstream are the cache's.
+/// in: the credentials for upstream are the cache's. Docker Hub also says so of what is not there.
 fn upstream_kind(error: &distribution::Error) -> (StatusCode, &'static str) {
-    match error.refusal().map(|refusal| refusal.status) {
-        Some(404) => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
-        Some(429) => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+    use types::ErrorKind as K;
+    match (error.refusal().map(|refusal| refusal.status), error.kind()) {
+        (Some(404), _) => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
+        (Some(429), _) => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+        (_, K::Unauthorized | K::Forbidden) => (StatusCode::FORBIDDEN, "DENIED"),
         _ => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
     }
 }

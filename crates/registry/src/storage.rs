@@ -27,7 +27,9 @@ mod gate;
 mod repository;
 mod walk;
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use image::blobs::Blobs;
@@ -127,7 +129,9 @@ pub(crate) struct Storage {
 impl Storage {
     /// Opens a root, making what is missing.
     pub(crate) fn open(root: &Path) -> Result<Self> {
-        std::fs::create_dir_all(root).step("make", root)?;
+        // What needs a password to be pulled must not be open to whoever has an account here.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
+        made.step("make", root)?;
         let root = root.canonicalize().step("find", root)?;
         let blobs = Blobs::open(&root)?;
         let repositories = root.join("repositories");

@@ -35,6 +35,8 @@ pub(crate) enum InvalidJwt {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
+    /// Extensions that must be understood; we understand none.
+    crit: Option<serde::de::IgnoredAny>,
 }
 
 /// How many bytes each half of an elliptic signature has, and how it is checked.
@@ -65,6 +67,9 @@ pub(crate) fn verified(token: &str, keys: &[Key]) -> Result<Vec<u8>, InvalidJwt>
         URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| InvalidJwt::Form)
     };
     let header: Header = serde_json::from_slice(&plain(header)?).map_err(|_| InvalidJwt::Form)?;
+    if header.crit.is_some() {
+        return Err(InvalidJwt::Algorithm);
+    }
     let claims = plain(claims)?;
     let signature = plain(signature)?;
     let (half, algorithm) = scheme(&header.alg).ok_or(InvalidJwt::Algorithm)?;
@@ -132,6 +137,8 @@ mod tests {
         assert_eq!(verified(&none, &[]), Err(InvalidJwt::Algorithm));
         let secret = format!("{}.e30.aaaa", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#));
         assert_eq!(verified(&secret, &[]), Err(InvalidJwt::Algorithm));
+        let critical = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","crit":["x"]}"#);
+        assert_eq!(verified(&format!("{critical}.e30."), &[]), Err(InvalidJwt::Algorithm));
         let unsigned = format!("{}.e30.", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#));
         assert_eq!(verified(&unsigned, &[]), Err(InvalidJwt::Signature));
         for bad in ["", ".", "..", "a.b", "e30.e30.e30", "%.%.%"] {
