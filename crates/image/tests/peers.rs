@@ -245,6 +245,113 @@ fn privileged_images_travel_between_engines_unchanged() {
     assert_eq!(existed, layers.len());
 }
 
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().expect(program);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {said}");
+}
+
+/// An image layout (a directory) in which umoci has put a layer on top of an image.
+#[test]
+fn privileged_layouts_travel_between_umoci_and_us() {
+    let dir = tempfile::tempdir().expect("directory");
+    let at = |name: &str| dir.path().join(name);
+    let text = |name: &str| at(name).display().to_string();
+    let store = Store::open(at("store"), Options::default()).expect("open").into();
+    let store: std::sync::Arc<Store> = store;
+    let reference = Some("base:1".parse().expect("name"));
+    let options = image::ImportOptions { reference, ..image::ImportOptions::default() };
+    let base = store.import(&mut &root_file_system()[..], &options).expect("import");
+    let mut file = fs::File::create(at("base.tar")).expect("create");
+    store.save_oci(&["base:1".to_owned()], &mut file).expect("save");
+
+    // us → umoci: what it unpacks is what we packed.
+    let layout = text("layout");
+    skopeo(&[
+        "copy",
+        "-q",
+        &format!("oci-archive:{}", text("base.tar")),
+        &format!("oci:{layout}:1"),
+    ]);
+    let bundle = text("bundle");
+    run("umoci", &["unpack", "--image", &format!("{layout}:1"), &bundle]);
+    let root = at("bundle").join("rootfs");
+    assert_eq!(fs::read(root.join("bin/busybox")).expect("busybox"), {
+        fs::read("/bin/busybox").expect("busybox")
+    });
+
+    // umoci → us: it writes pax headers and whiteouts of its own.
+    fs::write(root.join("etc/new"), "new").expect("write");
+    fs::write(root.join("bin/ls-la"), vec![1; 9000]).expect("write");
+    fs::remove_file(root.join("bin/capable")).expect("remove");
+    run("umoci", &["repack", "--image", &format!("{layout}:2"), &bundle]);
+    let archive = text("packed.tar");
+    skopeo(&["copy", "-q", &format!("oci:{layout}:2"), &format!("oci-archive:{archive}:packed:2")]);
+    let loaded = load(&store, &at("packed.tar"));
+    assert_eq!(loaded[0].names, ["packed:2"]);
+    let changes = store.compare(&base, &loaded[0].id).expect("compare");
+    let shown: Vec<(&str, i32)> = changes
+        .iter()
+        .map(|change| (change.path.as_str(), change.kind as i32))
+        .filter(|(path, _)| path.starts_with("/bin/") || path.starts_with("/etc/"))
+        .collect();
+    assert_eq!(shown, [("/bin/capable", 2), ("/bin/ls-la", 1), ("/etc/new", 1)]);
+
+    // us → umoci again: every digest that it finds is the one that we say.
+    let mut file = fs::File::create(at("again.tar")).expect("create");
+    store.save_oci(&["packed:2".to_owned()], &mut file).expect("save");
+    skopeo(&[
+        "copy",
+        "-q",
+        &format!("oci-archive:{}", text("again.tar")),
+        &format!("oci:{layout}:3"),
+    ]);
+    let bundle = text("bundle3");
+    run("umoci", &["unpack", "--image", &format!("{layout}:3"), &bundle]);
+    assert_eq!(fs::read(at("bundle3/rootfs/etc/new")).expect("read"), b"new");
+    assert!(!at("bundle3/rootfs/bin/capable").exists());
+}
+
+#[test]
+fn privileged_archives_travel_between_podman_and_us() {
+    let dir = tempfile::tempdir().expect("directory");
+    let at = |name: &str| dir.path().join(name);
+    let text = |name: &str| at(name).display().to_string();
+    let (graph, state) = (text("graph"), text("run"));
+    let podman = |args: &[&str]| {
+        let own = ["--root", &graph, "--runroot", &state, "--storage-driver=vfs"];
+        let output = Command::new("podman").args(own).args(args).output().expect("podman");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "podman {args:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let store = std::sync::Arc::new(Store::open(at("store"), Options::default()).expect("open"));
+    let reference = Some("base:1".parse().expect("name"));
+    let changes = vec!["CMD [\"/bin/ls\"]".to_owned(), "ENV A=b".to_owned()];
+    let options = image::ImportOptions { reference, changes, ..image::ImportOptions::default() };
+    let id = store.import(&mut &root_file_system()[..], &options).expect("import");
+
+    for (name, oci) in [("docker.tar", false), ("oci.tar", true)] {
+        let mut file = fs::File::create(at(name)).expect("create");
+        let names = ["base:1".to_owned()];
+        match oci {
+            true => store.save_oci(&names, &mut file).expect("save"),
+            false => store.save(&names, &mut file).expect("save"),
+        }
+        podman(&["load", "-q", "-i", &text(name)]);
+        let theirs = podman(&["image", "inspect", "-f", "{{.Id}}", "docker.io/library/base:1"]);
+        assert_eq!(format!("sha256:{theirs}"), id.to_string(), "{name}");
+        for format in ["docker-archive", "oci-archive"] {
+            let back = format!("{format}-{name}");
+            podman(&["save", "-q", "--format", format, "-o", &text(&back), &theirs]);
+            let other = Store::open(at(&format!("store-{back}")), Options::default());
+            let loaded = load(&other.expect("open"), &at(&back));
+            assert_eq!(loaded[0].id, id, "{back}");
+        }
+        podman(&["rmi", "-f", &theirs]);
+    }
+}
+
 #[test]
 fn privileged_archives_that_lie_are_refused_and_leave_nothing() {
     let dir = tempfile::tempdir().expect("directory");

@@ -37,8 +37,9 @@ const MAGIC: &[u8; 16] = b"isopod files 1\n\0";
 const RECORD: usize = 16;
 /// A list that is longer (67 million files) is not looked at.
 const MAX_LIST: u64 = 1 << 30;
-/// Smaller files take one block at most: sharing them saves little and makes them odd.
-pub(crate) const MIN_SIZE: u64 = 4096;
+/// Even smaller files take a block and an inode, but ten thousand of them only that much as one
+/// large one, and each would have a line in the lists.
+pub(crate) const MIN_SIZE: u64 = 128;
 /// ext4 stops at 65000 links, XFS at 2^31, btrfs at 65535 (some hundred in one directory).
 const MAX_LINKS: u64 = 60_000;
 /// Below these, programs refuse files with several links (cron, some mail and print spoolers).

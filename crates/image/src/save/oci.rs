@@ -1,14 +1,15 @@
 //! Images as an OCI image layout, every blob as a registry has it.
 //!
 //! An image that was pulled goes out by the manifest and the blobs that it came by, so that no
-//! digest changes. Any other goes out as a push would send it: compressed, by a manifest that is
-//! the same every time. `manifest.json` is written as well, for engines that read no layouts.
+//! digest changes. Any other goes out with the blobs that a push would send, by an OCI manifest that
+//! is the same every time. `manifest.json` is written as well, for engines that read no layouts.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use distribution::manifest::{Descriptor, ImageManifest, media_type};
 use serde_json::json;
 use types::digest::Digest;
 use types::reference::Reference;
@@ -16,6 +17,7 @@ use types::reference::Reference;
 use super::{DockerManifest, INDEX_TYPE, Outgoing, descriptors};
 use crate::error::{Error, Result, Step};
 use crate::ingest::Document;
+use crate::layer::Form;
 use crate::publish::Pushable;
 use crate::store::Store;
 use crate::stream::{Compression, HashingWriter};
@@ -29,7 +31,7 @@ struct Layout<'a> {
 
 impl Store {
     /// Writes images as an OCI image layout: with the digests that they have in the registry that
-    /// they came from, or would get in one. Names are taken as by [`Store::save`].
+    /// they came from, or with blobs as they would be pushed to one. Names are taken as by [`Store::save`].
     ///
     /// # Errors
     /// As [`Store::save`]; [`Error::DamagedRecord`] when a blob is not what its digest says.
@@ -74,6 +76,17 @@ fn docker_manifest(image: &Outgoing, layers: &[Digest]) -> DockerManifest {
     }
 }
 
+/// A manifest in OCI's spelling: engines that keep images in that alone would make another image of
+/// one in Docker's.
+fn composed(outgoing: &Pushable, forms: &[Form]) -> Document {
+    let layer =
+        |form: &Form| Descriptor::new(media_type::OCI_LAYER_GZIP, form.digest.clone(), form.size);
+    let mut config = outgoing.config_descriptor();
+    config.media_type = media_type::OCI_CONFIG.to_owned();
+    let manifest = ImageManifest::oci(config, forms.iter().map(layer).collect());
+    Document { media_type: media_type::OCI_MANIFEST.to_owned(), bytes: manifest.to_bytes() }
+}
+
 impl Layout<'_> {
     /// Writes an image's configuration and layers; returns its manifest and the layers' blobs.
     fn image(&mut self, outgoing: &Pushable) -> Result<(Document, Vec<Digest>)> {
@@ -96,7 +109,7 @@ impl Layout<'_> {
             layers.push(made.form.digest.clone());
             forms.push(made.form);
         }
-        Ok((outgoing.compose(&forms), layers))
+        Ok((composed(outgoing, &forms), layers))
     }
 
     fn document(&mut self, digest: &Digest, text: &[u8]) -> Result<()> {

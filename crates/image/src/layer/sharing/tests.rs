@@ -143,7 +143,7 @@ fn files_that_differ_in_anything_are_not_shared() {
     let fixture = Fixture::new();
     let content = || bytes(1, 8192);
     let names = ["usr/a", "etc/a", "var/spool/cron/a", "small"];
-    let small = || bytes(1, 4095);
+    let small = || bytes(1, 127);
     let all = |name: &'static str| file(name, if name == "small" { small() } else { content() });
     let first = fixture.add(&tar(&names.map(all), 10));
     let second = fixture.add(&tar(&names.map(all), 11));

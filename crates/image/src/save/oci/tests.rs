@@ -60,7 +60,7 @@ fn a_pulled_image_is_saved_with_every_digest_as_in_its_registry() {
 }
 
 #[test]
-fn an_image_without_blobs_is_saved_as_a_push_would_send_it() {
+fn an_image_without_blobs_is_compressed_the_same_way_every_time() {
     let host = Host::with(Options { keep_blobs: false, ..Options::default() });
     let id = pull(&host.store, &app(), "app:1").expect("pull");
     let archive = saved(&host, "app:1");
