@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use distribution::manifest::{Descriptor, ImageManifest, media_type};
 
 use crate::archive::{self, IdMap, PutOptions};
+use crate::ingest::{Document, PulledImage};
 use crate::layer::Layers;
 use crate::load::LoadOptions;
+use crate::model::ListFilter;
 use crate::store::{Options, Store};
 
 fn limits() -> Options {
@@ -73,6 +78,36 @@ pub fn upload(mut bytes: &[u8]) {
     if let Ok(root) = fs::File::open(place.0.join("inside")) {
         let (options, ids) = (PutOptions::default(), IdMap::default());
         let _ = archive::put(root.as_fd(), "/", &mut bytes, &options, &ids);
+    }
+    place.check();
+}
+
+/// Configurations are refused or taken; of those that are taken every question has an answer.
+pub fn image_config(bytes: &[u8]) {
+    let place = Place::new("config");
+    if let Ok(store) = Store::open(place.0.join("inside"), limits()) {
+        let store = Arc::new(store);
+        let digest = crate::stream::sha256(bytes);
+        let config = Descriptor::new(media_type::OCI_CONFIG, digest, bytes.len() as u64);
+        let manifest = ImageManifest::oci(config, Vec::new());
+        let media_type = media_type::OCI_MANIFEST.to_owned();
+        let image = PulledImage {
+            config: bytes.to_vec(),
+            manifest: Document { media_type, bytes: manifest.to_bytes() },
+            index: None,
+            names: "fuzz:1".parse().into_iter().collect(),
+            repo_digests: Vec::new(),
+        };
+        if let Ok(id) = store.ingest().finish(image) {
+            let name = id.to_string();
+            assert!(store.inspect(&name).is_ok());
+            assert!(store.list(&ListFilter::default()).is_ok_and(|list| list.len() == 1));
+            // Steps may name more layers than there are.
+            let _ = store.history(&name);
+            assert!(store.pushable(&id).is_ok_and(|pushable| pushable.manifest.is_some()));
+            assert!(store.save(&[name], &mut std::io::sink()).is_ok());
+            assert!(store.check(false, &mut |_| {}).is_ok_and(|report| report.is_clean()));
+        }
     }
     place.check();
 }

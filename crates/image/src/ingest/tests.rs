@@ -405,3 +405,46 @@ fn a_damaged_kept_blob_is_noticed_and_fetched_again() {
     assert_eq!(ingest.partial(&layer.blob.digest), 0);
     take(&ingest, layer, &layer.bytes).expect("fetched");
 }
+
+#[test]
+fn odd_configurations_are_refused_or_answered_for() {
+    let deep = format!("{{\"x\":{}{}}}", "[".repeat(500), "]".repeat(500));
+    let odd = [
+        "",
+        "null",
+        "[]",
+        "\"x\"",
+        "{}",
+        r#"{"rootfs":null}"#,
+        r#"{"rootfs":{"type":"layers","diff_ids":null}}"#,
+        r#"{"rootfs":{"type":"x","diff_ids":[]},"history":[{},{"empty_layer":true}]}"#,
+        r#"{"rootfs":{"type":"layers"},"created":"0000-00-00T99:99:99Z"}"#,
+        r#"{"rootfs":{"type":"layers"},"created":"9999-12-31T23:59:59Z","os":null}"#,
+        r#"{"rootfs":{"type":"layers"},"config":{"Labels":{"":""},"Env":["","=","a"]}}"#,
+        r#"{"rootfs":{"type":"layers","diff_ids":["sha256:zz"]}}"#,
+        r#"{"rootfs":{"type":"layers"},"rootfs":{"type":"layers"}}"#,
+        &deep,
+    ];
+    let mut taken = 0;
+    for text in odd {
+        let host = Host::new();
+        let mut remote = Remote::of("x", Vec::new());
+        remote.config = text.as_bytes().to_vec();
+        let config = Descriptor::new(media_type::DOCKER_CONFIG, remote.id(), text.len() as u64);
+        remote.manifest.bytes = ImageManifest::docker(config, Vec::new()).to_bytes();
+        let Ok(id) = host.store.ingest().finish(remote.pulled("app:1")) else {
+            assert!(host.store.list(&ListFilter::default()).expect("list").is_empty());
+            continue;
+        };
+        taken += 1;
+        let name = id.to_string();
+        host.store.inspect(&name).expect(text);
+        assert_eq!(host.store.list(&ListFilter::default()).expect(text).len(), 1);
+        // Steps may name more layers than there are.
+        let _ = host.store.history(&name);
+        assert_eq!(host.store.pushable(&id).expect(text).manifest, Some(remote.manifest));
+        host.store.save(&[name], &mut io::sink()).expect(text);
+        assert!(host.store.check(false, &mut |_| {}).expect(text).is_clean(), "{text}");
+    }
+    assert!((3..odd.len()).contains(&taken), "{taken} were taken");
+}
