@@ -4,7 +4,6 @@
 //! says is kept until all before it have ended: the text is that of the Dockerfile's order.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use types::ContainerId;
 
@@ -26,8 +25,15 @@ struct Step {
     /// Its place among those that count, from 1.
     place: usize,
     container: Option<ContainerId>,
-    text: String,
+    /// What is yet to be printed; each piece is a message of its own.
+    text: Vec<String>,
     over: bool,
+}
+
+impl Step {
+    fn say(&mut self, piece: impl Into<String>) {
+        self.text.push(piece.into());
+    }
 }
 
 impl Printer {
@@ -37,43 +43,49 @@ impl Printer {
     }
 
     /// Takes an event; gives what can be printed now.
-    pub fn feed(&mut self, event: &Event) -> String {
+    pub fn feed(&mut self, event: &Event) -> Vec<String> {
         match event {
             Event::Plan(steps) => self.plan(steps),
             Event::Started(number) => self.with(*number, |step, total| {
                 if step.place > 0 {
                     let (place, name) = (step.place, &step.info.name);
-                    let _ = writeln!(step.text, "Step {place}/{total} : {name}");
+                    step.say(format!("Step {place}/{total} : {name}\n"));
                 }
             }),
             Event::Progress { step, part } => self.with(*step, |step, _| {
                 if step.info.kind == StepKind::Base && part.item.is_empty() {
-                    let _ = writeln!(step.text, "{}", part.status);
+                    step.say(format!("{}\n", part.status));
                 }
             }),
-            Event::Log { step, data, .. } => {
-                self.with(*step, |step, _| step.text.push_str(&String::from_utf8_lossy(data)));
-            }
+            Event::Log { step, stream, data } => self.with(*step, |step, _| {
+                let text = String::from_utf8_lossy(data);
+                // Clients expect standard error in red.
+                step.say(if *stream == 2 {
+                    format!("\x1b[91m{text}\x1b[0m")
+                } else {
+                    text.into_owned()
+                });
+            }),
             Event::Running { step, container } => self.with(*step, |step, _| {
-                let _ = writeln!(step.text, " ---> Running in {}", container.short());
+                step.say(format!(" ---> Running in {}\n", container.short()));
                 step.container = Some(container.clone());
             }),
             Event::Triggers { step, count } => self.with(*step, |step, _| {
                 let plural = if *count == 1 { "" } else { "s" };
-                let _ = writeln!(step.text, "# Executing {count} build trigger{plural}");
+                step.say(format!("# Executing {count} build trigger{plural}\n"));
             }),
             Event::Finished { step, cached, image } => self.with(*step, |step, _| {
                 if *cached && step.info.kind != StepKind::Base {
-                    step.text.push_str(" ---> Using cache\n");
+                    step.say(" ---> Using cache\n");
                 }
                 if let Some(container) = &step.container {
                     let short = container.short();
-                    let _ = writeln!(step.text, " ---> Removed intermediate container {short}");
+                    step.say(format!(" ---> Removed intermediate container {short}\n"));
                 }
                 if let Some(image) = image {
-                    let _ = writeln!(step.text, " ---> {}", image.short());
+                    step.say(format!(" ---> {}\n", image.short()));
                 } else if step.info.kind == StepKind::Base {
-                    step.text.push_str(" ---> \n");
+                    step.say(" ---> \n");
                 }
                 step.over = true;
             }),
@@ -81,7 +93,7 @@ impl Printer {
                 // What was cut off has nothing to say; the failure itself is the stream's error.
                 if !cancelled && let Some(container) = &step.container {
                     let short = container.short();
-                    let _ = writeln!(step.text, " ---> Removed intermediate container {short}");
+                    step.say(format!(" ---> Removed intermediate container {short}\n"));
                 }
                 step.over = true;
             }),
@@ -91,20 +103,18 @@ impl Printer {
     }
 
     /// What is left when nothing more will come.
-    pub fn finish(&mut self) -> String {
-        let mut text = String::new();
+    pub fn finish(&mut self) -> Vec<String> {
+        let mut text = Vec::new();
         for step in self.steps.range_mut(self.current..).map(|(_, step)| step) {
-            text.push_str(&std::mem::take(&mut step.text));
+            text.append(&mut step.text);
         }
-        if self.quiet { String::new() } else { text }
+        if self.quiet { Vec::new() } else { text }
     }
 
     fn plan(&mut self, steps: &[StepInfo]) {
         for info in steps {
-            let counts = matches!(
-                info.kind,
-                StepKind::Argument | StepKind::Base | StepKind::Instruction
-            );
+            let counts =
+                matches!(info.kind, StepKind::Argument | StepKind::Base | StepKind::Instruction);
             self.total += usize::from(counts);
             let place = if counts { self.total } else { 0 };
             let step = Step { info: info.clone(), place, ..Step::default() };
@@ -119,16 +129,16 @@ impl Printer {
         }
     }
 
-    fn flush(&mut self) -> String {
-        let mut text = String::new();
+    fn flush(&mut self) -> Vec<String> {
+        let mut text = Vec::new();
         while let Some(step) = self.steps.get_mut(&self.current) {
-            text.push_str(&std::mem::take(&mut step.text));
+            text.append(&mut step.text);
             if !step.over {
                 break;
             }
             self.current += 1;
         }
-        if self.quiet { String::new() } else { text }
+        if self.quiet { Vec::new() } else { text }
     }
 }
 
@@ -163,7 +173,7 @@ mod tests {
             log(1, "out\n"),
             done(1, false),
         ];
-        let texts: Vec<String> = events.iter().map(|event| printer.feed(event)).collect();
+        let texts: Vec<String> = events.iter().map(|event| printer.feed(event).concat()).collect();
         assert_eq!(
             texts,
             [
@@ -177,6 +187,16 @@ mod tests {
                 " ---> 070707070707\nStep 3/3 : FROM b\n ---> 070707070707\n",
             ]
         );
-        assert_eq!(printer.finish(), "");
+        assert!(printer.finish().is_empty());
+    }
+
+    #[test]
+    fn errors_are_red_and_by_themselves() {
+        let mut printer = Printer::new(false);
+        let _ = printer.feed(&Event::Plan(vec![info(0, StepKind::Instruction, "RUN x")]));
+        let _ = printer.feed(&Event::Started(0));
+        let _ = printer.feed(&log(0, "out\n"));
+        let told = printer.feed(&Event::Log { step: 0, stream: 2, data: b"bad\n".to_vec() });
+        assert_eq!(told, ["\x1b[91mbad\n\x1b[0m"]);
     }
 }

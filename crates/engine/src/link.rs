@@ -76,6 +76,11 @@ impl Link {
         Self::new(socket.into())
     }
 
+    /// Whether the monitor has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        crate::lock(&self.asked).is_none()
+    }
+
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(
         &self,

@@ -151,8 +151,8 @@ impl Listener for Text {
     fn tell(&self, event: Event) {
         // Held while the text is sent, so that pieces keep their order.
         let mut printer = self.printer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let text = printer.feed(&event);
-        if !text.is_empty() {
+        for text in printer.feed(&event) {
+            // An error says that the client has gone, which ends the build elsewhere.
             drop(self.lines.blocking_send(Line::Message(JsonMessage::stream(text))));
         }
     }
@@ -214,8 +214,7 @@ async fn session(State(api): State<Api>, call: Call) -> Answer {
     let doorway = call.doorway()?;
     let head = stream_head(call.upgrades(), "application/octet-stream", &api.always);
     let sessions = api.sessions.clone();
-    match doorway.take(head, move |client| async move { sessions.serve(name, client).await }).await {
-    }
+    match doorway.take(head, move |client| async move { sessions.serve(name, client).await }).await {}
 }
 
 async fn cancel(State(api): State<Api>, call: Call) -> Answer {

@@ -8,6 +8,7 @@ use types::null_default;
 use super::{PULL, Repository};
 use crate::error::{Error, Result};
 use crate::manifest::{Descriptor, Document, ImageIndex, Limits, media_type};
+use crate::registry::Registry;
 use crate::wire::{Request, Url};
 
 /// Entries asked for at once.
@@ -31,10 +32,20 @@ impl Repository {
     /// # Errors
     /// [`Error`].
     pub async fn tags(&self) -> Result<Vec<String>> {
-        let base = self.registry().base().await?;
-        let first = base.url(&self.path("tags/list")).with("n", PAGE);
+        for (position, source) in self.sources() {
+            match self.tags_from(source).await {
+                Ok(tags) => return Ok(tags),
+                Err(error) => self.pass_over(position, error)?,
+            }
+        }
+        self.tags_from(self.registry()).await
+    }
+
+    async fn tags_from(&self, source: &Registry) -> Result<Vec<String>> {
+        let first = source.base().await?.url(&self.path("tags/list")).with("n", PAGE);
         let mut tags = Vec::new();
-        self.pages(first, "application/json", |page: Tags, _| tags.extend(page.tags)).await?;
+        self.pages(source, first, "application/json", |page: Tags, _| tags.extend(page.tags))
+            .await?;
         Ok(tags)
     }
 
@@ -48,17 +59,18 @@ impl Repository {
         digest: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>> {
-        let base = self.registry().base().await?;
-        let mut first = base.url(&self.path(&format!("referrers/{digest}")));
+        let registry = self.registry();
+        let mut first = registry.base().await?.url(&self.path(&format!("referrers/{digest}")));
         if let Some(artifact_type) = artifact_type {
             first = first.with("artifactType", artifact_type);
         }
         let mut found = Vec::new();
         let mut filtered = true;
-        let pages = self.pages(first, media_type::OCI_INDEX, |page: ImageIndex, by_type| {
-            filtered &= by_type;
-            found.extend(page.manifests);
-        });
+        let pages =
+            self.pages(registry, first, media_type::OCI_INDEX, |page: ImageIndex, by_type| {
+                filtered &= by_type;
+                found.extend(page.manifests);
+            });
         match pages.await {
             Ok(()) => {}
             Err(error) if error.is_not_found() => {
@@ -95,11 +107,11 @@ impl Repository {
     /// Reads a list page by page.
     async fn pages<T: DeserializeOwned>(
         &self,
+        registry: &Registry,
         first: Url,
         accept: &str,
         mut each: impl FnMut(T, bool),
     ) -> Result<()> {
-        let registry = self.registry();
         let mut url = first;
         let mut seen = Vec::new();
         loop {

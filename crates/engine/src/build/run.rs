@@ -37,9 +37,9 @@ impl Worker {
         let mut run = run;
         for (number, mount) in std::mem::take(&mut run.mounts).into_iter().enumerate() {
             let target = mount.target.clone();
-            let tree = self.tree(&run, number, mount, &mut agents).map_err(|error| {
-                Error::invalid(format!("cannot mount {target}: {error}"))
-            })?;
+            let tree = self
+                .tree(&run, number, mount, &mut agents)
+                .map_err(|error| Error::invalid(format!("cannot mount {target}: {error}")))?;
             trees.push(tree);
         }
         let record = self.record(run)?;
@@ -104,10 +104,11 @@ impl Worker {
             ..ContainerConfig::default()
         };
         config.labels.insert(LABEL.to_owned(), String::new());
+        let extra_hosts = [run.extra_hosts, engine.neighbours(&run.network)].concat();
         let mut host = HostConfig {
             network_mode: run.network,
             shm_size: run.shm_size,
-            extra_hosts: run.extra_hosts,
+            extra_hosts,
             privileged: run.insecure,
             resources: run.resources,
             // Its files are flushed when they become a layer.

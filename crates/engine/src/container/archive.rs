@@ -9,11 +9,11 @@ use bytes::Bytes;
 use image::archive::{IdMap, PathStat, PutOptions};
 use proto::control::Request;
 use tokio::sync::mpsc;
-use types::Error;
 use types::container::ContainerConfig;
 use types::digest::Digest;
 use types::reference::Reference;
 use types::state::Status;
+use types::{Error, ErrorKind};
 
 use super::{Container, assembled, volumes};
 use crate::record::Record;
@@ -296,10 +296,12 @@ impl Engine {
     ) -> Result<Digest, Error> {
         let running = container.record().state.status == Status::Running;
         let frozen = match container.live() {
-            Some(live) if pause && running => {
-                live.link.ask(Request::Pause, None).await?;
-                Some(live)
-            }
+            Some(live) if pause && running => match live.link.ask(Request::Pause, None).await {
+                Ok(_) => Some(live),
+                // It has ended meanwhile: nothing runs that would have to stand still.
+                Err(error) if error.kind == ErrorKind::Conflict || live.link.is_gone() => None,
+                Err(error) => return Err(error),
+            },
             _ => None,
         };
         let engine = self.clone();

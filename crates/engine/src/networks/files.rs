@@ -66,6 +66,24 @@ impl Engine {
         Ok(network::hosts_file(&extra, &own, true))
     }
 
+    /// Those who stand on a network that users made, as `name:address`: for what is over before
+    /// they change much, such as a step of a build.
+    pub(crate) fn neighbours(&self, network: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        for container in self.containers.all() {
+            let record = container.record();
+            for (name, settings) in &record.networks {
+                if name == network || settings.network_id == network {
+                    let names = settings.dns_names.iter();
+                    lines.extend(names.map(|name| format!("{name}:{}", settings.ip_address)));
+                }
+            }
+        }
+        // Without an address it does not run.
+        lines.retain(|line| !line.ends_with(':'));
+        lines
+    }
+
     /// The container and the alias that a legacy link `container:alias` names.
     ///
     /// # Errors
