@@ -95,22 +95,13 @@ impl Context {
         worker: &dyn Worker,
     ) -> Result<Self> {
         let directory = cache.temporary(worker.new_id()?.short())?;
-        let mut alone = None;
-        let mut subdirectory = String::new();
-        match input {
-            Input::Stream(stream) => alone = take_in(stream, directory.path())?,
-            Input::Remote(address) => match git_remote(&address) {
-                Some(remote) => {
-                    worker.git(&remote, false, directory.path())?;
-                    subdirectory = remote.subdirectory;
-                }
-                None => alone = take_in(worker.fetch(&address)?.body, directory.path())?,
-            },
-        }
-        let mut root = Root::open_host(directory.path()).step("open the build context")?;
-        if !subdirectory.is_empty() {
-            root = root.sub_root(inside(Path::new(&subdirectory))).at("open", &subdirectory)?;
-        }
+        let (root, alone) = match input {
+            Input::Stream(stream) => {
+                let alone = take_in(stream, directory.path())?;
+                (Root::open_host(directory.path()).step("open the build context")?, alone)
+            }
+            Input::Remote(address) => fetch(&address, &directory, worker)?,
+        };
         if let Some(text) = alone {
             let file = if dockerfile.is_empty() { DEFAULT } else { dockerfile }.to_owned();
             return Ok(Self { root: Arc::new(root), file, text, _directory: directory });
@@ -118,6 +109,45 @@ impl Context {
         let (file, text) = find_dockerfile(&root, dockerfile)?;
         apply_ignore(&root, &file)?;
         Ok(Self { root: Arc::new(root), file, text, _directory: directory })
+    }
+}
+
+/// Fetches a context into a directory; also returns the Dockerfile that came instead of one.
+fn fetch(
+    address: &str,
+    directory: &Temporary,
+    worker: &dyn Worker,
+) -> Result<(Root, Option<String>)> {
+    let path = directory.path();
+    let Some(remote) = git_remote(address) else {
+        let alone = take_in(worker.fetch(address)?.body, path)?;
+        return Ok((Root::open_host(path).step("open the build context")?, alone));
+    };
+    worker.git(&remote, false, path)?;
+    let root = Root::open_host(path).step("open the build context")?;
+    if remote.subdirectory.is_empty() {
+        return Ok((root, None));
+    }
+    let inner = inside(Path::new(&remote.subdirectory));
+    Ok((root.sub_root(inner).at("open", &remote.subdirectory)?, None))
+}
+
+/// A further context of a build: files that have an address.
+#[derive(Debug)]
+pub(crate) struct Further {
+    pub(crate) root: Arc<Root>,
+    _directory: Temporary,
+}
+
+impl Further {
+    pub(crate) fn open(address: &str, cache: &Cache, worker: &dyn Worker) -> Result<Self> {
+        let directory = cache.temporary(worker.new_id()?.short())?;
+        match fetch(address, &directory, worker)? {
+            (root, None) => Ok(Self { root: Arc::new(root), _directory: directory }),
+            (_, Some(_)) => Err(Error::Invalid(format!(
+                "the build context at {address} is neither an archive nor a git repository"
+            ))),
+        }
     }
 }
 

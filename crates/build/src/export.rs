@@ -110,7 +110,11 @@ fn archive(
     if saved.is_empty() {
         saved.push(id.to_string());
     }
-    store.save(&saved, &mut output)?;
+    if kind == "oci" {
+        store.save_oci(&saved, &mut output)?;
+    } else {
+        store.save(&saved, &mut output)?;
+    }
     output.finish()
 }
 

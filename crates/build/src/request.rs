@@ -24,6 +24,9 @@ pub struct Request {
     pub target_platform: String,
     /// Where it is built.
     pub build_platform: String,
+    /// What `FROM name` and `--from=name` mean beside stages: `docker-image://name`, or the address
+    /// of a repository or an archive.
+    pub contexts: BTreeMap<String, String>,
     /// Nothing that was done before counts.
     pub no_cache: bool,
     /// The same for these stages.

@@ -5,7 +5,7 @@
 //! some thread always goes on. What triggers of base images need beyond the plan is done on the
 //! spot by whoever asks first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use types::Timestamp;
 use types::digest::Digest;
 
 use crate::cache::{Cache, Hit};
-use crate::context::Context;
+use crate::context::{Context, Further};
 use crate::copy::Hasher;
 use crate::dockerfile::Warning;
 use crate::error::{Error, Result};
@@ -49,6 +49,14 @@ pub(crate) struct Numbers {
     pub(crate) count: u32,
 }
 
+/// What a name that is no stage's means.
+pub(crate) enum Meaning<'n> {
+    /// An image.
+    Image(&'n str),
+    /// Files that have an address.
+    Address(&'n str),
+}
+
 enum State {
     Waiting,
     Running,
@@ -74,6 +82,9 @@ pub(crate) struct Build<'a> {
     failure: Mutex<Option<StageError>>,
     images: Mutex<HashMap<(String, String), Arc<Mutex<Option<Arc<Built>>>>>>,
     cache_from: Vec<Arc<ImageConfig>>,
+    further: Mutex<HashMap<String, Arc<Further>>>,
+    /// Steps in which something was pulled or fetched.
+    busy: Mutex<BTreeSet<u32>>,
 }
 
 impl<'a> Build<'a> {
@@ -115,6 +126,8 @@ impl<'a> Build<'a> {
             failure: Mutex::default(),
             images: Mutex::default(),
             cache_from: sources.collect(),
+            further: Mutex::default(),
+            busy: Mutex::default(),
         }
     }
 
@@ -292,7 +305,35 @@ impl<'a> Build<'a> {
     }
 
     pub(crate) fn progress(&self, step: u32, part: Pulling) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(step);
         self.tell(Event::Progress { step, part });
+    }
+
+    /// Whether nothing had to be pulled for a step.
+    pub(crate) fn was_idle(&self, step: u32) -> bool {
+        !self.busy.lock().unwrap_or_else(PoisonError::into_inner).contains(&step)
+    }
+
+    /// The files of a further context, fetched when they are first asked for.
+    pub(crate) fn further(&self, address: &str) -> Result<Arc<Further>> {
+        let mut all = self.further.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = all.get(address) {
+            return Ok(Arc::clone(found));
+        }
+        let fetched = Arc::new(Further::open(address, self.shop.cache, self.shop.worker)?);
+        all.insert(address.to_owned(), Arc::clone(&fetched));
+        Ok(fetched)
+    }
+
+    /// What the request says that a name means, if anything.
+    pub(crate) fn meaning<'n>(&'n self, name: &'n str) -> Meaning<'n> {
+        match self.request.contexts.get(name).map(String::as_str) {
+            None => Meaning::Image(name),
+            Some(text) => match text.strip_prefix("docker-image://") {
+                Some(image) => Meaning::Image(image),
+                None => Meaning::Address(text),
+            },
+        }
     }
 
     pub(crate) fn warn(&self, warning: &Warning) {

@@ -154,7 +154,7 @@ pub(crate) fn run(build: &Build<'_>, stage: &Stage) -> std::result::Result<Built
     let mut running = Running::new(build, stage, base);
     let triggers = running.triggers().map_err(StageError::from);
     let triggers = build.end_on_error(numbers.first, triggers)?;
-    running.finished(numbers.first, true)?;
+    running.finished(numbers.first, build.was_idle(numbers.first))?;
     for (step, number) in triggers.iter().map(|(step, number)| (step, *number)) {
         running.step(step, number)?;
     }

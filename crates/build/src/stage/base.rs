@@ -9,7 +9,7 @@ use types::digest::Digest;
 use super::Built;
 use crate::error::{Error, Result};
 use crate::plan::{Base, Stage};
-use crate::schedule::Build;
+use crate::schedule::{Build, Meaning};
 
 /// The search path of images whose base sets none.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -27,6 +27,10 @@ pub(super) fn of(build: &Build<'_>, stage: &Stage, step: u32) -> Result<Built> {
         Base::Stage(index) => Ok(build.stage(stage.index, *index)?.fork()),
         Base::Scratch => Ok(scratch(build, stage.platform.as_deref())),
         Base::Image(name) => {
+            let Meaning::Image(name) = build.meaning(name) else {
+                let message = format!("the build context {name:?} is no image to start from");
+                return Err(Error::Invalid(message));
+            };
             let platform = stage.platform.as_deref().unwrap_or(&build.request.platform);
             Ok(image(build, name, platform, step)?.fork())
         }

@@ -257,11 +257,11 @@ impl<'b> Running<'b> {
         }
         let layers = match &place {
             Place::Built(built, _) => built.diff_ids(),
-            Place::Context | Place::Empty => Vec::new(),
+            Place::Context | Place::Further(..) | Place::Empty => Vec::new(),
         };
         let scratch = Scratch::new(self.build, &layers)?;
         let root = scratch.mount()?;
-        if let Place::Context = place {
+        if matches!(place, Place::Context | Place::Further(..)) {
             let found = whole(&from, &path, source)?;
             let writer = Writer { target: &root, owner: Some((0, 0)), mode: None, excluded: &|_| false };
             writer.copy(&from, &found, &Path::new("/").join(&path))?;

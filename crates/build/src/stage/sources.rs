@@ -7,10 +7,12 @@ use sys::fs::Root;
 use types::digest::Digest;
 
 use super::{Built, Running, base};
+use crate::context::Further;
 use crate::copy::{self, Found, Hasher};
 use crate::error::{Error, Result};
 use crate::ignore::Patterns;
 use crate::plan::Origin;
+use crate::schedule::Meaning;
 
 /// A tree that files are taken from.
 pub(super) enum Place {
@@ -18,6 +20,8 @@ pub(super) enum Place {
     Context,
     /// A stage or an image, which never changes.
     Built(Arc<Built>, String),
+    /// A further context, whose files belong to root.
+    Further(Arc<Further>, String),
     /// Nothing.
     Empty,
 }
@@ -27,14 +31,14 @@ impl Place {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Context => "build context",
-            Self::Built(_, name) => name,
+            Self::Built(_, name) | Self::Further(_, name) => name,
             Self::Empty => "scratch",
         }
     }
 
     /// Whether files keep their owners.
     pub(super) fn keeps_owner(&self) -> bool {
-        !matches!(self, Self::Context)
+        !matches!(self, Self::Context | Self::Further(..))
     }
 }
 
@@ -72,10 +76,16 @@ impl Running<'_> {
                 Place::Built(self.build.stage(self.stage.index, *index)?, name)
             }
             Origin::Image(name) => {
+                let name = match self.build.meaning(name) {
+                    Meaning::Image(name) => name,
+                    Meaning::Address(address) => {
+                        return Ok(Place::Further(self.build.further(address)?, name.clone()));
+                    }
+                };
                 let platform = self.stage.platform.as_deref();
                 let platform = platform.unwrap_or(&self.build.request.platform);
                 let image = base::image(self.build, name, platform, self.number)?;
-                Place::Built(image, name.clone())
+                Place::Built(image, name.to_owned())
             }
         })
     }
@@ -84,6 +94,7 @@ impl Running<'_> {
     pub(super) fn root_of(&self, place: &Place) -> Result<Arc<Root>> {
         match place {
             Place::Context => Ok(Arc::clone(&self.build.context.root)),
+            Place::Further(further, _) => Ok(Arc::clone(&further.root)),
             Place::Built(built, _) => built.root(&self.build.shop),
             Place::Empty => Ok(Arc::new(self.build.shop.cache.empty()?)),
         }

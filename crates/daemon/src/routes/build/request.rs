@@ -45,6 +45,7 @@ pub(super) fn read(call: &Call) -> Result<Request, Error> {
         target_platform,
         platform,
         build_platform: host,
+        contexts: json(call, "contexts")?,
         no_cache: call.flag("nocache"),
         no_cache_filter: json(call, "nocachefilter")?,
         only_cache_from: !events && !cache_from.is_empty(),
