@@ -45,8 +45,10 @@ impl Store {
         let layers: BTreeSet<Digest> = self.state().layers.keys().cloned().collect();
         let layers = self.collect(&layers);
         let blobs = self.old_blobs().and_then(|old| self.collect_blobs(&old));
+        let copies = if self.options.keep_blobs { Ok(Vec::new()) } else { self.drop_all_blobs() };
         let uploads = self.content.blobs().sweep(self.options.keep_interrupted);
-        let (layers, blobs) = (layers?, blobs?);
+        let (layers, mut blobs) = (layers?, blobs?);
+        blobs.extend(copies?);
         uploads?;
         let bytes = layers.iter().map(|layer| layer.size).sum::<u64>()
             + blobs.iter().map(|(_, size)| size).sum::<u64>();

@@ -179,6 +179,8 @@ pub struct Usage {
     pub layers_size: u64,
     /// Bytes that they take on disk: a file that stands in several layers counts once.
     pub disk_size: u64,
+    /// Bytes of the content store: documents, and compressed layers that are kept.
+    pub content_size: u64,
     /// Every image with `shared_size` and `containers` filled in.
     pub images: Vec<Summary>,
 }

@@ -169,7 +169,9 @@ impl Store {
             (size, state.layers.keys().cloned().collect())
         };
         let disk_size = layers_size.saturating_sub(self.layers.shared_bytes(layers.iter()));
-        Ok(Usage { layers_size, disk_size, images })
+        let content = self.content.blobs().list()?;
+        let content_size = content.iter().map(|(_, size)| size).sum();
+        Ok(Usage { layers_size, disk_size, content_size, images })
     }
 }
 

@@ -94,6 +94,21 @@ fn room_is_made_in_order_and_never_under_a_container() {
 }
 
 #[test]
+fn a_store_that_keeps_no_blobs_any_more_lets_go_of_them() {
+    let host = host();
+    let id = pull(&host.store, &remote(0), "app:0").expect("pull");
+    assert_eq!(host.blobs(), 4);
+    let usage = host.store.usage(&[]).expect("usage");
+    let sizes = host.store.content.blobs().list().expect("list");
+    assert_eq!(usage.content_size, sizes.iter().map(|(_, size)| size).sum::<u64>());
+    let host = host.reopen(Options { keep_blobs: false, ..Options::default() });
+    assert_eq!(host.blobs(), 2, "the documents stay");
+    assert_eq!(host.store.pushable(&id).expect("pushable").manifest, None);
+    let report = host.store.check(false, &mut |_| {}).expect("check");
+    assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
 fn nothing_is_collected_below_the_high_mark() {
     let host = host();
     pull(&host.store, &remote(0), "app:0").expect("pull");

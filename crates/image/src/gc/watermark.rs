@@ -1,5 +1,7 @@
 //! How full the disk may get before images are removed on their own.
 
+use std::collections::BTreeSet;
+
 use types::digest::Digest;
 use types::time::Timestamp;
 
@@ -139,10 +141,23 @@ impl Store {
                 .cloned()
                 .collect()
         };
-        let gone = self.detach_blobs(&blobs, |state, blob| {
+        Ok(self.drop_copies(&blobs)?.iter().map(|(_, size)| size).sum())
+    }
+
+    /// Removes the compressed layers of all images, kept when the store still kept such.
+    pub(super) fn drop_all_blobs(&self) -> Result<Vec<(Digest, u64)>> {
+        let blobs: BTreeSet<Digest> = {
+            let state = self.state();
+            let sources = state.catalog.images.values().flat_map(|record| &record.sources);
+            sources.flat_map(|source| &source.blobs).cloned().collect()
+        };
+        self.drop_copies(&blobs)
+    }
+
+    fn drop_copies(&self, blobs: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>> {
+        self.detach_blobs(blobs, |state, blob| {
             !state.is_held(blob) && !state.catalog.images.contains_key(blob)
-        })?;
-        Ok(gone.iter().map(|(_, size)| size).sum())
+        })
     }
 }
 
