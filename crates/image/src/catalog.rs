@@ -157,12 +157,16 @@ impl Catalog {
         record.sources.drain(..excess);
     }
 
+    /// Everything that images are, or refer to; much of it several times.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &Digest> {
+        self.images.iter().flat_map(|(id, record)| {
+            std::iter::once(id).chain(&record.layers).chain(record.content())
+        })
+    }
+
     /// Whether an image is this, or refers to it.
     pub(crate) fn refers_to(&self, digest: &Digest) -> bool {
-        self.images.contains_key(digest)
-            || self.images.values().any(|record| {
-                record.layers.contains(digest) || record.content().any(|found| found == digest)
-            })
+        self.images.contains_key(digest) || self.references().any(|found| found == digest)
     }
 
     /// Adds an image, or the parent of one that is there without.

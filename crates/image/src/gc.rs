@@ -113,19 +113,18 @@ impl Store {
         let (mut gone, mut remains) = (Vec::new(), Vec::new());
         let mut first = Ok(());
         let mut state = self.state();
-        for layer in candidates {
-            if state.layers.contains_key(layer) && !state.is_wanted(layer) {
-                match self.layers.unpublish(layer) {
-                    Ok(tmp) => remains.push(tmp),
-                    // There is nothing to remove: `check` has seen it, or will.
-                    Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-                    Err(error) => {
-                        first = first.and(Err(error));
-                        continue;
-                    }
+        let there = candidates.iter().filter(|layer| state.layers.contains_key(layer));
+        for layer in state.unwanted(there) {
+            match self.layers.unpublish(&layer) {
+                Ok(tmp) => remains.push(tmp),
+                // There is nothing to remove: `check` has seen it, or will.
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    first = first.and(Err(error));
+                    continue;
                 }
-                gone.extend(state.layers.remove(layer));
             }
+            gone.extend(state.layers.remove(&layer));
         }
         drop(state);
         if first.is_err() {
@@ -142,26 +141,25 @@ impl Store {
         &self,
         candidates: &BTreeSet<Digest>,
     ) -> Result<Vec<(Digest, u64)>> {
-        self.detach_blobs(candidates, |state, digest| !state.is_wanted(digest))
+        self.detach_blobs(|state| state.unwanted(candidates.iter()))
     }
 
-    /// Removes those of the given blobs of which `may_go` says so under the lock.
+    /// Removes the blobs that `choose` names under the lock.
     fn detach_blobs(
         &self,
-        candidates: &BTreeSet<Digest>,
-        may_go: impl Fn(&State, &Digest) -> bool,
+        choose: impl FnOnce(&State) -> Vec<Digest>,
     ) -> Result<Vec<(Digest, u64)>> {
         let blobs = self.content.blobs();
         let (mut gone, mut remains) = (Vec::new(), Vec::new());
         let mut first = Ok(());
         {
             let state = self.state();
-            for digest in candidates.iter().filter(|digest| may_go(&state, digest)) {
+            for digest in choose(&state) {
                 // The name goes under the lock, the bytes (which may be many) after it.
-                match blobs.detach(digest) {
+                match blobs.detach(&digest) {
                     Ok(Some((tmp, size))) => {
                         remains.push(tmp);
-                        gone.push((digest.clone(), size));
+                        gone.push((digest, size));
                     }
                     Ok(None) => {}
                     Err(error) => first = first.and(Err(error)),

@@ -1,6 +1,6 @@
 //! The store itself: what is shared by all that is done with images.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -84,6 +84,22 @@ impl State {
         self.holds.contains_key(digest)
             || self.catalog.refers_to(digest)
             || self.snapshot_layers.values().any(|layers| layers.contains(digest))
+    }
+
+    /// Those of the given layers and blobs that nobody wants.
+    pub(crate) fn unwanted<'a>(&self, of: impl Iterator<Item = &'a Digest>) -> Vec<Digest> {
+        /// For more than these, all that is wanted is gathered once.
+        const FEW: usize = 16;
+        let of: Vec<&Digest> = of.collect();
+        let all: Option<HashSet<&Digest>> = (of.len() > FEW).then(|| {
+            let below = self.snapshot_layers.values().flatten();
+            self.catalog.references().chain(self.holds.keys()).chain(below).collect()
+        });
+        let wanted = |digest: &Digest| match &all {
+            Some(all) => all.contains(digest),
+            None => self.is_wanted(digest),
+        };
+        of.into_iter().filter(|digest| !wanted(digest)).cloned().collect()
     }
 
     /// An operation relies on it from now on; see [`Store::release`].

@@ -88,10 +88,8 @@ impl<'a> Scope<'a> {
 
     /// All that images and containers refer to, and all layers there are.
     fn everything(&self) -> BTreeSet<Digest> {
-        let images = self.catalog.images.iter().flat_map(|(id, record)| {
-            std::iter::once(id).chain(&record.layers).chain(record.content())
-        });
-        images
+        self.catalog
+            .references()
             .chain(self.containers.values().flatten())
             .chain(self.layers.keys())
             .cloned()

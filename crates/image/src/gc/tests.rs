@@ -120,3 +120,26 @@ fn nothing_is_collected_below_the_high_mark() {
     assert!(names(&host).is_empty());
     assert_eq!((host.blobs(), host.layers()), (0, 0));
 }
+
+#[test]
+fn many_are_judged_as_each_of_them_would_be() {
+    let host = host();
+    let id = |byte: u8| Digest::from_sha256([byte; 32]);
+    let mut state = host.store.state();
+    for n in 0..40 {
+        match n % 5 {
+            0 => state.catalog.add(&id(n), None, &[id(100 + n)]),
+            1 => state.hold(&id(n)),
+            2 => drop(state.snapshot_layers.insert(n.to_string(), vec![id(n), id(n + 150)])),
+            _ => {}
+        }
+    }
+    let all: Vec<Digest> = (0..=255).map(id).collect();
+    let unwanted = state.unwanted(all.iter());
+    let one_by_one: Vec<Digest> =
+        all.iter().flat_map(|one| state.unwanted(std::iter::once(one))).collect();
+    assert_eq!(unwanted, one_by_one);
+    // 8 images with a layer each, 8 holds, 8 containers with two layers each.
+    assert_eq!(all.len() - unwanted.len(), 40);
+    state.snapshot_layers.clear();
+}

@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result, Step};
 use crate::model::{ContainerUse, Pruned, Removal};
 use crate::remove::RemoveOptions;
-use crate::store::Store;
+use crate::store::{State, Store};
 
 /// When to collect, in percent of the file system. Off unless set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +155,11 @@ impl Store {
     }
 
     fn drop_copies(&self, blobs: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>> {
-        self.detach_blobs(blobs, |state, blob| {
-            !state.is_held(blob) && !state.catalog.images.contains_key(blob)
+        let may_go = |state: &State, blob: &&Digest| {
+            !state.is_held(blob) && !state.catalog.images.contains_key(*blob)
+        };
+        self.detach_blobs(|state| {
+            blobs.iter().filter(|blob| may_go(state, blob)).cloned().collect()
         })
     }
 }
