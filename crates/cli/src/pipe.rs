@@ -1,6 +1,8 @@
 //! Between threads that read and write files and the connection that carries the bytes.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use docker_api::client::Body;
@@ -9,8 +11,9 @@ use tokio::sync::mpsc;
 const PIECE: usize = 128 << 10;
 
 /// The body of a request that a thread writes while it is sent. What the thread fails with breaks
-/// the request off.
+/// the request off. `sent` counts the bytes that the connection has taken.
 pub(crate) fn written_by(
+    sent: Arc<AtomicU64>,
     work: impl FnOnce(&mut Outlet) -> io::Result<()> + Send + 'static,
 ) -> Body {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(8);
@@ -23,9 +26,14 @@ pub(crate) fn written_by(
     if let Err(error) = std::thread::Builder::new().name("pack".into()).spawn(thread) {
         return docker_api::client::streamed(futures_util::stream::iter([Err(error)]));
     }
-    docker_api::client::streamed(futures_util::stream::unfold(receiver, async |mut receiver| {
-        receiver.recv().await.map(|piece| (piece, receiver))
-    }))
+    let pieces = futures_util::stream::unfold((receiver, sent), async |(mut receiver, sent)| {
+        let piece = receiver.recv().await?;
+        if let Ok(bytes) = &piece {
+            sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        Some((piece, (receiver, sent)))
+    });
+    docker_api::client::streamed(pieces)
 }
 
 /// Hands what is written to the request's body.

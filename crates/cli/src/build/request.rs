@@ -181,7 +181,6 @@ fn without_effect(args: &Args, warnings: &mut Vec<String>) -> Result<(), String>
     {
         return Err("--isolation: only process is supported for builds".to_owned());
     }
-    let _ = (&accepted.builder, accepted.load, accepted.compress, accepted.disable_content_trust);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,11 +57,11 @@ pub(crate) async fn build(session: &Session, args: Args) -> anyhow::Result<u8> {
         }
     }
     let broken = Broken::default();
-    let (body, kind) = prepare(source::find(context, &args.file)?, &args, &mut order, &broken)?;
+    let prepared = prepare(source::find(context, &args.file)?, &args, &mut order, &broken)?;
     for warning in &order.warnings {
         session.warn(&format!("WARNING: {warning}"));
     }
-    let built = ask(session, order, secrets, mode, body, kind)
+    let built = ask(session, order, secrets, mode, prepared)
         .await
         .map_err(|error| broken.reason().unwrap_or(error))?;
     finish(session, &args, &built).await
@@ -86,43 +87,54 @@ impl Broken {
     }
 }
 
-/// The request's body, and its type.
+/// What is sent.
+struct Prepared {
+    body: Body,
+    kind: Option<&'static str>,
+    /// Counts the bytes of a context that comes from here.
+    sent: Option<Arc<AtomicU64>>,
+}
+
+/// The request's body.
 fn prepare(
     source: Source,
     args: &Args,
     order: &mut Order,
     broken: &Broken,
-) -> anyhow::Result<(Body, Option<&'static str>)> {
+) -> anyhow::Result<Prepared> {
     const TAR: Option<&str> = Some("application/x-tar");
+    let sent: Arc<AtomicU64> = Arc::default();
     let options = &mut order.options;
     let file = if args.file == "-" { "" } else { args.file.as_str() };
     let pack = match source {
         Source::Remote(url) => {
             options.remote = url;
             options.dockerfile = file.to_owned();
-            return Ok((empty(), None));
+            return Ok(Prepared { body: empty(), kind: None, sent: None });
         }
         Source::Archive(mut from) => {
             options.dockerfile = file.to_owned();
             let broken = broken.clone();
-            let body = pipe::written_by(move |out| {
+            let body = pipe::written_by(Arc::clone(&sent), move |out| {
                 std::io::copy(&mut from, out).map(drop).inspect_err(|error| broken.note(error))
             });
-            return Ok((body, TAR));
+            return Ok(Prepared { body, kind: TAR, sent: Some(sent) });
         }
         Source::Dockerfile(text) => {
             options.dockerfile = ALONE.to_owned();
             let mut builder = tar::Builder::new(Vec::new());
             add(&mut builder, ALONE, &text)?;
-            return Ok((full(builder.into_inner()?), TAR));
+            return Ok(Prepared { body: full(builder.into_inner()?), kind: TAR, sent: None });
         }
         Source::Directory(directory) => directory,
     };
     let (pack, name) = packed(pack)?;
     options.dockerfile = name;
     let broken = broken.clone();
-    let body = pipe::written_by(move |out| pack.write(out).inspect_err(|error| broken.note(error)));
-    Ok((body, TAR))
+    let counted = Arc::clone(&sent);
+    let body =
+        pipe::written_by(counted, move |out| pack.write(out).inspect_err(|e| broken.note(e)));
+    Ok(Prepared { body, kind: TAR, sent: Some(sent) })
 }
 
 /// What of a directory is sent, and the Dockerfile's name in it.
@@ -176,9 +188,9 @@ async fn ask(
     order: Order,
     secrets: Secrets,
     mode: Mode,
-    body: Body,
-    kind: Option<&'static str>,
+    prepared: Prepared,
 ) -> anyhow::Result<Built> {
+    let Prepared { body, kind, sent } = prepared;
     let Order { mut options, outputs, push, .. } = order;
     let client = session.client()?;
     let interactive = !secrets.is_empty() || outputs.iter().any(|output| output.place.is_some());
@@ -204,10 +216,10 @@ async fn ask(
     let target = session.with_all_credentials(options.target())?;
     let request = client.json_stream(Method::POST, &target, kind, body);
     let mut built = match beside {
-        None => follow(request, mode, options.quiet).await?,
+        None => follow(request, mode, options.quiet, sent).await?,
         Some(beside) => {
             let mut beside = std::pin::pin!(beside);
-            let mut follow = std::pin::pin!(follow(request, mode, options.quiet));
+            let mut follow = std::pin::pin!(follow(request, mode, options.quiet, sent));
             let mut talking = true;
             loop {
                 tokio::select! {
@@ -236,15 +248,25 @@ async fn follow(
     request: impl Future<Output = Result<JsonStream<JsonMessage>, Error>>,
     mode: Mode,
     quiet: bool,
+    sent: Option<Arc<AtomicU64>>,
 ) -> anyhow::Result<Built> {
     let mut display = Display::new(mode);
+    if let Some(sent) = sent {
+        display.sending(sent);
+    }
     let mut classic = Progress::stdout();
     let mut id = String::new();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let heard = async {
-        let mut stream = request.await?;
+        let mut request = std::pin::pin!(request);
+        let mut stream = loop {
+            tokio::select! {
+                stream = &mut request => break stream?,
+                _ = ticks.tick() => display.tick(),
+            }
+        };
         loop {
             // A message that is being read must not be lost to a tick.
             let mut next = std::pin::pin!(stream.next());
@@ -272,7 +294,10 @@ async fn follow(
                         id = text.to_owned();
                     }
                 }
-                None => _ = classic.one(&message),
+                None => {
+                    display.end(false, false);
+                    let _ = classic.one(&message);
+                }
             }
         }
     };

@@ -114,7 +114,7 @@ impl Lines {
             let shown = shown(item);
             let old = told.items.get(&item.name);
             // Only beginnings and ends are worth a line.
-            let worth = old.is_none() || item.is_done() || item.total == 0;
+            let worth = old.is_none() || item.is_done() || (item.current, item.total) == (0, 0);
             if worth && old != Some(&shown) {
                 text.push_str(&format!("#{id} {shown}\n"));
                 told.items.insert(item.name.clone(), shown);

@@ -5,14 +5,18 @@ mod board;
 mod failure;
 mod lines;
 mod picture;
+mod upload;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use docker_api::build::BuildEvent;
 
 use board::Board;
 use lines::Lines;
 use picture::Picture;
+use upload::Upload;
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,8 @@ impl Mode {
 pub(super) struct Display {
     board: Board,
     shown: Shown,
+    upload: Upload,
+    over: bool,
 }
 
 enum Shown {
@@ -81,7 +87,7 @@ impl Display {
             Mode::Quiet => Shown::Nothing,
             Mode::Raw => Shown::Raw,
         };
-        Self { board: Board::default(), shown }
+        Self { board: Board::default(), shown, upload: Upload::default(), over: false }
     }
 
     /// Whether there is a terminal to paint on.
@@ -89,28 +95,44 @@ impl Display {
         std::io::stderr().is_terminal()
     }
 
-    /// Takes an event; lines are written at once.
+    /// A context is being sent; `sent` counts its bytes.
+    pub(super) fn sending(&mut self, sent: Arc<AtomicU64>) {
+        if !matches!(self.shown, Shown::Raw) {
+            self.upload = Upload::of(sent);
+        }
+    }
+
+    /// Takes an event of the daemon's; lines are written at once.
     pub(super) fn event(&mut self, event: BuildEvent) {
+        if let Shown::Raw = self.shown {
+            let mut out = Vec::new();
+            // An event that was read can be written.
+            let _ = serde_json::to_writer(&mut out, &event);
+            out.push(b'\n');
+            write(&out);
+        }
+        for own in self.upload.end() {
+            self.take(own);
+        }
+        let event = self.upload.behind(event);
+        self.take(event);
+    }
+
+    fn take(&mut self, event: BuildEvent) {
         let mut out = Vec::new();
-        match &mut self.shown {
-            Shown::Raw => {
-                // An event that was read can be written.
-                let _ = serde_json::to_writer(&mut out, &event);
-                out.push(b'\n');
-                self.board.take(event);
-            }
-            Shown::Lines(lines) => {
-                let step = board::step_of(&event);
-                self.board.take(event);
-                lines.update(&self.board, step, &mut out);
-            }
-            Shown::Picture(_) | Shown::Nothing => self.board.take(event),
+        let step = board::step_of(&event);
+        self.board.take(event);
+        if let Shown::Lines(lines) = &mut self.shown {
+            lines.update(&self.board, step, &mut out);
         }
         write(&out);
     }
 
     /// Time has passed.
     pub(super) fn tick(&mut self) {
+        for own in self.upload.progress() {
+            self.take(own);
+        }
         let mut out = Vec::new();
         match &mut self.shown {
             Shown::Picture(picture) => picture.paint(&self.board, &mut out),
@@ -122,6 +144,12 @@ impl Display {
 
     /// The build is over; `cancelled` by the user.
     pub(super) fn end(&mut self, failed: bool, cancelled: bool) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        for own in self.upload.end() {
+            self.take(own);
+        }
         let mut out = Vec::new();
         if cancelled {
             self.board.cancel();

@@ -47,7 +47,7 @@ pub(super) fn source(local: &str, follow: bool) -> io::Result<Source> {
 pub(super) fn body(source: Source, route: Route) -> (Body, Arc<AtomicU64>) {
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
-    let body = crate::pipe::written_by(move |out| {
+    let body = crate::pipe::written_by(Arc::default(), move |out| {
         let mut builder = tar::Builder::new(out);
         builder.mode(tar::HeaderMode::Complete);
         add(&mut builder, &source.path, &PathBuf::from(&route.to), &counted)?;
