@@ -257,10 +257,25 @@ impl Client {
     ///
     /// Nobody listens, or the connection ended before the answer did.
     pub fn attempt(&self, method: &str, path: &str, body: &[u8]) -> std::io::Result<Response> {
+        let headers = [("Content-Type", "application/json")];
+        self.attempt_with(method, path, if body.is_empty() { &[] } else { &headers }, body)
+    }
+
+    /// The same with headers of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn attempt_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Response> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let headers = [("Content-Type", "application/json")];
-        let mut message = head(method, path, if body.is_empty() { &[] } else { &headers });
+        let mut message = head(method, path, headers);
         message.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()));
         stream.write_all(message.as_bytes())?;
         stream.write_all(body)?;

@@ -1,5 +1,7 @@
 //! Which images an archive's content makes up. No I/O.
 
+use std::collections::HashSet;
+
 use types::digest::Digest;
 use types::reference::Reference;
 
@@ -92,8 +94,10 @@ fn oci(
 ) -> Result<Vec<Incoming>> {
     let index = document("index.json", text)?;
     let mut out: Vec<Incoming> = Vec::new();
+    let mut barren = HashSet::new();
     for descriptor in &index.manifests {
-        let Some(found) = choose(content, descriptor, platform, 0)? else { continue };
+        let found = choose(content, descriptor, platform, 0, &mut barren)?;
+        let Some(found) = found else { continue };
         let names = names(descriptor)?;
         let (config, layers) = manifest(content, &found)?;
         // Several names of one image are several descriptors.
@@ -110,12 +114,15 @@ fn oci(
     Ok(out)
 }
 
-/// The image manifest that a descriptor stands for: itself, or one of an index.
-fn choose(
-    content: &Content,
+/// The image manifest that a descriptor stands for: itself, or one of an index. `barren` are the
+/// indexes that have been searched in vain: a few small indexes that list each other many times
+/// would be walked for ever.
+fn choose<'a>(
+    content: &'a Content,
     descriptor: &Descriptor,
     platform: &Platform,
     depth: usize,
+    barren: &mut HashSet<&'a str>,
 ) -> Result<Option<OciDocument>> {
     if depth > MAX_NESTING {
         return Err(Error::BadArchive("its indexes are nested too deeply".into()));
@@ -135,19 +142,23 @@ fn choose(
         }
     }
     let path = format!("blobs/sha256/{}", descriptor.digest.hex());
-    let Some(text) = content.documents.get(&path) else {
+    let Some((path, text)) = content.documents.get_key_value(&path) else {
         // An index may list platforms whose content is not in the archive.
         return if depth > 0 { Ok(None) } else { Err(missing(&path)) };
     };
-    let found = document(&path, text)?;
+    if barren.contains(path.as_str()) {
+        return Ok(None);
+    }
+    let found = document(path, text)?;
     if found.config.is_some() {
         return Ok(Some(found));
     }
     for inner in &found.manifests {
-        if let Some(found) = choose(content, inner, platform, depth + 1)? {
+        if let Some(found) = choose(content, inner, platform, depth + 1, barren)? {
             return Ok(Some(found));
         }
     }
+    barren.insert(path);
     Ok(None)
 }
 
