@@ -11,6 +11,9 @@ api_json! {
 pub struct DiskUsage {
     /// Bytes of all layers, each counted once.
     pub layers_size: i64,
+    /// Bytes that they take on disk, where a file of several layers counts once (Isopod's own).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_disk_size: Option<i64>,
     pub images: Option<Vec<ImageSummary>>,
     pub containers: Option<Vec<ContainerSummary>>,
     pub volumes: Option<Vec<Volume>>,

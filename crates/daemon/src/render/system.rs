@@ -194,6 +194,7 @@ pub(crate) fn disk_usage(
     let wants = |kind: &str| kinds.contains(&kind);
     DiskUsage {
         layers_size: if wants("image") { signed(found.images.layers_size) } else { 0 },
+        layers_disk_size: wants("image").then(|| signed(found.images.disk_size)),
         images: wants("image").then(|| {
             let summary = |found| image::summary(found, version);
             found.images.images.into_iter().map(summary).collect()
