@@ -21,7 +21,7 @@ use types::digest::Digest;
 
 use crate::name::Name;
 use crate::storage::{Result, Step, Storage, StorageError, absent, digests_in, names_in};
-use mark::Marked;
+use mark::{Marked, Terms};
 
 /// Uploads that nobody has gone on with for so long are removed.
 const FORGOTTEN: Duration = Duration::from_secs(7 * 86_400);
@@ -33,6 +33,8 @@ pub(crate) struct How {
     pub(crate) dry_run: bool,
     /// Manifests go that nothing leads to.
     pub(crate) untagged: bool,
+    /// Manifests go, with their tags, that nobody has asked for in so long.
+    pub(crate) unused: Option<Duration>,
     /// What is younger stays.
     pub(crate) grace: Duration,
 }
@@ -93,11 +95,14 @@ impl Report {
 pub(crate) fn collect(storage: &Storage, how: How) -> Result<Report> {
     let mut report = Report { dry_run: how.dry_run, ..Report::default() };
     // With no grace at all, what comes from now on is still young.
-    let cutoff = SystemTime::now() - how.grace;
+    let now = SystemTime::now();
+    let cutoff = now - how.grace;
+    let unused = how.unused.map(|unused| now - unused);
+    let terms = Terms { untagged: how.untagged, cutoff, unused };
     let names = storage.all_repositories()?;
     let mut marked = Vec::new();
     for name in names {
-        let found = mark::mark(storage, &name, how.untagged, cutoff)?;
+        let found = mark::mark(storage, &name, terms)?;
         marked.push((name, found));
     }
     let mut gone = BTreeSet::new();

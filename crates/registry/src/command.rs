@@ -116,6 +116,9 @@ pub(crate) struct Collect {
     /// Remove also manifests that no tag, no index and no subject leads to
     #[arg(long)]
     pub(crate) untagged: bool,
+    /// Remove also manifests, tagged or not, that nobody has asked for in so long; for caches
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) unused: Option<Duration>,
     /// Leave what is younger: pushes may be under way that need it (90s, 15m, 2h, 7d; 0s only
     /// when nobody pushes)
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]

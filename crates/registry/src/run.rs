@@ -222,8 +222,12 @@ fn log(level: LogLevel) {
 /// `garbage-collect`
 pub(crate) fn collect(options: &Collect) -> Result<(), RunError> {
     let storage = Storage::open(&options.root)?;
-    let how =
-        collect::How { dry_run: options.dry_run, untagged: options.untagged, grace: options.grace };
+    let how = collect::How {
+        dry_run: options.dry_run,
+        untagged: options.untagged,
+        unused: options.unused,
+        grace: options.grace,
+    };
     let report = collect::collect(&storage, how)?;
     for line in report.lines() {
         println!("{line}");

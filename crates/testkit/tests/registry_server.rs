@@ -422,6 +422,27 @@ fn untagged_manifests_go_when_asked_for() {
 }
 
 #[test]
+fn a_cache_forgets_what_nobody_asks_for() {
+    let upstream = Server::isopod(&[]);
+    let (bytes, rare) =
+        (upstream.push_image("a", "often", b"often"), upstream.push_image("a", "rare", b"rare"));
+    let cache = cache_of(&upstream, &[]);
+    let (often, seldom) = ("/v2/a/manifests/often", "/v2/a/manifests/rare");
+    for (path, layer) in [(often, digest(b"often")), (seldom, digest(b"rare"))] {
+        let _ = cache.request("GET", path, &[ACCEPT], &[]).expect(200);
+        let _ = cache.get(&format!("/v2/a/blobs/{layer}")).expect(200);
+    }
+    age(cache.root());
+    let _ = cache.request("GET", often, &[ACCEPT], &[]).expect(200);
+    let said = cache.collect(&["--unused", "48h"]);
+    assert!(said.contains(&format!("removed manifest {} of a", digest(&rare))), "{said}");
+    assert!(stored(&cache, &digest(b"often")) && stored(&cache, &digest(&bytes)));
+    assert!(!stored(&cache, &digest(b"rare")));
+    // It comes again when it is wanted.
+    assert_eq!(cache.request("GET", seldom, &[ACCEPT], &[]).expect(200).body, rare);
+}
+
+#[test]
 fn what_a_client_was_told_of_is_still_there_for_its_manifest() {
     let server = Server::isopod(&[]);
     let layer = server.push_blob("a", b"layer of old");

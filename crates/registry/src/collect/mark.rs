@@ -19,16 +19,23 @@ pub(super) struct Marked {
     pub(super) unused: Vec<Digest>,
 }
 
-/// Looks through one repository. Unless `untagged` is set, all of its manifests stay.
-pub(super) fn mark(
-    storage: &Storage,
-    name: &Name,
-    untagged: bool,
-    cutoff: SystemTime,
-) -> Result<Marked> {
+/// What makes a manifest stay by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// It needs a tag.
+    pub(super) untagged: bool,
+    /// Unless it has come since.
+    pub(super) cutoff: SystemTime,
+    /// It must have been asked for since, tag or not.
+    pub(super) unused: Option<SystemTime>,
+}
+
+/// Looks through one repository.
+pub(super) fn mark(storage: &Storage, name: &Name, terms: Terms) -> Result<Marked> {
     let repository = storage.repository(name);
     let mut manifests = BTreeMap::new();
     let mut roots = BTreeSet::new();
+    let mut unused = BTreeSet::new();
     for digest in repository.manifests()? {
         let stored = match repository.manifest(&digest) {
             Ok(stored) => stored,
@@ -43,14 +50,18 @@ pub(super) fn mark(
         let parsed =
             stored.and_then(|stored| manifest::parse(Some(&stored.media_type), &stored.bytes).ok());
         let link = super::place(repository.folder(), "_manifests", &digest);
-        // One that has just come may be about to be tagged, or to be put into an index.
-        if !untagged || parsed.is_none() || !is_old(&link, cutoff)? {
+        if let (Some(limit), true) = (terms.unused, parsed.is_some())
+            && is_old(&link, limit)?
+        {
+            unused.insert(digest.clone());
+        } else if !terms.untagged || parsed.is_none() || !is_old(&link, terms.cutoff)? {
+            // One that has just come may be about to be tagged, or to be put into an index.
             roots.insert(digest.clone());
         }
         manifests.insert(digest, parsed.unwrap_or_default());
     }
     for tag in repository.tags()? {
-        roots.extend(repository.resolve(&tag)?);
+        roots.extend(repository.resolve(&tag)?.filter(|digest| !unused.contains(digest)));
     }
     Ok(spread(&manifests, roots))
 }

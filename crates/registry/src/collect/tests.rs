@@ -55,7 +55,8 @@ impl Fixture {
     }
 
     fn collect(&self, untagged: bool, dry_run: bool, grace: Duration) -> Report {
-        let report = collect(&self.storage, How { dry_run, untagged, grace }).expect("a report");
+        let how = How { dry_run, untagged, unused: None, grace };
+        let report = collect(&self.storage, how).expect("a report");
         assert!(report.failures.is_empty(), "{:?}", report.failures);
         report
     }
@@ -158,13 +159,31 @@ fn a_manifest_that_comes_after_the_marking_keeps_what_it_needs() {
     let (_, config) = fixture.image("config", "", None);
     fixture.age();
     let cutoff = SystemTime::now() - HOUR;
-    let marked = mark::mark(&fixture.storage, &fixture.name, true, cutoff).expect("marks");
+    let terms = Terms { untagged: true, cutoff, unused: None };
+    let marked = mark::mark(&fixture.storage, &fixture.name, terms).expect("marks");
     assert_eq!(marked.unused.len(), 1);
     // The same image is pushed again, with a tag, before anything is removed.
     fixture.image("config", "", Some("late"));
     let mut report = Report::default();
-    let how = How { dry_run: false, untagged: true, grace: HOUR };
+    let how = How { dry_run: false, untagged: true, unused: None, grace: HOUR };
     let gone = links(&fixture.storage, &fixture.name, &marked, how, cutoff, &mut report);
     assert!(gone.is_empty(), "{gone:?}");
     assert!(fixture.storage.repository(&fixture.name).blob(&config).expect("a look").is_some());
+}
+
+#[test]
+fn what_nobody_has_asked_for_goes_with_its_tags_when_that_is_wanted() {
+    let fixture = fixture();
+    let (used, used_config) = fixture.image("used", "", Some("used"));
+    let (unused, unused_config) = fixture.image("unused", "", Some("unused"));
+    fixture.age();
+    let repository = fixture.storage.repository(&fixture.name);
+    repository.used(&used).expect("a use");
+    let how = How { dry_run: false, untagged: false, unused: Some(2 * HOUR), grace: HOUR };
+    let report = collect(&fixture.storage, how).expect("a report");
+    assert_eq!(report.manifests, [(fixture.name.clone(), unused.clone())]);
+    assert!(fixture.there(&used) && fixture.there(&used_config));
+    assert!(!fixture.there(&unused) && !fixture.there(&unused_config));
+    let tags: Vec<Tag> = repository.tags().expect("a list");
+    assert_eq!(tags, ["used".parse::<Tag>().expect("a tag")]);
 }

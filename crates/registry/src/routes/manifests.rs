@@ -43,10 +43,12 @@ pub(crate) fn local(app: &App, name: &Name, target: &Target) -> Result<Option<St
         Target::Digest(digest) => Some(digest.clone()),
         Target::Invalid(_) => None,
     };
-    match digest {
-        Some(digest) => Ok(repository.manifest(&digest)?),
-        None => Ok(None),
+    let Some(digest) = digest else { return Ok(None) };
+    let stored = repository.manifest(&digest)?;
+    if stored.is_some() && !app.rules.read_only {
+        repository.used(&digest)?;
     }
+    Ok(stored)
 }
 
 /// `PUT`.

@@ -15,6 +15,8 @@ use crate::route::Tag;
 
 /// Links that are younger are not touched again when somebody asks for them.
 const FRESH: Duration = Duration::from_secs(60);
+/// How exactly it is known when a manifest was last asked for.
+const USED: Duration = Duration::from_secs(3600);
 
 /// A repository's place in the storage.
 #[derive(Debug)]
@@ -106,10 +108,7 @@ impl<'a> Repository<'a> {
     /// collected since it was looked for.
     pub(crate) fn promise(&self, digest: &Digest) -> Result<bool> {
         let link = self.blob_link(digest);
-        let age = absent(fs::metadata(&link).and_then(|found| found.modified()))
-            .step("look for", &link)?
-            .and_then(|then| SystemTime::now().duration_since(then).ok());
-        match age {
+        match age(&link)? {
             // It may be a manifest, which is never collected as a blob.
             None => return self.has_manifest(digest),
             Some(age) if age < FRESH => return Ok(true),
@@ -168,6 +167,16 @@ impl<'a> Repository<'a> {
             bytes => bytes?,
         };
         Ok(Some(Stored { media_type: link.media_type, digest: digest.clone(), bytes }))
+    }
+
+    /// Somebody has asked for a manifest, which is remembered as its link's time: see `--unused`.
+    pub(crate) fn used(&self, digest: &Digest) -> Result<()> {
+        let link = self.manifest_link(digest);
+        if age(&link)?.is_some_and(|age| age >= USED) {
+            let _gate = self.storage.shared()?;
+            durable::touch(&link)?;
+        }
+        Ok(())
     }
 
     /// Whether a manifest is one of this repository.
@@ -293,6 +302,13 @@ impl<'a> Repository<'a> {
         }
         Ok(found)
     }
+}
+
+/// How long ago a link was made or touched; `None` if it is not there.
+fn age(link: &Path) -> Result<Option<Duration>> {
+    let time = absent(fs::metadata(link).and_then(|found| found.modified()));
+    let time = time.step("look for", link)?;
+    Ok(time.map(|time| SystemTime::now().duration_since(time).unwrap_or_default()))
 }
 
 /// What those who look for referrers are shown.
