@@ -217,6 +217,17 @@ impl Store {
         options: RemoveOptions,
         users: &[ContainerUse],
     ) -> Result<Vec<Removal>> {
+        self.remove_counting(name, options, users).map(|(removed, _)| removed)
+    }
+
+    /// As [`Store::remove`]; says also how many bytes were freed: those of layers, and of the
+    /// compressed copies that were kept of them.
+    pub(crate) fn remove_counting(
+        &self,
+        name: &str,
+        options: RemoveOptions,
+        users: &[ContainerUse],
+    ) -> Result<(Vec<Removal>, u64)> {
         let (mut done, mut gone) = (Vec::new(), Vec::new());
         {
             let mut state = self.state();
@@ -235,7 +246,13 @@ impl Store {
         let mut collected = self.collect(&candidates)?;
         let ids = gone.iter().map(|(id, _)| id);
         let content = gone.iter().flat_map(|(_, record)| record.content());
-        self.collect_blobs(&ids.chain(content).cloned().collect())?;
+        let blobs = self.collect_blobs(&ids.chain(content).cloned().collect())?;
+        let copies: BTreeSet<&Digest> = gone
+            .iter()
+            .flat_map(|(_, record)| record.sources.iter().flat_map(|source| &source.blobs))
+            .collect();
+        let freed = collected.iter().map(|layer| layer.size).sum::<u64>()
+            + blobs.iter().filter(|(blob, _)| copies.contains(blob)).map(|(_, n)| n).sum::<u64>();
         // Clients show the top layer first, by its chain id.
         for (_, record) in &gone {
             for (layer, chain) in record.layers.iter().zip(chain_ids(&record.layers)).rev() {
@@ -245,7 +262,7 @@ impl Store {
                 }
             }
         }
-        Ok(done)
+        Ok((done, freed))
     }
 
     /// Removes the images that the filter selects and that nothing uses. Images that turn out to be
@@ -262,21 +279,16 @@ impl Store {
             let names: Vec<String> = self.names(&id).iter().map(ToString::to_string).collect();
             let targets = if names.is_empty() { vec![id.to_string()] } else { names };
             for target in targets {
-                match self.remove(&target, RemoveOptions::default(), users) {
-                    Ok(removed) => pruned.removed.extend(removed),
+                match self.remove_counting(&target, RemoveOptions::default(), users) {
+                    Ok((removed, freed)) => {
+                        pruned.removed.extend(removed);
+                        pruned.reclaimed += freed;
+                    }
                     Err(Error::InUse(_) | Error::NoSuchImage(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
         }
-        pruned.reclaimed = pruned
-            .removed
-            .iter()
-            .map(|removal| match removal {
-                Removal::DeletedLayer { size, .. } => *size,
-                Removal::Untagged { .. } | Removal::DeletedImage(_) => 0,
-            })
-            .sum();
         Ok(pruned)
     }
 

@@ -32,8 +32,10 @@ fn what_two_images_share_goes_with_the_second() {
     }
     // Two configurations, two manifests, three layers.
     assert_eq!((host.blobs(), host.layers()), (7, 3));
-    host.store.remove("app:0", RemoveOptions::default(), &[]).expect("rmi");
+    let all = RemoveOptions::default();
+    let (_, freed) = host.store.remove_counting("app:0", all, &[]).expect("rmi");
     assert_eq!((host.blobs(), host.layers()), (4, 2));
+    assert_eq!(freed, 3000 + remote(0).layers[1].blob.size, "the layer and its compressed copy");
     host.store.remove("app:1", RemoveOptions::default(), &[]).expect("rmi");
     assert_eq!((host.blobs(), host.layers()), (0, 0));
 }

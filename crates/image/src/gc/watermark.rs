@@ -7,7 +7,7 @@ use types::time::Timestamp;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result, Step};
-use crate::model::{ContainerUse, Pruned, Removal};
+use crate::model::{ContainerUse, Pruned};
 use crate::remove::RemoveOptions;
 use crate::store::{State, Store};
 
@@ -113,13 +113,9 @@ impl Store {
 
     fn make_room(&self, id: &Digest, users: &[ContainerUse], pruned: &mut Pruned) -> Result<()> {
         let options = RemoveOptions { force: true, no_prune: false };
-        match self.remove(id.as_str(), options, users) {
-            Ok(removed) => {
-                let freed = removed.iter().map(|removal| match removal {
-                    Removal::DeletedLayer { size, .. } => *size,
-                    Removal::Untagged { .. } | Removal::DeletedImage(_) => 0,
-                });
-                pruned.reclaimed += freed.sum::<u64>();
+        match self.remove_counting(id.as_str(), options, users) {
+            Ok((removed, freed)) => {
+                pruned.reclaimed += freed;
                 pruned.removed.extend(removed);
                 Ok(())
             }
