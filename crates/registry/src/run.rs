@@ -56,6 +56,8 @@ pub(crate) enum RunError {
     User(String),
     #[error("cannot hash the password: {0}")]
     Hash(#[source] bcrypt::BcryptError),
+    #[error("{0} holds no registry: give the directory that one serves with --root")]
+    NoRegistry(PathBuf),
     #[error("{0} things could not be removed; they are named above")]
     Incomplete(usize),
 }
@@ -221,6 +223,9 @@ fn log(level: LogLevel) {
 
 /// `garbage-collect`
 pub(crate) fn collect(options: &Collect) -> Result<(), RunError> {
+    if !options.root.join("repositories").is_dir() {
+        return Err(RunError::NoRegistry(options.root.clone()));
+    }
     let storage = Storage::open(&options.root)?;
     let how = collect::How {
         dry_run: options.dry_run,

@@ -407,6 +407,17 @@ fn garbage_is_collected_while_the_registry_serves() {
 }
 
 #[test]
+fn nothing_is_collected_where_no_registry_is() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let root = folder.path().join("mistyped");
+    let output =
+        command(&["garbage-collect", "--root"]).arg(&root).output().expect("garbage-collect");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("holds no registry"));
+    assert!(!root.exists());
+}
+
+#[test]
 fn untagged_manifests_go_when_asked_for() {
     let server = Server::isopod(&[]);
     let old = server.push_image("a", "latest", b"old layer");
