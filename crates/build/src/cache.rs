@@ -310,3 +310,6 @@ impl Drop for Temporary {
         let _ = self.dir.remove_all(&self.name);
     }
 }
+
+#[cfg(test)]
+mod tests;

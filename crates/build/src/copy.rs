@@ -209,3 +209,6 @@ pub(crate) fn is_archive(root: &Root, path: &Path) -> Result<bool> {
     let file = root.open_file(path).at("read", path)?;
     image::archive::is_tar(file).at("read", path)
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,7 @@ fn in_class(class: &[u8], byte: u8) -> Option<bool> {
     fn one<'c>(class: &'c [u8]) -> Option<(u8, &'c [u8])> {
         match class.split_first()? {
             (b'\\', rest) => rest.split_first().map(|(byte, rest)| (*byte, rest)),
-            (b'-', _) => None,
+            (b'-' | b']', _) => None,
             (byte, rest) => Some((*byte, rest)),
         }
     }

@@ -1,11 +1,12 @@
 //! A step's process: a container that nobody sees.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use build::worker::{Run, RunMount, RunSource};
 use bytes::Bytes;
 use proto::control::ExitRecord;
+use sys::mount::SetAttr;
 use tokio::sync::{mpsc, watch};
 use types::container::{ContainerConfig, HostConfig, LogConfig};
 use types::network::NetworkingConfig;
@@ -90,6 +91,14 @@ impl Worker {
                 tree
             }
         };
+        if let Some(namespace) = &self.engine.remap_namespace {
+            let userns = Some(namespace.as_fd());
+            let change = SetAttr { userns, ..SetAttr::default() };
+            if let Err(error) = sys::mount::set_attr(&tree, false, change) {
+                // EINVAL: overlays cannot. Its files then seem to be nobody's, but can be read.
+                tracing::debug!("cannot map the ids of {}: {error}", mount.target);
+            }
+        }
         Ok(Tree { destination: mount.target, read_only: mount.read_only, tree })
     }
 

@@ -177,7 +177,7 @@ fn privileged_a_build_that_is_hung_up_on_leaves_nothing() {
     let engine = Engine::isopod();
     let mark = unique("cancelled");
     let context = alone(&format!(
-        "FROM busybox\nRUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t : {mark}; echo up; sleep 600\n"
+        "FROM busybox\nRUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t echo up; sleep 600; : {mark}\n"
     ));
     let build = Build::of(&engine, &context);
     let headers = [("Content-Type", "application/x-tar")];
