@@ -125,6 +125,12 @@ fn many_threads_bring_the_same_blobs_through_stores_of_their_own() {
     let dir = tempfile::tempdir().expect("directory");
     let texts: Vec<Vec<u8>> = (0..20u8).map(|n| vec![n; 10_000]).collect();
     std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let blobs = Blobs::open(dir.path()).expect("open");
+            while blobs.list().expect("list").len() < texts.len() {
+                blobs.sweep(Duration::from_secs(3600)).expect("sweep");
+            }
+        });
         for _ in 0..4 {
             scope.spawn(|| {
                 let blobs = Blobs::open(dir.path()).expect("open");
@@ -144,6 +150,7 @@ fn many_threads_bring_the_same_blobs_through_stores_of_their_own() {
         }
     });
     let blobs = Blobs::open(dir.path()).expect("open");
+    blobs.sweep(Duration::ZERO).expect("sweep");
     assert_eq!(blobs.list().expect("list").len(), 20);
     for (digest, _) in blobs.list().expect("list") {
         blobs.verify(&digest).expect("fine");
