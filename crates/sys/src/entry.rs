@@ -34,6 +34,35 @@ pub fn open(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> 
     Ok(rustix::fs::openat(dir, one(name)?, flags, Mode::empty())?)
 }
 
+/// Opens a regular file for reading; `None` for anything else, which is not opened at all: opening
+/// a device has effects, and who made an image or runs a container may have put one there.
+///
+/// # Errors
+/// Those of `openat(2)`.
+pub fn open_regular(dir: impl AsFd, name: &OsStr) -> io::Result<Option<OwnedFd>> {
+    reopen_regular(open(dir, name, OFlags::PATH)?)
+}
+
+/// As [`open_regular`], of what is open as a path.
+///
+/// # Errors
+/// Those of `open(2)`.
+pub fn reopen_regular(path: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    if kind(&stat_fd(&path)?) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOATIME | OFlags::CLOEXEC;
+    // The fd must stay open until then.
+    let at = proc_fd_path(&path);
+    match rustix::fs::open(&at, flags, Mode::empty()) {
+        // Only the owner and root may leave the access time alone.
+        Err(Errno::PERM) => {
+            Ok(Some(rustix::fs::open(&at, flags - OFlags::NOATIME, Mode::empty())?))
+        }
+        other => Ok(Some(other?)),
+    }
+}
+
 /// Opens a directory that can be listed.
 ///
 /// # Errors
