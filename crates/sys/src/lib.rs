@@ -18,6 +18,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod netns;
+pub mod placement;
 pub mod poll;
 pub mod process;
 pub mod pty;

@@ -41,6 +41,8 @@ impl Layers {
         std::fs::create_dir_all(path.join(EMPTY)).step("create the layer directory")?;
         let dir = Root::open_host(path).step("open the layer directory")?;
         dir.chmod(".", Mode::from_raw_mode(0o710)).step("protect the layer directory")?;
+        // It only makes unpacking faster.
+        let _ = sys::placement::spread_subdirectories(path);
         super::init::make(&dir).step("make the layer of mount points")?;
         let mut found = Vec::new();
         for name in dir.read_dir(".").step("list layers")? {
