@@ -189,6 +189,9 @@ impl Cache {
     pub fn find(&self, key: &Digest) -> Option<Hit> {
         let mut state = self.state();
         let entry = state.steps.get_mut(key)?;
+        if entry.held.as_ref().is_some_and(|layer| !layer.is_there()) {
+            return None;
+        }
         entry.saved.last_used = Timestamp::now();
         entry.saved.uses += 1;
         Some(Hit { layer: entry.held.clone(), created: entry.saved.created })

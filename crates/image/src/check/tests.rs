@@ -416,3 +416,17 @@ fn a_check_is_never_mistaken_about_what_comes_and_goes_meanwhile() {
     assert_eq!((host.layers(), host.blobs()), (0, 0));
     clean(&host);
 }
+
+#[test]
+fn a_damaged_layer_of_the_build_cache_is_removed_and_the_cache_can_tell() {
+    let host = Host::new();
+    let tar = crate::testing::tar(&[("made", "-by a step")]);
+    let held = host.store.layer_from_tar(&mut &tar[..]).expect("layer");
+    assert!(held.is_there());
+    clean(&host);
+    flip(&host.dir.path().join("layers").join(held.diff_id().hex()).join("diff/made"));
+    let report = check(&host, true);
+    assert_eq!(*only(&report).2, Outcome::Removed);
+    assert!(!held.is_there());
+    clean(&host);
+}

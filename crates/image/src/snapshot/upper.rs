@@ -45,6 +45,11 @@ impl HeldLayer {
         self.size
     }
 
+    /// Whether it still is: a check may have found that the disk has damaged it, and removed it.
+    pub fn is_there(&self) -> bool {
+        self.store.layer(&self.diff_id).is_some()
+    }
+
     /// Makes sure that this layer, and every other that has been made by now, survives a crash.
     /// Naming an image does so too; call this before something else that is durable names layers.
     ///
