@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use sys::entry;
-use sys::fs::{FileType, OFlags, Stat};
+use sys::fs::{FileType, Stat};
 use types::digest::Digest;
 
 use crate::error::{Error, Result, Step};
@@ -223,8 +223,10 @@ fn same_file(a: &OwnedFd, b: &OwnedFd, name: &OsStr, old: &Stat, new: &Stat) -> 
     if old.st_size != new.st_size {
         return Ok(false);
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let open = |dir| entry::open(dir, name, flags).map(File::from);
+    let open = |dir| {
+        let file = entry::open_regular(dir, name)?.ok_or(io::ErrorKind::NotFound)?;
+        io::Result::Ok(File::from(file))
+    };
     same_content(&open(a)?, &open(b)?)
 }
 

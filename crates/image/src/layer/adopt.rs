@@ -241,8 +241,8 @@ impl<W: Write> Adopter<'_, W> {
     }
 
     fn file(&mut self, found: &Found<'_>, described: &Described) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let mut file = File::from(entry::open(found.dir, found.name, flags)?);
+        let file = entry::open_regular(found.dir, found.name)?;
+        let mut file = File::from(file.ok_or(io::ErrorKind::NotFound)?);
         let size = u64::try_from(found.stat.st_size).unwrap_or(0);
         self.tar.header(&described.header(size))?;
         if size > 0 {

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use sys::entry::{self, Errno, FileTime};
-use sys::fs::{FileType, Node, OFlags, Root, Stat};
+use sys::fs::{FileType, Node, Root, Stat};
 
 use crate::tree::{self, Found};
 
@@ -111,12 +111,10 @@ impl Copier {
 }
 
 fn copy_file(found: &Found<'_>, dir: &OwnedFd) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOATIME;
-    let from = File::from(entry::open(found.dir, found.name, flags)?);
+    let from = entry::open_regular(found.dir, found.name)?;
+    // Replaced between the two looks.
+    let from = File::from(from.ok_or(io::ErrorKind::NotFound)?);
     let stat = entry::stat_fd(&from)?;
-    if entry::kind(&stat) != FileType::RegularFile {
-        return Err(io::ErrorKind::NotFound.into());
-    }
     let to = File::from(entry::create(dir, found.name, 0o600)?);
     content(&from, &to)?;
     entry::chown_fd(&to, stat.st_uid, stat.st_gid)?;

@@ -172,7 +172,7 @@ impl Sharing {
         attributes: &Attributes<'_>,
     ) -> Option<Candidate> {
         let path = Path::new(OsStr::from_bytes(path));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOATIME;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
         let open = |dir: &Root, path: &Path| {
             dir.open_with(path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()
         };
@@ -187,7 +187,9 @@ impl Sharing {
             open(&self.dir, &diff.join(path))
         });
         fresh.into_iter().chain(known).find_map(|fd| {
-            let file = File::from(fd);
+            // Keys are short, so whoever makes two layers can have the key of a file lead to a
+            // device.
+            let file = File::from(entry::reopen_regular(&fd).ok()??);
             let stat = entry::stat_fd(&file).ok()?;
             let fits = u64::from(stat.st_nlink) < MAX_LINKS
                 && attributes.are_of(&file, &stat).unwrap_or(false);

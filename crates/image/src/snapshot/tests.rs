@@ -398,3 +398,48 @@ fn privileged_the_upper_directory_takes_the_images_root_over() {
     let other = fixture.image("other:1", &[&[("a", "-a")]]);
     assert!(matches!(fixture.store.prepare(&id, &other), Err(Error::SnapshotExists(_))));
 }
+
+#[test]
+fn privileged_containers_of_images_that_share_a_file_do_not_see_each_other() {
+    let fixture = Fixture::new();
+    let content = format!("-{}", "shared ".repeat(1000));
+    let file = ("usr/file", content.as_str());
+    let first = fixture.image("one:1", &[&[file, ("one", "-1")]]);
+    let second = fixture.image("two:1", &[&[("two", "-2"), file]]);
+    let layer = |image: &Digest| {
+        let config = fixture.store.config(image).expect("config");
+        fixture.store.layers.diff_path(&config.rootfs.diff_ids[0]).join("usr/file")
+    };
+    let stat = |image: &Digest| std::fs::metadata(layer(image)).expect("stat");
+    assert_eq!(stat(&first).ino(), stat(&second).ino(), "one file on disk");
+    let usage = fixture.store.usage(&[]).expect("usage");
+    assert_eq!(usage.layers_size - usage.disk_size, content.len() as u64 - 1);
+
+    let (one, two) = (container('1'), container('2'));
+    fixture.store.prepare(&one, &first).expect("prepare");
+    fixture.store.prepare(&two, &second).expect("prepare");
+    let mount = |id| Root::from(fixture.store.mount(id, MountOptions::default()).expect("mount"));
+    let (one_root, two_root) = (mount(&one), mount(&two));
+    let change = one_root.open("usr/file", OFlags::WRONLY | OFlags::APPEND, 0.into());
+    File::from(change.expect("open")).write_all(b"changed").expect("write");
+    one_root.chmod("usr/file", 0o600.into()).expect("mode");
+    assert!(one_root.read("usr/file", 1 << 20).expect("read").ends_with(b"changed"));
+    assert_eq!(two_root.read("usr/file", 1 << 20).expect("read"), &content.as_bytes()[1..]);
+    assert_eq!(two_root.stat("usr/file").expect("stat").st_mode & 0o777, 0o644);
+    assert_eq!(one_root.stat("usr/file").expect("stat").st_nlink, 1, "a copy of its own");
+    drop((one_root, two_root));
+    let changes = fixture.store.changes(&one).expect("changes");
+    let paths: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
+    assert_eq!(paths, ["/usr/file"]);
+    assert_eq!(fixture.store.changes(&two).expect("changes"), []);
+
+    // The image that goes takes nothing from the one that stays.
+    fixture.store.remove_snapshot(&two).expect("remove");
+    fixture.store.remove("two:1", RemoveOptions::default(), &[]).expect("remove");
+    assert_eq!(stat(&first).nlink(), 1);
+    let mut saved = Vec::new();
+    fixture.store.save(&["one:1".to_owned()], &mut saved).expect("the layer is whole");
+    for container in [&one] {
+        fixture.store.remove_snapshot(container).expect("remove");
+    }
+}

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use sys::entry;
-use sys::fs::{OFlags, Root, Stat};
+use sys::fs::{Root, Stat};
 
 use super::{Unpacker, owner};
 use crate::error::{Result, Step};
@@ -194,9 +194,7 @@ impl<W: Write> Unpacker<'_, W> {
         for path in std::mem::take(&mut self.sharer.twice) {
             let (parent, name) = split(&path);
             let Ok(dir) = self.dirs.open(parent) else { continue };
-            let Ok(fd) = entry::open(&dir.fd, name, OFlags::RDONLY | OFlags::NONBLOCK) else {
-                continue;
-            };
+            let Ok(Some(fd)) = entry::open_regular(&dir.fd, name) else { continue };
             let own = File::from(fd);
             let stat = entry::stat_fd(&own)?;
             let inode = stat.st_ino;
