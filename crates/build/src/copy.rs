@@ -206,6 +206,10 @@ impl Loose<'_> {
 /// # Errors
 /// Those of the disk.
 pub(crate) fn is_archive(root: &Root, path: &Path) -> Result<bool> {
+    let stat = root.stat(path).at("look at", path)?;
+    if entry::kind(&stat) != FileType::RegularFile {
+        return Ok(false);
+    }
     let file = root.open_file(path).at("read", path)?;
     image::archive::is_tar(file).at("read", path)
 }

@@ -101,7 +101,11 @@ impl Drop for Cancelling<'_> {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         if !self.name.is_empty() {
-            crate::lock(&self.engine.builds.named).remove(&self.name);
+            let mut named = crate::lock(&self.engine.builds.named);
+            // Another build may have been given the same name since.
+            if named.get(&self.name).is_some_and(|stop| Arc::ptr_eq(stop, &self.stop)) {
+                named.remove(&self.name);
+            }
         }
     }
 }

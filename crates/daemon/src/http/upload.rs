@@ -102,11 +102,6 @@ pub(crate) fn detached(body: Body) -> Reader {
     Reader { receiver, rest: Bytes::new(), ended: false }
 }
 
-/// Reads a body to its end and throws it away.
-pub(crate) async fn discard(mut body: Body) {
-    while let Some(Ok(_)) = body.frame().await {}
-}
-
 /// Sends the body's pieces, and an end if the client has said that it is one. Without that the
 /// reader knows that the upload was cut off.
 async fn pump(body: &mut Body, sender: mpsc::Sender<Piece>) {
