@@ -11,6 +11,7 @@
 //!   diff/                its files, with overlayfs' own whiteouts
 //!   split                the bytes of its tar that are not file content (zstd)
 //!   kept/                file content that a later entry of the same tar replaced (rare)
+//!   files                which files other layers may share, by hard links (docs/storage.md)
 //!   meta.json            sizes, digests
 //!   forms.json           compressed forms that are known, and which registries have them
 //! layers/tmp-*           being unpacked or being removed; swept when the store is opened
