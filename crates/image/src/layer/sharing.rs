@@ -191,7 +191,8 @@ impl Sharing {
             // device.
             let file = File::from(entry::reopen_regular(&fd).ok()??);
             let stat = entry::stat_fd(&file).ok()?;
-            let fits = u64::from(stat.st_nlink) < MAX_LINKS
+            // Its type depends on the architecture.
+            let fits = stat.st_nlink < MAX_LINKS as _
                 && attributes.are_of(&file, &stat).unwrap_or(false);
             fits.then(|| Candidate { inode: stat.st_ino, file })
         })

@@ -97,7 +97,7 @@ pub(super) fn read<'env>(
         let content = Content::default();
         let mut taking = Taking { store, hold, unpackers, content, progress };
         taking.archive(input)?;
-        while let Some(layer) = taking.unpackers.next() {
+        for layer in taking.unpackers.by_ref() {
             taking.content.take(layer)?;
         }
         Ok(taking.content)

@@ -439,7 +439,5 @@ fn privileged_containers_of_images_that_share_a_file_do_not_see_each_other() {
     assert_eq!(stat(&first).nlink(), 1);
     let mut saved = Vec::new();
     fixture.store.save(&["one:1".to_owned()], &mut saved).expect("the layer is whole");
-    for container in [&one] {
-        fixture.store.remove_snapshot(container).expect("remove");
-    }
+    fixture.store.remove_snapshot(&one).expect("remove");
 }
