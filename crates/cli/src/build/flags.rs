@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// Set a variable of the Dockerfile's ARGs: NAME[=VALUE]
     #[arg(long)]
     pub(super) build_arg: Vec<String>,
-    /// A further context: NAME=PATH, URL or docker-image://IMAGE
+    /// What FROM NAME and --from=NAME mean: NAME=docker-image://IMAGE or NAME=URL
     #[arg(long)]
     pub(super) build_context: Vec<String>,
     /// Image whose steps count as done

@@ -22,7 +22,7 @@ pub(super) enum Found {
     /// An image.
     Image(Box<Entry>),
     /// A list of them, as it came.
-    List(Fetched, Document),
+    List(Fetched, Box<Document>),
 }
 
 impl<'a> Registries<'a> {
@@ -37,8 +37,8 @@ impl<'a> Registries<'a> {
     }
 
     pub(super) fn repository(&self, name: &Reference) -> anyhow::Result<Repository> {
-        let credentials = self.session.credentials()?.for_reference(name)?;
-        Ok(self.client.repository(name, credentials))
+        let credentials = self.session.credentials_for(&name.to_string())?;
+        Ok(self.client.repository(name, Some(credentials)))
     }
 
     /// What the registry has under a name.
@@ -52,7 +52,7 @@ impl<'a> Registries<'a> {
             .with_context(|| format!("no such manifest: {}", name.familiar()))?;
         let document = Document::parse(&fetched.media_type, &fetched.bytes, &Limits::default())?;
         match &document {
-            Document::Index(_) => Ok(Found::List(fetched, document)),
+            Document::Index(_) => Ok(Found::List(fetched, Box::new(document))),
             Document::Manifest(manifest) => {
                 let mut descriptor = Descriptor::new(
                     document.media_type(),

@@ -1,6 +1,5 @@
 //! `inspect`.
 
-use distribution::Fetched;
 use distribution::manifest::Document;
 use types::reference::Reference;
 
@@ -50,8 +49,8 @@ pub(crate) async fn inspect(session: &Session, args: Args) -> anyhow::Result<u8>
     let registries = Registries::new(session, &name, args.insecure)?;
     let text = match registries.find(&name).await? {
         Found::Image(entry) => one(&entry, args.verbose)?,
-        Found::List(fetched, document) if args.verbose => {
-            indented(&all(&registries, &name, &fetched, &document).await?, b"\t")?
+        Found::List(_, document) if args.verbose => {
+            indented(&all(&registries, &name, &document).await?, b"\t")?
         }
         Found::List(fetched, _) => as_it_came(&fetched.bytes)?,
     };
@@ -67,7 +66,6 @@ fn one(entry: &Entry, verbose: bool) -> anyhow::Result<String> {
 async fn all(
     registries: &Registries<'_>,
     name: &Reference,
-    _fetched: &Fetched,
     document: &Document,
 ) -> anyhow::Result<Vec<Entry>> {
     let mut entries = Vec::new();

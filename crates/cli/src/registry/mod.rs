@@ -46,10 +46,13 @@ impl Session {
         Ok(ConfigFile::load(self.directory.file_path())?)
     }
 
-    /// Who we are to the registry of an image. A name that is none is for the daemon to refuse.
+    /// Who we are to the registry of an image. A name that is none is for the daemon to refuse; a
+    /// program that fails makes us nobody, which may be enough.
     pub(crate) fn credentials_for(&self, image: &str) -> anyhow::Result<Credentials> {
         let Ok(reference) = Reference::parse(image) else { return Ok(Credentials::default()) };
-        Ok(self.credentials()?.for_reference(&reference)?.unwrap_or_default())
+        let found = self.credentials()?.for_reference(&reference);
+        let found = found.inspect_err(|error| self.warn(&format!("WARNING: {error}")));
+        Ok(found.ok().flatten().unwrap_or_default())
     }
 
     /// Tells the daemon who we are to the registry of an image.

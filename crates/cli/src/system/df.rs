@@ -140,6 +140,14 @@ pub(crate) async fn df(session: &Session, args: Args) -> anyhow::Result<u8> {
         })
         .collect();
     out += &table(&IMAGES, &images)?;
+    if let Some(disk) = usage.layers_disk_size {
+        let _ = writeln!(
+            out,
+            "\nLayers: {}, of which {} on disk, as files of several layers are there once",
+            human::size(usage.layers_size, 4),
+            human::size(disk, 4)
+        );
+    }
     out += "\nContainers space usage:\n\n";
     let containers: Vec<Line> = usage
         .containers
