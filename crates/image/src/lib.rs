@@ -95,7 +95,7 @@ pub use layer::Form;
 pub use load::LoadOptions;
 pub use model::*;
 pub use origin::{Origin, OriginManifest};
-pub use publish::{LayerBlob, PushLayer, Pushable};
+pub use publish::{Elsewhere, LayerBlob, PushLayer, Pushable};
 pub use remove::RemoveOptions;
 pub use snapshot::{CommitOptions, HeldLayer, MountOptions, UpperOptions};
 pub use squash::SquashOptions;

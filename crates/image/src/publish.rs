@@ -38,8 +38,21 @@ pub struct Pushable {
     /// The manifest that it was pulled by, if all of its layers' blobs are here or are forms of
     /// the layers that registries are known to have. Push it as it is, so that its digest stays.
     pub manifest: Option<Document>,
+    /// The manifest that it was pulled by, if not all of its layers' blobs are here: some layers
+    /// were here already, as other blobs or none. A registry that has the blobs can take it.
+    pub elsewhere: Option<Elsewhere>,
     /// Its layers, bottom first.
     pub layers: Vec<PushLayer>,
+}
+
+/// A manifest whose blobs are not all here. That they unpack to the image's layers is only its
+/// publisher's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The manifest.
+    pub manifest: Document,
+    /// Repositories (`host/path`) that the image came from or went to.
+    pub repositories: Vec<String>,
 }
 
 /// A layer on its way out.
@@ -49,7 +62,7 @@ pub struct PushLayer {
     pub diff_id: Digest,
     /// Bytes of its tar.
     pub size: u64,
-    /// What [`Pushable::manifest`] calls it.
+    /// What [`Pushable::manifest`], or else [`Pushable::elsewhere`], calls it.
     pub descriptor: Option<Descriptor>,
     /// The blob of that descriptor is here.
     pub blob: bool,
@@ -82,7 +95,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::MissingLayer`], damaged documents.
     pub fn pushable(self: &Arc<Self>, id: &Digest) -> Result<Pushable> {
-        let (record, held) = {
+        let (record, held, repositories) = {
             let state = self.state();
             let record = state.catalog.images.get(id);
             let record = record.cloned().ok_or_else(|| Error::NoSuchImage(id.to_string()))?;
@@ -91,7 +104,10 @@ impl Store {
                 .chain(record.content())
                 .cloned()
                 .collect();
-            (record, held)
+            let names = state.catalog.names.iter();
+            let digests = names.filter(|(name, image)| *image == id && name.digest().is_some());
+            let repositories: Vec<String> = digests.map(|(name, _)| name.name()).collect();
+            (record, held, repositories)
         };
         for digest in &held {
             self.keep(digest);
@@ -102,6 +118,7 @@ impl Store {
             id: id.clone(),
             config: Vec::new(),
             manifest: None,
+            elsewhere: None,
             layers: Vec::new(),
         };
         // Held now; the image may have gone just before.
@@ -116,10 +133,16 @@ impl Store {
                 forms: self.layers.forms(diff_id),
             });
         }
-        for source in record.sources.iter().rev() {
-            if out.take_manifest(source) {
-                break;
-            }
+        let sources = || record.sources.iter().rev();
+        let whole = sources().find_map(|source| out.read(source, true));
+        if let Some((manifest, layers)) = whole {
+            out.manifest = Some(manifest);
+            out.describe(layers);
+        } else if let Some((manifest, layers)) =
+            sources().find_map(|source| out.read(source, false))
+        {
+            out.elsewhere = Some(Elsewhere { manifest, repositories });
+            out.describe(layers);
         }
         Ok(out)
     }
@@ -163,30 +186,32 @@ impl Store {
 }
 
 impl Pushable {
-    /// Takes a manifest that the image was pulled by, if nothing of it is lost. Says whether.
-    fn take_manifest(&mut self, source: &Source) -> bool {
+    /// A manifest that the image was pulled by, and its layers; with `whole` only if nothing of
+    /// it is lost.
+    fn read(&self, source: &Source, whole: bool) -> Option<(Document, Vec<Descriptor>)> {
         let limit = self.store.options.max_json_bytes;
-        let Ok(bytes) = self.store.content.get(&source.manifest.digest, limit) else {
-            return false;
-        };
-        let Ok(manifest) = serde_json::from_slice::<ImageManifest>(&bytes) else { return false };
+        let bytes = self.store.content.get(&source.manifest.digest, limit).ok()?;
+        let manifest = serde_json::from_slice::<ImageManifest>(&bytes).ok()?;
         if manifest.layers.len() != self.layers.len() {
-            return false;
+            return None;
         }
         let known = |layer: &PushLayer, wanted: &Descriptor| {
             let known = |form: &Form| form.digest == wanted.digest && !form.repositories.is_empty();
             self.has(&wanted.digest) || layer.forms.iter().any(known)
         };
-        if !self.layers.iter().zip(&manifest.layers).all(|(layer, wanted)| known(layer, wanted)) {
-            return false;
+        let mut pairs = self.layers.iter().zip(&manifest.layers);
+        if whole && !pairs.all(|(layer, wanted)| known(layer, wanted)) {
+            return None;
         }
-        for (at, descriptor) in manifest.layers.into_iter().enumerate() {
+        let media_type = source.manifest.media_type.clone();
+        Some((Document { media_type, bytes }, manifest.layers))
+    }
+
+    fn describe(&mut self, layers: Vec<Descriptor>) {
+        for (at, descriptor) in layers.into_iter().enumerate() {
             self.layers[at].blob = self.has(&descriptor.digest);
             self.layers[at].descriptor = Some(descriptor);
         }
-        let media_type = source.manifest.media_type.clone();
-        self.manifest = Some(Document { media_type, bytes });
-        true
     }
 
     /// Whether a blob is here.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use distribution::{Credentials, Repository, Source};
 use futures_util::future::try_join_all;
-use image::{Document, Form, PushLayer, Pushable};
+use image::{Document, Elsewhere, Form, PushLayer, Pushable};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use types::Error;
 use types::digest::Digest;
@@ -143,6 +143,13 @@ impl Engine {
             job.config().await?;
             return Ok(manifest.clone());
         }
+        if let Some(elsewhere) = &image.elsewhere
+            && job.borrows(elsewhere).await?
+            && job.layers(true).await?.is_some()
+        {
+            job.config().await?;
+            return Ok(elsewhere.manifest.clone());
+        }
         let forms = job.layers(false).await?;
         let forms = forms.ok_or_else(|| Error::system("a layer has no form that can be sent"))?;
         job.config().await?;
@@ -188,11 +195,28 @@ impl Job<'_> {
         Ok(self.image.layers.iter().map(|layer| found.get(&layer.diff_id).cloned()).collect())
     }
 
-    async fn layer(
-        &self,
-        layer: &PushLayer,
-        exact: bool,
-    ) -> Result<Option<(Digest, Form)>, Error> {
+    /// Has the registry lend itself every blob of a manifest that is not here; says whether it has
+    /// them all now.
+    async fn borrows(&self, elsewhere: &Elsewhere) -> Result<bool, Error> {
+        let host = format!("{}/", self.tagged.domain());
+        let paths = elsewhere.repositories.iter().filter_map(|name| name.strip_prefix(&host));
+        let lenders: Vec<&str> =
+            paths.filter(|path| *path != self.tagged.path()).take(LENDERS).collect();
+        let absent = self.image.layers.iter().filter(|layer| !layer.blob);
+        for blob in absent.filter_map(|layer| layer.descriptor.as_ref()) {
+            let mut there = self.target.has_blob(&blob.digest).await.map_err(failed)?.is_some();
+            for lender in &lenders {
+                // A registry that lends nothing still takes what is uploaded.
+                there = there || self.target.mount(&blob.digest, lender).await.unwrap_or(false);
+            }
+            if !there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn layer(&self, layer: &PushLayer, exact: bool) -> Result<Option<(Digest, Form)>, Error> {
         let _permit = self.permit(layer).await?;
         let mut forms: Vec<Form> = match (&layer.descriptor, exact) {
             (Some(wanted), true) => {
@@ -222,7 +246,12 @@ impl Job<'_> {
         let form = match forms.into_iter().next() {
             Some(form) => self.send_kept(layer, form).await?,
             None if exact => return Ok(None),
-            None => self.send_compressed(layer).await?,
+            None => {
+                let form = self.send_compressed(layer).await?;
+                self.tell(layer, LayerState::Pushed).await;
+                self.remember(layer, &form).await?;
+                return Ok(Some((layer.diff_id.clone(), form)));
+            }
         };
         self.tell(layer, LayerState::Pushed).await;
         self.known(layer, form).await
@@ -246,13 +275,21 @@ impl Job<'_> {
         lenders
     }
 
-    /// Remembers that this repository has a form of the layer.
+    /// A form that the registry has now, and that is remembered if it is one of the layer's: a
+    /// manifest may lie about that, and the lie would go into the manifests of other images.
     async fn known(&self, layer: &PushLayer, form: Form) -> Result<Option<(Digest, Form)>, Error> {
+        if layer.forms.iter().any(|known| known.digest == form.digest) {
+            self.remember(layer, &form).await?;
+        }
+        Ok(Some((layer.diff_id.clone(), form)))
+    }
+
+    /// Remembers that this repository has a form of the layer.
+    async fn remember(&self, layer: &PushLayer, form: &Form) -> Result<(), Error> {
         let engine = self.engine.clone();
         let diff_id = layer.diff_id.clone();
         let here = Form { repositories: vec![self.tagged.name()], ..form.clone() };
-        blocking(move || engine.images.remember_form(&diff_id, here).map_err(from_image)).await?;
-        Ok(Some((layer.diff_id.clone(), form)))
+        blocking(move || engine.images.remember_form(&diff_id, here).map_err(from_image)).await
     }
 
     async fn permit(&self, layer: &PushLayer) -> Result<OwnedSemaphorePermit, Error> {

@@ -44,6 +44,9 @@ fn an_image_without_blobs_is_compressed_and_the_forms_are_remembered() {
     let id = pull(&host.store, &remote, "app:1").expect("pull");
     let pushable = host.store.pushable(&id).expect("pushable");
     assert_eq!(pushable.manifest, None, "its blobs are nowhere");
+    let elsewhere = pushable.elsewhere.as_ref().expect("but perhaps where it came from");
+    assert_eq!(elsewhere.manifest, remote.manifest);
+    assert_eq!(elsewhere.repositories.len(), 1);
     let mut forms = Vec::new();
     for (layer, remote) in pushable.layers.iter().zip(&remote.layers) {
         assert!(!layer.blob);
