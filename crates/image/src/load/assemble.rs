@@ -205,6 +205,9 @@ fn layer(content: &Content, path: &str) -> Result<Digest> {
     }
     match content.broken.get(path) {
         Some(reason) => Err(Error::BadArchive(format!("layer {path}: {reason}"))),
+        None if content.documents.contains_key(path) => {
+            Err(Error::BadArchive(format!("layer {path}: it is no tar")))
+        }
         None => Err(missing(path)),
     }
 }

@@ -243,7 +243,7 @@ fn archives(victim: &str) -> Vec<(&'static str, Vec<u8>, Verdict)> {
             Refused("digest"),
         ),
         ("other-layer", docker(&usual, &config(&[vec![1; 512]]), &layer), Refused("digest")),
-        ("layer-is-garbage", docker(&usual, &good, &[b'x'; 5000]), Refused("layer.tar")),
+        ("layer-is-garbage", docker(&usual, &good, &[b'x'; 5000]), Refused("it is no tar")),
         (
             "layer-missing",
             docker(&entry_of("config.json", "evil:1", json!(["nothing.tar"])), &good, &layer),
