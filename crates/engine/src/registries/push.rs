@@ -17,7 +17,7 @@ use types::digest::Digest;
 use types::reference::Reference;
 
 use super::pull::{Listener, heard};
-use super::upload::{Compressed, Few, Kept};
+use super::upload::{Compressed, Few, Kept, Progress, Seen};
 use super::{LayerState, TransferStep, plainly};
 use crate::images::provides;
 use crate::{Engine, blocking, from_image, lock};
@@ -167,7 +167,7 @@ struct Job<'a> {
 }
 
 /// Progress of an upload goes here.
-fn progress() -> (watch::Sender<(u64, u64)>, watch::Receiver<(u64, u64)>) {
+fn progress() -> (Progress, Seen) {
     watch::channel((0, 0))
 }
 
@@ -333,7 +333,7 @@ impl Job<'_> {
         &self,
         layer: &PushLayer,
         source: &mut dyn Source,
-        mut progress: watch::Receiver<(u64, u64)>,
+        mut progress: Seen,
     ) -> Result<(), Error> {
         let upload = self.target.upload(source);
         tokio::pin!(upload);

@@ -25,6 +25,8 @@ const PACE: Duration = Duration::from_millis(100);
 
 /// How far an upload is: bytes done and bytes in all.
 pub(super) type Progress = watch::Sender<(u64, u64)>;
+/// Where that is seen.
+pub(super) type Seen = watch::Receiver<(u64, u64)>;
 
 /// Tells how far something is, not too often.
 struct Pace {
