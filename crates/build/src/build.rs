@@ -18,7 +18,7 @@ pub struct Failure {
     /// What went wrong.
     pub cause: Cause,
     /// Where; nothing when no line is to blame.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     early: bool,
 }
 
@@ -66,7 +66,7 @@ impl std::error::Error for Failure {}
 
 impl Failure {
     fn at(cause: impl Into<Cause>, context: &Context, span: Option<Span>) -> Self {
-        let place = span.map(|span| Place::new(&context.file, &context.text, span));
+        let place = span.map(|span| Box::new(Place::new(&context.file, &context.text, span)));
         Self { cause: cause.into(), place, early: false }
     }
 

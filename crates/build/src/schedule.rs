@@ -49,6 +49,9 @@ pub(crate) struct Numbers {
     pub(crate) count: u32,
 }
 
+/// An image that somebody looks for, or has found.
+type Slot = Arc<Mutex<Option<Arc<Built>>>>;
+
 /// What a name that is no stage's means.
 pub(crate) enum Meaning<'n> {
     /// An image.
@@ -80,7 +83,7 @@ pub(crate) struct Build<'a> {
     changed: Condvar,
     failed: AtomicBool,
     failure: Mutex<Option<StageError>>,
-    images: Mutex<HashMap<(String, String), Arc<Mutex<Option<Arc<Built>>>>>>,
+    images: Mutex<HashMap<(String, String), Slot>>,
     cache_from: Vec<Arc<ImageConfig>>,
     further: Mutex<HashMap<String, Arc<Further>>>,
     /// Steps in which something was pulled or fetched.

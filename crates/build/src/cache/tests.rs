@@ -62,7 +62,7 @@ fn privileged_records_and_their_layers_survive_a_restart() {
     let Shop { _dir: dir, root, store } = shop;
     drop(store);
     let pinned = pinned(&root.join("build"));
-    assert_eq!(pinned, [diff_id.clone()]);
+    assert_eq!(pinned, std::slice::from_ref(&diff_id));
     let options = Options { pinned, ..Options::default() };
     let store = Arc::new(Store::open(&root, options).expect("a store"));
     let shop = Shop { _dir: dir, root, store };

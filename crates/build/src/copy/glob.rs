@@ -138,7 +138,7 @@ fn in_class(class: &[u8], byte: u8) -> Option<bool> {
         Some(rest) => (true, rest),
         None => (false, class),
     };
-    fn one<'c>(class: &'c [u8]) -> Option<(u8, &'c [u8])> {
+    fn one(class: &[u8]) -> Option<(u8, &[u8])> {
         match class.split_first()? {
             (b'\\', rest) => rest.split_first().map(|(byte, rest)| (*byte, rest)),
             (b'-' | b']', _) => None,

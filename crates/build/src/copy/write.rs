@@ -211,13 +211,13 @@ impl Writer<'_> {
     ) -> Result<()> {
         close_down(stack, depth(file.path));
         // Directories that were left out, but not all that is in them.
-        for at in 0..stack.len() {
-            if stack[at].fd.is_none() {
+        for (at, open) in stack.iter_mut().enumerate() {
+            if open.fd.is_none() {
                 let part: PathBuf = file.path.components().take(at).collect();
                 let place = top.join(part);
                 make_dirs(self.target, &place, self.new_owner())?;
                 let opened = self.target.open_dir(&place).and_then(|dir| entry::reopen_dir(&dir));
-                stack[at].fd = Some(opened.at("open", &place)?);
+                open.fd = Some(opened.at("open", &place)?);
             }
         }
         let Some(dir) = stack.last().and_then(|open| open.fd.as_ref()) else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! `COPY` and `ADD`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use image::HeldLayer;
@@ -190,7 +190,7 @@ impl Running<'_> {
             return Err(Error::ManySources(terms.keyword));
         }
         Scratch::new(build, &layers)?.write(|target| {
-            let excluded = |path: &std::path::Path| terms.excluded.has(path);
+            let excluded = |path: &Path| terms.excluded.has(path);
             let (owner, mode) = (terms.owner, terms.mode.as_ref());
             let writer = Writer { target, owner, mode, excluded: &excluded };
             let places =
@@ -221,7 +221,7 @@ impl Running<'_> {
         writer: &Writer<'_>,
         from: &Root,
         found: &Found,
-        place: &std::path::Path,
+        place: &Path,
     ) -> Result<()> {
         let unpacks = terms.action.add
             && !found.is_dir
@@ -240,7 +240,7 @@ impl Running<'_> {
 /// Unpacks an archive into a directory of the image, made if need be.
 pub(super) fn unpack(
     target: &Root,
-    directory: &PathBuf,
+    directory: &Path,
     archive: &mut (dyn std::io::Read + Send),
     owner: Option<(u32, u32)>,
 ) -> Result<()> {
