@@ -125,7 +125,9 @@ pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> Result<Outcome,
         let span = error.span;
         early(Failure::at(error, &context, span))
     })?;
-    if plan.warnings_are_errors && let Some(warning) = plan.warnings.first() {
+    if plan.warnings_are_errors
+        && let Some(warning) = plan.warnings.first()
+    {
         let error = Error::Invalid(format!("{}: {}", warning.rule, warning.message));
         return Err(early(Failure::at(error, &context, Some(warning.span))));
     }
@@ -167,15 +169,12 @@ pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> Result<Outcome,
     Ok(outcome)
 }
 
-fn finish(
-    build: &Build<'_>,
-    context: &Context,
-    first_export: u32,
-) -> Result<Outcome, Failure> {
-    let built =
-        build.run().map_err(|error| Failure::at(error.error, context, error.span))?;
+fn finish(build: &Build<'_>, context: &Context, first_export: u32) -> Result<Outcome, Failure> {
+    let built = build.run().map_err(|error| Failure::at(error.error, context, error.span))?;
     if built.layers.is_empty() && built.image.history.is_empty() {
-        return Err(Error::Invalid("No image was generated. Is your Dockerfile empty?".to_owned()).into());
+        return Err(
+            Error::Invalid("No image was generated. Is your Dockerfile empty?".to_owned()).into()
+        );
     }
     Ok(export::all(build, &built, first_export)?)
 }
@@ -208,7 +207,12 @@ fn labels(request: &Request) -> Vec<Step> {
             other => other.keyword().to_owned(),
         };
         Step {
-            node: Node { span: Span::default(), text, value, parts: vec![(0, Position::default())] },
+            node: Node {
+                span: Span::default(),
+                text,
+                value,
+                parts: vec![(0, Position::default())],
+            },
             origin: None,
             mounts: Vec::new(),
             triggered: false,
@@ -216,4 +220,3 @@ fn labels(request: &Request) -> Vec<Step> {
     });
     steps.collect()
 }
-

@@ -254,9 +254,8 @@ impl Cache {
             serde_json::to_vec(&file).map_err(std::io::Error::from)
         };
         let flushed = store.flush_layers().map_err(Error::Image);
-        let written = flushed.and_then(|()| {
-            text.and_then(|text| self.replace(&text)).step("write the build cache")
-        });
+        let written = flushed
+            .and_then(|()| text.and_then(|text| self.replace(&text)).step("write the build cache"));
         if written.is_err() {
             self.state().changed = true;
         }

@@ -62,7 +62,8 @@ pub fn git_remote(address: &str) -> Option<GitRemote> {
     let path = url.split('?').next().unwrap_or(url);
     let scp = || {
         let (user, rest) = url.split_once('@')?;
-        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let plain =
+            |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         let host = rest.split_once(':').map(|(host, _)| host)?;
         (!user.is_empty() && plain(user) && plain(host)).then_some(())
     };
@@ -248,14 +249,9 @@ mod tests {
 
     #[test]
     fn git_addresses_are_told_from_others() {
-        let parts = |address| {
-            git_remote(address).map(|r| (r.url, r.reference, r.subdirectory))
-        };
+        let parts = |address| git_remote(address).map(|r| (r.url, r.reference, r.subdirectory));
         let some = |a: &str, b: &str, c: &str| Some((a.to_owned(), b.to_owned(), c.to_owned()));
-        assert_eq!(
-            parts("https://host/a.git#v1:docs"),
-            some("https://host/a.git", "v1", "docs")
-        );
+        assert_eq!(parts("https://host/a.git#v1:docs"), some("https://host/a.git", "v1", "docs"));
         assert_eq!(parts("git@host:a/b.git"), some("git@host:a/b.git", "", ""));
         assert_eq!(parts("github.com/a/b"), some("https://github.com/a/b", "", ""));
         assert_eq!(parts("git://host/x#:sub"), some("git://host/x", "", "sub"));

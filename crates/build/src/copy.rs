@@ -152,8 +152,8 @@ pub(crate) fn places(
         return Err(Error::ManySources(keyword));
     }
     let existing = target.stat(&destination.path);
-    let is_dir = destination.slash
-        || existing.is_ok_and(|stat| entry::kind(&stat) == FileType::Directory);
+    let is_dir =
+        destination.slash || existing.is_ok_and(|stat| entry::kind(&stat) == FileType::Directory);
     let place = |found: &Found| {
         if parents {
             return destination.path.join(&found.kept);

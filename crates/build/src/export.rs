@@ -42,8 +42,14 @@ pub(crate) fn one(
     match wanted {
         Export::Nothing => Ok(()),
         Export::Image(names) => {
-            let names: Vec<Reference> =
-                build.request.names.iter().chain(names).cloned().map(Reference::or_latest).collect();
+            let names: Vec<Reference> = build
+                .request
+                .names
+                .iter()
+                .chain(names)
+                .cloned()
+                .map(Reference::or_latest)
+                .collect();
             outcome.image = Some(store(build, built, &names)?);
             outcome.names.extend(names.iter().map(Reference::familiar));
             Ok(())

@@ -132,10 +132,7 @@ mod tests {
         let mut after = before.clone();
         after.cmd = Some(vec!["sh".to_owned(), "a \"b\"".to_owned()].into());
         let cmd = Instruction::Cmd(Command::Words(Vec::new()));
-        assert_eq!(
-            configured(&cmd, &before, &after),
-            r#"/bin/sh -c #(nop)  CMD ["sh" "a \"b\""]"#
-        );
+        assert_eq!(configured(&cmd, &before, &after), r#"/bin/sh -c #(nop)  CMD ["sh" "a \"b\""]"#);
         let env = Instruction::Env(vec![("A".into(), "1".into()), ("B".into(), "2 3".into())]);
         assert_eq!(configured(&env, &before, &after), "/bin/sh -c #(nop)  ENV A=1 B=2 3");
         assert_eq!(

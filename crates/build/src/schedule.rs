@@ -208,9 +208,8 @@ impl<'a> Build<'a> {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads {
-                let spawned = std::thread::Builder::new()
-                    .name("build".to_owned())
-                    .spawn_scoped(scope, take);
+                let spawned =
+                    std::thread::Builder::new().name("build".to_owned()).spawn_scoped(scope, take);
                 if spawned.is_err() {
                     // Fewer threads do it as well.
                     break;
@@ -229,9 +228,7 @@ impl<'a> Build<'a> {
     pub(crate) fn stage(&self, user: usize, index: usize) -> Result<Arc<Built>> {
         if user == index || self.needs(index, user) {
             let name = self.plan.stages[index].display_name();
-            return Err(Error::Invalid(format!(
-                "circular dependency detected on stage: {name}"
-            )));
+            return Err(Error::Invalid(format!("circular dependency detected on stage: {name}")));
         }
         self.obtain(index)
     }
@@ -252,8 +249,7 @@ impl<'a> Build<'a> {
                     State::Failed => return Err(Error::Cancelled),
                     State::Waiting => break,
                     State::Running => {
-                        states =
-                            self.changed.wait(states).unwrap_or_else(PoisonError::into_inner);
+                        states = self.changed.wait(states).unwrap_or_else(PoisonError::into_inner);
                     }
                 }
             }
@@ -408,9 +404,10 @@ impl<'a> Build<'a> {
             let done = image.history.len();
             let layers = image.rootfs.diff_ids.len();
             source.history.get(..done).is_some_and(|history| {
-                history.iter().zip(&image.history).all(|(a, b)| {
-                    a.created_by == b.created_by && a.empty_layer == b.empty_layer
-                })
+                history
+                    .iter()
+                    .zip(&image.history)
+                    .all(|(a, b)| a.created_by == b.created_by && a.empty_layer == b.empty_layer)
             }) && source.rootfs.diff_ids.get(..layers) == Some(&image.rootfs.diff_ids[..])
                 && source.history.get(done).is_some_and(|next| next.created_by == created_by)
         };

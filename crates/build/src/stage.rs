@@ -144,10 +144,8 @@ pub(crate) struct Running<'b> {
 /// Does a stage.
 pub(crate) fn run(build: &Build<'_>, stage: &Stage) -> std::result::Result<Built, StageError> {
     let numbers = build.numbers(stage.index);
-    let in_base = |error: Error| StageError {
-        error: Cause::Doing(error),
-        span: Some(stage.from.span),
-    };
+    let in_base =
+        |error: Error| StageError { error: Cause::Doing(error), span: Some(stage.from.span) };
     build.begin(numbers.first);
     let base = base::of(build, stage, numbers.first).map_err(in_base);
     let base = build.end_on_error(numbers.first, base)?;
@@ -283,11 +281,8 @@ impl<'b> Running<'b> {
         if self.no_cache {
             return None;
         }
-        let hit = if self.build.request.only_cache_from {
-            None
-        } else {
-            self.build.shop.cache.find(key)
-        };
+        let hit =
+            if self.build.request.only_cache_from { None } else { self.build.shop.cache.find(key) };
         hit.or_else(|| self.build.in_cache_from(&self.built.image, created_by))
     }
 

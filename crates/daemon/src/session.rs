@@ -140,11 +140,7 @@ impl Session {
     }
 
     /// Begins a conversation; blocks.
-    fn ask(
-        self: &Arc<Self>,
-        kind: Kind,
-        payload: &[u8],
-    ) -> Result<Conversation, Error> {
+    fn ask(self: &Arc<Self>, kind: Kind, payload: &[u8]) -> Result<Conversation, Error> {
         if payload.len() > MAX_PAYLOAD {
             return Err(Error::invalid("the name is too long"));
         }

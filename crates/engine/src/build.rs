@@ -206,7 +206,15 @@ impl Engine {
         keep: u64,
     ) -> Result<(Vec<String>, u64), Error> {
         filters.allow(&[
-            "description", "id", "inuse", "label", "parent", "private", "shared", "type", "until",
+            "description",
+            "id",
+            "inuse",
+            "label",
+            "parent",
+            "private",
+            "shared",
+            "type",
+            "until",
             "unused-for",
         ])?;
         let until = match filters.has("until") {

@@ -142,7 +142,8 @@ impl Cache {
             self.dir
                 .chmod(&relative, Mode::from_raw_mode(mode & 0o7777))
                 .step("create a cache mount")?;
-            let label = self.dir.create_file(Self::mount_label(&claim.name), Mode::from_raw_mode(0o600));
+            let label =
+                self.dir.create_file(Self::mount_label(&claim.name), Mode::from_raw_mode(0o600));
             // The label is for people.
             drop(label.and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes())));
         }

@@ -181,7 +181,6 @@ pub(super) fn is_literal(path: &str) -> bool {
     true
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,8 +55,7 @@ impl ModeChange {
                 '+' => mode | bits,
                 '-' => mode & !bits,
                 _ => {
-                    let cleared =
-                        clause.who | special(0o700, 0o4000) | special(0o070, 0o2000);
+                    let cleared = clause.who | special(0o700, 0o4000) | special(0o070, 0o2000);
                     (mode & !cleared) | bits
                 }
             }

@@ -80,7 +80,8 @@ fn privileged_directories_merge_and_links_stay_inside() {
     std::fs::set_permissions(trees.path.join("from/d/sub"), PermissionsExt::from_mode(0o711))
         .expect("changed");
     symlink("/etc/passwd", trees.path.join("from/d/l")).expect("linked");
-    std::fs::hard_link(trees.path.join("from/d/a"), trees.path.join("from/d/again")).expect("linked");
+    std::fs::hard_link(trees.path.join("from/d/a"), trees.path.join("from/d/again"))
+        .expect("linked");
     symlink("../../../outside/new", trees.path.join("to/link")).expect("linked");
     let skip = |path: &Path| path.extension().is_some_and(|end| end == "log");
     let writer = Writer { owner: Some((7, 8)), ..writer(&trees, &skip) };

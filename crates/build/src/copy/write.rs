@@ -79,8 +79,7 @@ const MAX_LINKS: usize = 40;
 fn landing(root: &Root, place: &Path) -> PathBuf {
     let mut place = place.to_owned();
     for _ in 0..MAX_LINKS {
-        let is_link =
-            root.lstat(&place).is_ok_and(|stat| entry::kind(&stat) == FileType::Symlink);
+        let is_link = root.lstat(&place).is_ok_and(|stat| entry::kind(&stat) == FileType::Symlink);
         let (true, Ok(text), Some(above)) = (is_link, root.read_link(&place), place.parent())
         else {
             break;
@@ -261,9 +260,8 @@ impl Writer<'_> {
             Err(error) => return Err(error).at("look at", place),
         };
         let is_dir = entry::kind(&stat) == FileType::Directory;
-        let clash = |what, there| {
-            Err(Error::Kind { what, there, path: place.display().to_string() })
-        };
+        let clash =
+            |what, there| Err(Error::Kind { what, there, path: place.display().to_string() });
         match (is_dir, becomes_dir) {
             (true, true) => Ok(true),
             (true, false) => clash("a file", "a directory"),
@@ -302,7 +300,11 @@ impl Writer<'_> {
                 entry::chmod_fd(&output, mode)?;
                 // A change of the owner takes capabilities away, so they come after it.
                 for (key, value) in entry::xattrs_fd(&input, is_kept)? {
-                    entry::set_xattr_fd(&output, std::os::unix::ffi::OsStrExt::from_bytes(&key[..]), &value)?;
+                    entry::set_xattr_fd(
+                        &output,
+                        std::os::unix::ffi::OsStrExt::from_bytes(&key[..]),
+                        &value,
+                    )?;
                 }
                 return entry::set_times_fd(&output, time, time);
             }

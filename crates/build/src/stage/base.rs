@@ -84,4 +84,3 @@ fn stored(build: &Build<'_>, id: &Digest) -> Result<Built> {
     let key = build.root_key("image").with(id.as_str()).finish();
     Ok(Built::new(layers, image, key))
 }
-

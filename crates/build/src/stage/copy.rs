@@ -12,7 +12,9 @@ use super::scratch::Scratch;
 use super::sources::{Excluded, Place};
 use super::{Running, history};
 use crate::cache::Temporary;
-use crate::copy::{self, Destination, Found, Loose, ModeChange, Writer, dot, is_archive, make_dirs};
+use crate::copy::{
+    self, Destination, Found, Loose, ModeChange, Writer, dot, is_archive, make_dirs,
+};
 use crate::dockerfile::{CopySource, Inline};
 use crate::error::{Error, Result, Step as _};
 use crate::plan::CopyAction;
@@ -47,11 +49,11 @@ impl Running<'_> {
         let sources = self.sources(action)?;
         let content = self.copied(keyword, action, &place, &excluded, &sources)?;
         let mode = copy.chmod.as_deref().map(ModeChange::parse).transpose()?;
-        let destination =
-            Destination::new(&copy.destination, &self.configured.config.working_dir);
+        let destination = Destination::new(&copy.destination, &self.configured.config.working_dir);
 
         let shown = {
-            let slash = if destination.slash && destination.path.parent().is_some() { "/" } else { "" };
+            let slash =
+                if destination.slash && destination.path.parent().is_some() { "/" } else { "" };
             format!("{}{slash}", destination.path.display())
         };
         let flag = |name: &str, value: &Option<String>| match value {
@@ -69,7 +71,11 @@ impl Running<'_> {
         for part in [keyword, &content, &shown, &flags] {
             key.add(part);
         }
-        key.add([u8::from(copy.parents), u8::from(place.keeps_owner()), u8::from(copy.keep_git_dir)]);
+        key.add([
+            u8::from(copy.parents),
+            u8::from(place.keeps_owner()),
+            u8::from(copy.keep_git_dir),
+        ]);
         key.add(format!("{:?}", copy.unpack));
         // Names decide what is written where, and content alone does not tell them.
         sources.paths.iter().for_each(|path| key.add(path));
@@ -79,7 +85,10 @@ impl Running<'_> {
 
         self.remember(key, created_by, text, |running| {
             let cache = running.build.shop.cache;
-            if linked && !running.no_cache && let Some(hit) = cache.find(&alone) {
+            if linked
+                && !running.no_cache
+                && let Some(hit) = cache.find(&alone)
+            {
                 return Ok(hit.layer);
             }
             let owner = running.owner(&place, copy.chown.as_deref())?;
@@ -115,9 +124,7 @@ impl Running<'_> {
             }
         }
         if action.copy.checksum.is_some() && sources.remote.len() != 1 {
-            return Err(Error::Invalid(
-                "--checksum is only for a single address".to_owned(),
-            ));
+            return Err(Error::Invalid("--checksum is only for a single address".to_owned()));
         }
         Ok(sources)
     }
@@ -137,7 +144,8 @@ impl Running<'_> {
         } else {
             Some(self.content(keyword, place, &sources.paths, excluded, exclude)?)
         };
-        if let (Some(local), true) = (&local, sources.inline.is_empty() && sources.remote.is_empty())
+        if let (Some(local), true) =
+            (&local, sources.inline.is_empty() && sources.remote.is_empty())
         {
             return Ok(local.clone());
         }
@@ -193,8 +201,7 @@ impl Running<'_> {
             let excluded = |path: &Path| terms.excluded.has(path);
             let (owner, mode) = (terms.owner, terms.mode.as_ref());
             let writer = Writer { target, owner, mode, excluded: &excluded };
-            let places =
-                copy::places(terms.keyword, &found, target, &terms.destination, parents)?;
+            let places = copy::places(terms.keyword, &found, target, &terms.destination, parents)?;
             for (found, place) in found.iter().zip(&places) {
                 build.check()?;
                 self.local(terms, &writer, &from, found, place)?;

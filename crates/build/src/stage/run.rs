@@ -205,7 +205,9 @@ impl<'b> Running<'b> {
                 let cache =
                     build.shop.cache.mount(mount.id(), mount.sharing, attributes, &cancelled)?;
                 let cache = cache.ok_or(Error::Cancelled)?;
-                if cache.is_new() && let Some(origin) = origin {
+                if cache.is_new()
+                    && let Some(origin) = origin
+                {
                     self.fill(&cache, origin, mount.source.as_deref().unwrap_or("/"))?;
                 }
                 add(target, RunSource::Host(cache.path().to_owned()));
@@ -263,7 +265,8 @@ impl<'b> Running<'b> {
         let root = scratch.mount()?;
         if matches!(place, Place::Context | Place::Further(..)) {
             let found = whole(&from, &path, source)?;
-            let writer = Writer { target: &root, owner: Some((0, 0)), mode: None, excluded: &|_| false };
+            let writer =
+                Writer { target: &root, owner: Some((0, 0)), mode: None, excluded: &|_| false };
             writer.copy(&from, &found, &Path::new("/").join(&path))?;
         }
         let tree = subtree(&root, &path, source)?;

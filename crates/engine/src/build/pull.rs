@@ -36,9 +36,8 @@ impl Worker {
         if is_id(name) {
             return local.map_err(from_image);
         }
-        let reference = Reference::parse(name)
-            .map_err(|error| Error::invalid(error.to_string()))?
-            .or_latest();
+        let reference =
+            Reference::parse(name).map_err(|error| Error::invalid(error.to_string()))?.or_latest();
         let request = PullRequest {
             credentials: self.credentials_for(&reference),
             platform: (!platform.is_empty()).then(|| platform.to_owned()),
@@ -137,7 +136,10 @@ impl Read for Body {
             match self.receiver.blocking_recv() {
                 Some(piece) => self.rest = piece?,
                 None if self.left.is_some_and(|left| left > 0) => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body is cut short"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the body is cut short",
+                    ));
                 }
                 None => return Ok(0),
             }
