@@ -312,7 +312,7 @@ async fn follow(
     if let Err(error) = outcome {
         let status = crate::failure::status(&error);
         let text = crate::failure::describe(&error);
-        return Err(Failure::with(status, format!("ERROR: {text}")));
+        return Err(Failure::with(status, worded(&text)));
     }
     let names = match display.built() {
         Some((built, names)) => {
@@ -322,6 +322,16 @@ async fn follow(
         None => Vec::new(),
     };
     Ok(Built { id, names, push: false })
+}
+
+/// The failure as the last thing that is read: a Dockerfile's lines, if they come with it, stand
+/// above.
+fn worded(text: &str) -> String {
+    let text = text.strip_prefix("Error response from daemon: ").unwrap_or(text).trim_end();
+    match text.rsplit_once('\n') {
+        Some((above, last)) if above.contains("----") => format!("{above}\nERROR: {last}"),
+        _ => format!("ERROR: {text}"),
+    }
 }
 
 /// Writes the files that were asked for, pushes, and prints the id if nothing else is.
@@ -350,4 +360,16 @@ async fn finish(session: &Session, args: &Args, built: &Built) -> anyhow::Result
     }
     std::io::stdout().flush()?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_the_last_line() {
+        assert_eq!(worded("no space"), "ERROR: no space");
+        let text = "Error response from daemon: Dockerfile:2\n----\n 2 | RUM\n----\nwhat is RUM?\n";
+        assert_eq!(worded(text), "Dockerfile:2\n----\n 2 | RUM\n----\nERROR: what is RUM?");
+    }
 }
