@@ -48,8 +48,8 @@ pub(crate) struct Difference {
 }
 
 impl Store {
-    /// How the second image's files differ from the first's, in the order of their paths. The
-    /// times of directories do not count: they change with every name in them.
+    /// How the second image's files differ from the first's, in the order of their paths. Times
+    /// count for regular files only: those of directories change with every name in them.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::Io`].
@@ -70,8 +70,8 @@ impl Store {
 
 impl Difference {
     fn is_shown(&self) -> bool {
-        let is_dir = |stat: &Option<Stat>| stat.is_some_and(|stat| is(&stat, FileType::Directory));
-        !(self.what == ["time"] && is_dir(&self.new))
+        let is_file = self.new.is_some_and(|stat| is(&stat, FileType::RegularFile));
+        is_file || self.what != ["time"]
     }
 }
 
