@@ -5,15 +5,16 @@
 //! some thread always goes on. What triggers of base images need beyond the plan is done on the
 //! spot by whoever asks first.
 
+mod lookup;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use image::{HeldLayer, ImageConfig, Store};
+use image::{ImageConfig, Store};
 use types::Timestamp;
-use types::digest::Digest;
 
-use crate::cache::{Cache, Hit};
+use crate::cache::Cache;
 use crate::context::{Context, Further};
 use crate::copy::Hasher;
 use crate::dockerfile::Warning;
@@ -23,6 +24,8 @@ use crate::progress::{Event, Listener, StepInfo, StepKind};
 use crate::request::Request;
 use crate::stage::{self, Built, Cause, StageError};
 use crate::worker::{Pulling, Worker};
+
+pub(crate) use lookup::Meaning;
 
 /// Stages that are done at once, at most.
 const AT_ONCE: usize = 8;
@@ -51,14 +54,6 @@ pub(crate) struct Numbers {
 
 /// An image that somebody looks for, or has found.
 type Slot = Arc<Mutex<Option<Arc<Built>>>>;
-
-/// What a name that is no stage's means.
-pub(crate) enum Meaning<'n> {
-    /// An image.
-    Image(&'n str),
-    /// Files that have an address.
-    Address(&'n str),
-}
 
 enum State {
     Waiting,
@@ -313,28 +308,6 @@ impl<'a> Build<'a> {
         !self.busy.lock().unwrap_or_else(PoisonError::into_inner).contains(&step)
     }
 
-    /// The files of a further context, fetched when they are first asked for.
-    pub(crate) fn further(&self, address: &str) -> Result<Arc<Further>> {
-        let mut all = self.further.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = all.get(address) {
-            return Ok(Arc::clone(found));
-        }
-        let fetched = Arc::new(Further::open(address, self.shop.cache, self.shop.worker)?);
-        all.insert(address.to_owned(), Arc::clone(&fetched));
-        Ok(fetched)
-    }
-
-    /// What the request says that a name means, if anything.
-    pub(crate) fn meaning<'n>(&'n self, name: &'n str) -> Meaning<'n> {
-        match self.request.contexts.get(name).map(String::as_str) {
-            None => Meaning::Image(name),
-            Some(text) => match text.strip_prefix("docker-image://") {
-                Some(image) => Meaning::Image(image),
-                None => Meaning::Address(text),
-            },
-        }
-    }
-
     pub(crate) fn warn(&self, warning: &Warning) {
         let start = warning.span.start;
         let (message, place) = (warning.message.clone(), (start.line, start.column));
@@ -375,52 +348,6 @@ impl<'a> Build<'a> {
         let name = stage.display_name();
         self.request.no_cache
             || self.request.no_cache_filter.iter().any(|filter| filter.eq_ignore_ascii_case(&name))
-    }
-
-    /// An image, looked for once however many ask for it.
-    pub(crate) fn image(
-        &self,
-        name: &str,
-        platform: &str,
-        find: impl FnOnce() -> Result<Built>,
-    ) -> Result<Arc<Built>> {
-        let key = (name.to_owned(), platform.to_owned());
-        let slot = {
-            let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(images.entry(key).or_default())
-        };
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = &*slot {
-            return Ok(Arc::clone(found));
-        }
-        let found = Arc::new(find()?);
-        *slot = Some(Arc::clone(&found));
-        Ok(found)
-    }
-
-    /// A step that one of the `--cache-from` images has had done on just the same image.
-    pub(crate) fn in_cache_from(&self, image: &ImageConfig, created_by: &str) -> Option<Hit> {
-        let same = |source: &&Arc<ImageConfig>| {
-            let done = image.history.len();
-            let layers = image.rootfs.diff_ids.len();
-            source.history.get(..done).is_some_and(|history| {
-                history
-                    .iter()
-                    .zip(&image.history)
-                    .all(|(a, b)| a.created_by == b.created_by && a.empty_layer == b.empty_layer)
-            }) && source.rootfs.diff_ids.get(..layers) == Some(&image.rootfs.diff_ids[..])
-                && source.history.get(done).is_some_and(|next| next.created_by == created_by)
-        };
-        let source = self.cache_from.iter().find(same)?;
-        let next = &source.history[image.history.len()];
-        let layer = if next.empty_layer {
-            None
-        } else {
-            let diff_id: &Digest = source.rootfs.diff_ids.get(image.rootfs.diff_ids.len())?;
-            let held: HeldLayer = self.shop.store.held_layer(diff_id)?;
-            Some(Arc::new(held))
-        };
-        Some(Hit { layer, created: next.created.unwrap_or(Timestamp::NEVER) })
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn read(call: &Call) -> Result<Request, Error> {
         return Err(Error::invalid(message));
     }
     let names = call.params.all("t").filter(|name| !name.is_empty());
-    let names = names.map(|name| named(name)).collect::<Result<Vec<_>, _>>()?;
+    let names = names.map(named).collect::<Result<Vec<_>, _>>()?;
     let host = engine::builder_platform();
     let platform = call.some("platform").map(platform::either).transpose()?;
     let platform = platform.unwrap_or_default().to_lowercase();
