@@ -53,7 +53,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 fn layouts() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     let layer = Layer::new().file("f", 0o644, b"f").bytes();
-    let config = named(config(&[layer.clone()]).to_string());
+    let config = named(config(std::slice::from_ref(&layer)).to_string());
     let of = |bytes: &(String, Vec<u8>), kind: &str| json!({ "mediaType": kind, "digest": bytes.0, "size": bytes.1.len() });
     let layer = named(layer);
     let kind = "application/vnd.oci.image.layer.v1.tar";
@@ -110,12 +110,12 @@ fn layouts() -> Vec<(&'static str, Vec<u8>, Verdict)> {
         ),
         (
             "oci-path-for-digest",
-            oci(&index(vec![of(&path, MANIFEST)]), &all(&[path.clone()])),
+            oci(&index(vec![of(&path, MANIFEST)]), &all(std::slice::from_ref(&path))),
             Refused("digest"),
         ),
         (
             "oci-many-layers",
-            oci(&index(vec![of(&many, MANIFEST)]), &all(&[many.clone()])),
+            oci(&index(vec![of(&many, MANIFEST)]), &all(std::slice::from_ref(&many))),
             Refused("layers"),
         ),
         (
@@ -137,7 +137,7 @@ fn layouts() -> Vec<(&'static str, Vec<u8>, Verdict)> {
 
 fn archives(victim: &str) -> Vec<(&'static str, Vec<u8>, Verdict)> {
     let layer = Layer::new().file("f", 0o644, b"f").bytes();
-    let good = config(&[layer.clone()]);
+    let good = config(std::slice::from_ref(&layer));
     let entry_of = |config: &str, tag: &str, layers: Value| json!([{ "Config": config, "RepoTags": [tag], "Layers": layers }]);
     let usual = entry_of("config.json", "evil:1", json!(["layer.tar"]));
     let honest = docker(&usual, &good, &layer);

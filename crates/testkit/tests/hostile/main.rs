@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod archives;
+mod poison;
 mod pulls;
 mod scene;
 mod server;

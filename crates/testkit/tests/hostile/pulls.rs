@@ -196,7 +196,7 @@ fn privileged_layers_that_lie() {
     let scene = Scene::start();
     let mut shelf = Shelf::default();
     let good = tar("good");
-    shelf.image("honest", &[good.clone()]);
+    shelf.image("honest", std::slice::from_ref(&good));
     let content = noise(7, 3_000_000);
     let mut victim = |name: &str| {
         let layer = shelf.image(name, &[Layer::new().file(name, 0o644, &content).bytes()]);
