@@ -29,7 +29,7 @@ use types::digest::Digest;
 use crate::durable;
 use crate::error::{Error, Result, Step};
 
-pub use upload::{Sum, Upload};
+pub use upload::{Ready, Sum, Upload};
 
 const PARTIAL: &str = "partial";
 const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];

@@ -125,7 +125,6 @@ impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Mismatch => Self::DigestMismatch,
-            StorageError::Collected => Self::UploadUnknown,
             error => Self::Storage(error),
         }
     }

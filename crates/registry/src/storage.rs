@@ -59,9 +59,6 @@ pub(crate) enum StorageError {
     /// Content has another digest than it should.
     #[error("provided digest did not match uploaded content")]
     Mismatch,
-    /// Content was collected before anything could refer to it.
-    #[error("the upload was collected; it has to be sent again")]
-    Collected,
     /// A file of ours does not hold what it should.
     #[error("{path} is damaged: {reason}")]
     Damaged {
@@ -89,7 +86,7 @@ impl StorageError {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Content(image::Error::Io { source, .. }) => Some(source),
-            Self::Content(_) | Self::Mismatch | Self::Collected | Self::Damaged { .. } => None,
+            Self::Content(_) | Self::Mismatch | Self::Damaged { .. } => None,
         }
     }
 }

@@ -480,12 +480,19 @@ fn what_a_client_was_told_of_is_still_there_for_its_manifest() {
 fn pushes_and_collections_at_the_same_time_do_not_hurt_each_other() {
     let server = Server::isopod(&[]);
     let other = Server::isopod_over(server.root(), &[]);
+    // All that will be pushed is there already, old and without a manifest.
+    for number in 0..4_u64 {
+        for round in 0..12_u64 {
+            server.push_blob(&format!("race/{number}"), &noise(number * 100 + round, 40_000));
+        }
+    }
+    age(server.root());
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let collector = scope.spawn(|| {
             let mut rounds = 0;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                let _ = server.collect(&["--untagged", "--grace", "5s"]);
+                let _ = server.collect(&["--untagged", "--grace", "2m"]);
                 rounds += 1;
             }
             rounds
@@ -496,16 +503,15 @@ fn pushes_and_collections_at_the_same_time_do_not_hurt_each_other() {
                 scope.spawn(move || {
                     for round in 0..12_u64 {
                         let to = if round % 2 == 0 { server } else { other };
-                        let layer = noise(number * 100 + round % 3, 40_000);
+                        let layer = noise(number * 100 + round, 40_000);
                         to.push_image(&format!("race/{number}"), "latest", &layer);
                     }
                 })
             })
             .collect();
-        for pusher in pushers {
-            pusher.join().expect("every push succeeds");
-        }
+        let pushed: Vec<_> = pushers.into_iter().map(|pusher| pusher.join()).collect();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(pushed.iter().all(Result::is_ok), "every push succeeds");
         assert!(collector.join().expect("every collection succeeds") > 0);
     });
     age(server.root());

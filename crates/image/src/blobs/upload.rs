@@ -69,7 +69,16 @@ impl Upload {
     ///
     /// # Errors
     /// [`Error::WrongDigest`], [`Error::Io`].
-    pub fn commit(mut self, expected: &Digest) -> Result<u64> {
+    pub fn commit(self, expected: &Digest) -> Result<u64> {
+        self.ready(expected)?.name()
+    }
+
+    /// Verifies and flushes, which may take long, and leaves the naming, which does not, to a
+    /// moment of the caller's choice. A blob that is wrong is removed.
+    ///
+    /// # Errors
+    /// [`Error::WrongDigest`], [`Error::Io`].
+    pub fn ready(mut self, expected: &Digest) -> Result<Ready> {
         let found = match self.hash.take() {
             Some(sum) if expected.algorithm() == "sha256" => {
                 Digest::from_sha256(sum.finalize().into())
@@ -81,7 +90,8 @@ impl Upload {
             let expected = expected.clone();
             return Err(Error::WrongDigest { what: "the blob".to_owned(), expected, found });
         }
-        self.commit_known(expected)
+        durable::sync(&self.file).step("flush a blob")?;
+        Ok(Ready { upload: self, digest: found })
     }
 
     /// Flushes and names a blob whose digest is known to be right.
@@ -146,6 +156,23 @@ impl Upload {
             self.hash = (len == 0).then(Sha256::new);
         }
         Ok(())
+    }
+}
+
+/// A blob that is right and on disk, and has no name yet. Dropped, it stays an upload.
+#[derive(Debug)]
+pub struct Ready {
+    upload: Upload,
+    digest: Digest,
+}
+
+impl Ready {
+    /// Gives it its name. Returns its size.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn name(self) -> Result<u64> {
+        self.upload.name(&self.digest)
     }
 }
 

@@ -131,10 +131,13 @@ impl<'a> Repository<'a> {
     /// Finishes an upload: verifies it and makes it a blob of this repository.
     pub(crate) fn commit(&self, upload: Upload, digest: &Digest) -> Result<u64> {
         // Verifying and flushing may take long, so nobody is kept waiting meanwhile.
-        upload.commit(digest)?;
-        // An upload that nobody touched for longer than the grace time may have been collected
-        // between its naming and its linking: then it has not happened.
-        self.link(digest)?.ok_or(StorageError::Collected)
+        let ready = upload.ready(digest)?;
+        // A collector must not find the name without the link, nor take the new file for an old
+        // one of the same name.
+        let _gate = self.storage.shared()?;
+        let size = ready.name()?;
+        durable::mark(&self.blob_link(digest))?;
+        Ok(size)
     }
 
     /// Takes a blob out of this repository; its bytes go when they are collected.
