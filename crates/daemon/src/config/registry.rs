@@ -148,7 +148,8 @@ mod tests {
         {
             assert_eq!(mirror(given).expect(given), kept);
         }
-        for bad in ["m.example", "ftp://x", "https://", "https://x/y", "https://u@x", "http://x?a"] {
+        for bad in ["m.example", "ftp://x", "https://", "https://x/y", "https://u@x", "http://x?a"]
+        {
             assert!(mirror(bad).is_err(), "{bad}");
         }
         for good in ["r.example", "r.example:5000", "10.0.0.0/8", "fd00::/8", "[::1]:5000"] {
@@ -173,7 +174,8 @@ mod tests {
         assert_eq!(marks(Some(0), None).expect("never"), None);
         let ten_less = Watermarks { high: 85, low: 75 };
         assert_eq!(marks(Some(85), None).expect("valid"), Some(ten_less));
-        for (high, low) in [(None, Some(5)), (Some(101), None), (Some(50), Some(50)), (Some(-1), None)]
+        for (high, low) in
+            [(None, Some(5)), (Some(101), None), (Some(50), Some(50)), (Some(-1), None)]
         {
             assert!(marks(high, low).is_err(), "{high:?} {low:?}");
         }

@@ -46,12 +46,27 @@ impl Engine {
             let address = with_scheme(&address);
             let client = engine.registries.client()?;
             let page = client.fetch(&address).await;
-            let mut page = page.map_err(|error| of_the_other_side(error.plain()))?;
+            let mut page = page.map_err(|error| match error.refusal() {
+                // What a page says of itself is for people with a browser.
+                Some(refusal) => {
+                    let status = refusal.status;
+                    let message = format!("failed to GET {address} with status {status}");
+                    of_the_other_side(Error { kind: refusal.kind(), message })
+                }
+                None => of_the_other_side(error.plain()),
+            })?;
             listener.line(format!("Downloading from {address}")).await;
             let (sender, receiver) = mpsc::channel(WAITING);
             let (total, steps) = (page.length(), listener.0.clone());
-            let body =
-                Body { receiver, rest: Bytes::new(), left: total, done: 0, total, steps, last: None };
+            let body = Body {
+                receiver,
+                rest: Bytes::new(),
+                left: total,
+                done: 0,
+                total,
+                steps,
+                last: None,
+            };
             let feed = async move {
                 loop {
                     let piece = match page.chunk().await {

@@ -218,10 +218,8 @@ mod tests {
     }
 
     async fn is_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
-        std::future::poll_fn(|cx| {
-            std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())
-        })
-        .await
+        std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending()))
+            .await
     }
 
     fn failing() -> impl Future<Output = Result<(), Error>> + Send + 'static {

@@ -79,10 +79,7 @@ pub(super) async fn fetch(
 }
 
 /// Waits for its turn.
-async fn permit(
-    engine: &Engine,
-    cockpit: &Cockpit<Ingest>,
-) -> Result<OwnedSemaphorePermit, Error> {
+async fn permit(engine: &Engine, cockpit: &Cockpit<Ingest>) -> Result<OwnedSemaphorePermit, Error> {
     let downloads = std::sync::Arc::clone(&lock(&engine.registries.current).downloads);
     if let Ok(permit) = std::sync::Arc::clone(&downloads).try_acquire_owned() {
         return Ok(permit);

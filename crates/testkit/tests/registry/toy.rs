@@ -11,7 +11,8 @@ use testkit::image::digest;
 use testkit::{Engine, json};
 
 /// The user `me`, whose password is `secret`.
-pub(crate) const HTPASSWD: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+pub(crate) const HTPASSWD: &str =
+    "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 /// An `X-Registry-Auth` header.
 pub(crate) fn auth(user: &str, password: &str, server: &str) -> String {
@@ -175,6 +176,10 @@ impl Drop for Toy {
 impl Shared {
     fn answer(&self, stream: TcpStream) -> std::io::Result<()> {
         let mut lines = BufReader::new(stream.try_clone()?);
+        if lines.fill_buf()?.first() == Some(&0x16) {
+            // A handshake of TLS, which has no lines. Clients know this answer of Go's servers.
+            return (&stream).write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
+        }
         loop {
             let mut first = String::new();
             if lines.read_line(&mut first)? == 0 {
@@ -198,7 +203,13 @@ impl Shared {
         }
     }
 
-    fn one(&self, mut stream: &TcpStream, method: &str, path: &str, from: usize) -> std::io::Result<()> {
+    fn one(
+        &self,
+        mut stream: &TcpStream,
+        method: &str,
+        path: &str,
+        from: usize,
+    ) -> std::io::Result<()> {
         let layer = path.ends_with(&digest(&self.layer));
         let (kind, body) = if layer {
             ("application/octet-stream", &self.layer)
@@ -255,7 +266,9 @@ impl Shared {
             let mut byte = [0];
             stream.set_nonblocking(true)?;
             let gone = matches!(stream.peek(&mut byte), Ok(0))
-                || stream.peek(&mut byte).is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock);
+                || stream
+                    .peek(&mut byte)
+                    .is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock);
             stream.set_nonblocking(false)?;
             if gone {
                 return Err(std::io::ErrorKind::BrokenPipe.into());
