@@ -20,14 +20,18 @@ pub(crate) enum Verdict {
     Refused(&'static str),
     /// It may be taken, for it does no harm.
     Harmless,
+    /// Either, as things happen to come.
+    Perhaps(&'static str),
 }
 
 impl Verdict {
     /// Compares with what came of it; gives what is wrong.
     pub(crate) fn complaint(&self, what: &str, outcome: &Result<(), String>) -> Option<String> {
         match (self, outcome) {
-            (Self::Harmless, Ok(())) => None,
-            (Self::Refused(words), Err(error)) if error.contains(words) => None,
+            (Self::Harmless | Self::Perhaps(_), Ok(())) => None,
+            (Self::Refused(words) | Self::Perhaps(words), Err(error)) if error.contains(words) => {
+                None
+            }
             _ => Some(format!("{what}: {outcome:?}, not {self:?}")),
         }
     }
