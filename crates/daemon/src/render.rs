@@ -1,5 +1,6 @@
 //! The engine's answers in Docker's JSON.
 
+pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod duration;
 pub(crate) mod exec;
