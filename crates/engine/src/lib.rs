@@ -66,8 +66,8 @@ pub use layers::ImageDocuments;
 pub use networks::NetworkDetail;
 pub use record::{IdRange, Record};
 pub use registries::{
-    Credentials, ImportRequest, LayerState, Login, PullRequest, PushRequest, RegistryImage, SearchHit,
-    TransferStep,
+    Credentials, ImportRequest, LayerState, Login, PullRequest, PushRequest, RegistryImage,
+    SearchHit, TransferStep,
 };
 pub use upkeep::CheckEvent;
 pub use volumes::VolumeUse;

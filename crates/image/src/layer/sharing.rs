@@ -192,8 +192,8 @@ impl Sharing {
             let file = File::from(entry::reopen_regular(&fd).ok()??);
             let stat = entry::stat_fd(&file).ok()?;
             // Its type depends on the architecture.
-            let fits = stat.st_nlink < MAX_LINKS as _
-                && attributes.are_of(&file, &stat).unwrap_or(false);
+            let fits =
+                stat.st_nlink < MAX_LINKS as _ && attributes.are_of(&file, &stat).unwrap_or(false);
             fits.then(|| Candidate { inode: stat.st_ino, file })
         })
     }
