@@ -38,6 +38,7 @@ pub(crate) fn engine(settings: &Settings, support: Capabilities) -> Result<Confi
     config.support = support;
     config.registries = registry::registries(settings)?;
     config.keep_blobs = settings.keep_blobs.unwrap_or(true);
+    config.gzip_level = registry::gzip_level(settings)?;
     config.watermarks = registry::watermarks(settings)?;
     config.max_layer_bytes = registry::max_layer_bytes(settings)?;
     Ok(config)

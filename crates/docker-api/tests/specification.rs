@@ -223,9 +223,9 @@ fn the_rest_matches_the_specification() {
         system::SwarmInfo, "SwarmInfo", [], ["Nodes", "Managers", "Cluster"];
         system::Commit, "Commit", [], [];
         system::FirewallInfo, "FirewallInfo", [], [];
-        image::ImageSummary, "ImageSummary", ["VirtualSize"], ["Manifests"];
+        image::ImageSummary, "ImageSummary", ["VirtualSize"], [];
         image::ImageInspect, "ImageInspect", ["Parent", "DockerVersion", "VirtualSize"],
-            ["Manifests", "Identity"];
+            ["Identity"];
         image::ImageConfig, "ImageConfig", [], [];
         image::HistoryItem, "ImageHistoryResponseItem", [], [];
         image::DeleteResponse, "ImageDeleteResponseItem", [], [];

@@ -54,6 +54,8 @@ pub struct Config {
     pub registries: RegistrySettings,
     /// Keep layers as they were pulled, beside what is unpacked of them.
     pub keep_blobs: bool,
+    /// Gzip's level for layers that are pushed; the image store's own if `None`.
+    pub gzip_level: Option<u32>,
     /// When images are removed by themselves; never if `None`.
     pub watermarks: Option<Watermarks>,
     /// The most that a layer may unpack to, in bytes; the image store's own limit if `None`.
@@ -130,6 +132,7 @@ impl Config {
             labels: BTreeMap::new(),
             registries: RegistrySettings::default(),
             keep_blobs: true,
+            gzip_level: None,
             watermarks: None,
             max_layer_bytes: None,
         }

@@ -111,6 +111,7 @@ fn image_options(config: &Config) -> image::Options {
     image::Options {
         max_layer_bytes: config.max_layer_bytes.unwrap_or(usual.max_layer_bytes),
         keep_blobs: config.keep_blobs,
+        gzip_level: config.gzip_level.unwrap_or(usual.gzip_level),
         pinned: ::build::cache::pinned(&crate::build::directory(&config.data_root)),
         ..usual
     }

@@ -140,8 +140,13 @@ impl Catalog {
         self.images.values().any(|record| record.parent.as_ref() == Some(id))
     }
 
-    /// Gives a name to an image, taking it from another that had it. Returns that one.
+    /// Gives a name to an image, taking it from another that had it. Returns that one. A name that
+    /// the image has changes nothing, so that the catalog need not be written: a build that finds
+    /// all in its cache ends this way.
     pub(crate) fn give_name(&mut self, name: Reference, id: &Digest) -> Option<Digest> {
+        if self.names.get(&name) == Some(id) {
+            return None;
+        }
         if let Some(record) = self.images.get_mut(id) {
             record.last_tag_time = Timestamp::now();
         }

@@ -268,7 +268,9 @@ impl Pushable {
         let meta = self.store.layer(diff_id).ok_or_else(|| Error::MissingLayer(diff_id.clone()))?;
         let mut counted = Counted { inner: output, written: 0 };
         let mut hashing = HashingWriter::new(&mut counted);
-        let mut compressor = Compressor::new(&mut hashing, compression).map_err(Error::Output)?;
+        let level = self.store.options.gzip_level;
+        let mut compressor =
+            Compressor::new(&mut hashing, compression, level).map_err(Error::Output)?;
         let mut told = Told { inner: &mut compressor, done: 0, progress };
         self.store.layers.reproduce(&meta, &mut told)?;
         compressor.finish().map_err(Error::Output)?;

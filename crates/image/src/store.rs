@@ -31,6 +31,9 @@ pub struct Options {
     /// Keep the compressed blobs of pulled layers, so that the image can be pushed and saved with
     /// every digest unchanged and without compressing again, and damaged layers can be repaired.
     pub keep_blobs: bool,
+    /// Gzip's level, 1 to 9, for layers that are not there in compressed form. The lowest takes a
+    /// third of the time of gzip's usual 6 and gives a quarter more bytes.
+    pub gzip_level: u32,
     /// How long what an interrupted pull has brought stays for the next try.
     pub keep_interrupted: Duration,
     /// Layers that are kept although no image has them, until [`Store::unpin`]: those that a
@@ -46,6 +49,7 @@ impl Default for Options {
             max_layers: 490,
             max_json_bytes: 8 << 20,
             keep_blobs: true,
+            gzip_level: 1,
             keep_interrupted: Duration::from_secs(24 * 60 * 60),
             pinned: Vec::new(),
         }

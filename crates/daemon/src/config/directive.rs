@@ -114,6 +114,7 @@ pub(crate) const DIRECTIVES: &[Directive] = &[
     row("https-proxy", "https-proxy", Text, "URL", "Proxy to registries that speak HTTPS [default: $HTTPS_PROXY]"),
     row("no-proxy", "no-proxy", Text, "HOSTS", "Hosts that are reached without a proxy [default: $NO_PROXY]"),
     row("keep-blobs", "keep-blobs", Switch, "", "Keep layers as they were pulled too, so that they can be pushed on unchanged [default: true]"),
+    row("push-compression-level", "push-compression-level", Number, "N", "Gzip's level, 1 (fast) to 9 (small), for layers that were built or loaded [default: 1]"),
     row("max-layer-size", "max-layer-size", Text, "SIZE", "The most that a layer may hold when it is unpacked [default: 256g]"),
     row("image-gc-high-percent", "image-gc-high-percent", Number, "PERCENT", "Remove images that nobody uses, oldest first, when the disk is fuller than this [default: never]"),
     row("image-gc-low-percent", "image-gc-low-percent", Number, "PERCENT", "Stop removing images when the disk is as empty as this [default: ten less]"),

@@ -13,6 +13,7 @@ use super::{ConfigError, Settings};
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     registries(settings)?;
     watermarks(settings)?;
+    gzip_level(settings)?;
     max_layer_bytes(settings).map(drop)
 }
 
@@ -120,6 +121,23 @@ pub(crate) fn watermarks(settings: &Settings) -> Result<Option<Watermarks>, Conf
     Ok(Some(Watermarks { high, low }))
 }
 
+/// Gzip's level for layers that are pushed.
+///
+/// # Errors
+/// When gzip has no such level.
+pub(crate) fn gzip_level(settings: &Settings) -> Result<Option<u32>, ConfigError> {
+    match settings.push_compression_level {
+        None => Ok(None),
+        Some(level) => match u32::try_from(level) {
+            Ok(level @ 1..=9) => Ok(Some(level)),
+            _ => {
+                let reason = "a number from 1 to 9";
+                Err(ConfigError::value("--push-compression-level", level.to_string(), reason))
+            }
+        },
+    }
+}
+
 /// The most that a layer may unpack to, in bytes.
 ///
 /// # Errors
@@ -140,6 +158,15 @@ pub(crate) fn max_layer_bytes(settings: &Settings) -> Result<Option<u64>, Config
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gzip_has_nine_levels() {
+        let level = |level| {
+            gzip_level(&Settings { push_compression_level: Some(level), ..Settings::default() })
+        };
+        assert!(matches!(level(9), Ok(Some(9))));
+        assert!(level(0).is_err() && level(10).is_err() && level(-1).is_err());
+    }
 
     #[test]
     fn mirrors_and_insecure_registries_are_checked() {

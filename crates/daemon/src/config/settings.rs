@@ -72,6 +72,7 @@ pub(crate) struct Settings {
     pub(crate) https_proxy: Option<String>,
     pub(crate) no_proxy: Option<String>,
     pub(crate) keep_blobs: Option<bool>,
+    pub(crate) push_compression_level: Option<i64>,
     #[serde(deserialize_with = "size")]
     pub(crate) max_layer_size: Option<i64>,
     pub(crate) image_gc_high_percent: Option<i64>,

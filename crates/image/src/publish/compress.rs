@@ -16,8 +16,6 @@ use crate::stream::Compression;
 
 /// Bytes of a block. Each begins with an empty window, which costs little at this size.
 const BLOCK: usize = 1 << 20;
-/// gzip's own default, and that of Docker.
-const LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 /// More threads than this wait for the disk.
 const MAX_THREADS: usize = 8;
@@ -30,10 +28,11 @@ pub(super) enum Compressor<W: Write> {
 }
 
 impl<W: Write> Compressor<W> {
-    pub(super) fn new(output: W, compression: Compression) -> io::Result<Self> {
+    /// `level` is gzip's, from 1 (fast) to 9 (small).
+    pub(super) fn new(output: W, compression: Compression, level: u32) -> io::Result<Self> {
         Ok(match compression {
             Compression::Plain => Self::Plain(output),
-            Compression::Gzip => Self::Gzip(Gzip::new(output)?),
+            Compression::Gzip => Self::Gzip(Gzip::new(output, level)?),
             Compression::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(output, ZSTD_LEVEL)?),
         })
     }
@@ -76,7 +75,7 @@ pub(super) struct Gzip<W: Write> {
 }
 
 impl<W: Write> Gzip<W> {
-    fn new(mut output: W) -> io::Result<Self> {
+    fn new(mut output: W, level: u32) -> io::Result<Self> {
         // No name, no time, "unknown" operating system: nothing that differs from run to run.
         output.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
@@ -85,7 +84,8 @@ impl<W: Write> Gzip<W> {
         let threads = (0..count)
             .map(|_| {
                 let queue = Arc::clone(&queue);
-                std::thread::Builder::new().name("compress".into()).spawn(move || work(&queue))
+                let thread = std::thread::Builder::new().name("compress".into());
+                thread.spawn(move || work(&queue, level))
             })
             .collect::<io::Result<_>>()?;
         let (block, results, crc) = (Vec::with_capacity(BLOCK), VecDeque::new(), Crc::new());
@@ -145,18 +145,18 @@ impl<W: Write> Drop for Gzip<W> {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
+fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((block, last, result)) = job else { return };
         // Nobody listens when writing has failed.
-        let _ = result.send(deflate(&block, last));
+        let _ = result.send(deflate(&block, last, level));
     }
 }
 
 /// One block as a piece of a deflate stream: ended at a byte's border, or ended for good.
-fn deflate(block: &[u8], last: bool) -> io::Result<Vec<u8>> {
-    let mut compress = Compress::new(Level::new(LEVEL), false);
+fn deflate(block: &[u8], last: bool, level: u32) -> io::Result<Vec<u8>> {
+    let mut compress = Compress::new(Level::new(level), false);
     let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
     let mut out = Vec::with_capacity(block.len() / 2 + 1024);
     loop {
@@ -190,7 +190,7 @@ mod tests {
 
     fn compressed(bytes: &[u8], piece: usize, compression: Compression) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut compressor = Compressor::new(&mut out, compression).expect("begin");
+        let mut compressor = Compressor::new(&mut out, compression, 6).expect("begin");
         for piece in bytes.chunks(piece) {
             compressor.write_all(piece).expect("write");
         }
@@ -250,7 +250,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut compressor = Compressor::new(Full(1000), Compression::Gzip).expect("begin");
+        let mut compressor = Compressor::new(Full(1000), Compression::Gzip, 6).expect("begin");
         let written = compressor.write_all(&sample(20 * BLOCK));
         let done = written.and_then(|()| compressor.finish());
         assert_eq!(done.expect_err("full").kind(), io::ErrorKind::StorageFull);
