@@ -65,6 +65,26 @@ pub(crate) fn split_tag(name: &str) -> (&str, &str) {
     }
 }
 
+/// The tag that a pull or a push means: none for all tags, `latest`, which is said, if none is given.
+fn meant_tag<'a>(
+    session: &Session,
+    tag: &'a str,
+    all_tags: bool,
+    quiet: bool,
+) -> anyhow::Result<&'a str> {
+    match (tag, all_tags) {
+        ("", true) => Ok(""),
+        (_, true) => anyhow::bail!("tag can't be used with --all-tags/-a"),
+        ("", false) => {
+            if !quiet {
+                session.line("Using default tag: latest");
+            }
+            Ok("latest")
+        }
+        (tag, false) => Ok(tag),
+    }
+}
+
 /// The name with the tag that is meant when none is given.
 pub(crate) fn familiar(name: &str) -> String {
     if split_tag(name).1.is_empty() { format!("{name}:latest") } else { name.to_owned() }

@@ -37,19 +37,7 @@ fn target(session: &Session, name: &str, tag: &str, platform: &str) -> anyhow::R
 pub(crate) async fn pull(session: &Session, args: Args) -> anyhow::Result<u8> {
     let image = args.image.first().map_or("", String::as_str);
     let (name, tag) = super::split_tag(image);
-    if args.all_tags && !tag.is_empty() {
-        anyhow::bail!("tag can't be used with --all-tags/-a");
-    }
-    let tag = match tag {
-        "" if args.all_tags => "",
-        "" => {
-            if !args.quiet {
-                session.line("Using default tag: latest");
-            }
-            "latest"
-        }
-        tag => tag,
-    };
+    let tag = super::meant_tag(session, tag, args.all_tags, args.quiet)?;
     let stream = session
         .client()?
         .json_stream(Method::POST, &target(session, name, tag, &args.platform)?, None, empty())

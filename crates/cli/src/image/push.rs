@@ -33,19 +33,7 @@ pub(crate) async fn push(session: &Session, args: Args) -> anyhow::Result<u8> {
     if image.contains('@') {
         anyhow::bail!("cannot push a digest reference");
     }
-    let tag = match tag {
-        tag if args.all_tags && !tag.is_empty() => {
-            anyhow::bail!("tag can't be used with --all-tags/-a");
-        }
-        "" if args.all_tags => "",
-        "" => {
-            if !args.quiet {
-                session.line("Using default tag: latest");
-            }
-            "latest"
-        }
-        tag => tag,
-    };
+    let tag = super::meant_tag(session, tag, args.all_tags, args.quiet)?;
     let stream = request(session, name, tag, &args.platform).await?;
     if args.quiet {
         quietly(stream).await?;
