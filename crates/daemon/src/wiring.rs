@@ -71,6 +71,9 @@ fn network(settings: &Settings, config: &mut Config) -> Result<(), ConfigError> 
     set(&mut network.ip_masq, settings.ip_masq);
     set(&mut network.firewall, settings.iptables);
     set(&mut network.icc, settings.icc);
+    set(&mut network.spoofing, settings.allow_spoofing);
+    set(&mut network.metadata, settings.allow_metadata);
+    set(&mut network.host_loopback, settings.allow_host_loopback);
     set(&mut network.default_host_ip, read::<IpAddr>("--ip", &settings.ip)?);
     network.host_gateway = read("--host-gateway-ip", &settings.host_gateway_ip)?;
     if !settings.default_address_pools.is_empty() {

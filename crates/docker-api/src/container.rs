@@ -240,6 +240,13 @@ pub struct UpdateBody {
     /// New restart policy.
     #[serde(deserialize_with = "types::null_default")]
     pub restart_policy: UpdateRestartPolicy,
+    /// Our own: ports to publish.
+    #[serde(deserialize_with = "types::null_default", skip_serializing_if = "PortMap::is_empty")]
+    pub publish_add: PortMap,
+    /// Our own: ports that are no longer published. Without bindings all of the container's port;
+    /// an empty part of a binding stands for any.
+    #[serde(deserialize_with = "types::null_default", skip_serializing_if = "PortMap::is_empty")]
+    pub publish_remove: PortMap,
 }
 
 /// The command line as `Command` in lists shows it: words that hold white space in quotes.

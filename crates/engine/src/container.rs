@@ -15,6 +15,7 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod names;
 pub(crate) mod remove;
+pub(crate) mod republish;
 pub(crate) mod restart;
 pub(crate) mod start;
 pub(crate) mod stop;

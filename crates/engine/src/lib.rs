@@ -57,6 +57,7 @@ pub use container::list::{ListOptions, Summary};
 pub use container::logs::{LogLine, LogOptions, LogReader, Stream};
 pub use container::remove::{Pruned, RemoveOptions};
 pub use container::top::{StatsSample, Top};
+pub use container::republish::PortChanges;
 pub use container::update::Update;
 pub use container::validate::size as parse_size;
 pub use container::wait::{WaitCondition, WaitOutcome, Waiter};

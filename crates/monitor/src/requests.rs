@@ -67,6 +67,16 @@ impl Monitor<'_> {
                 cgroup.pids().map(Reply::Pids).map_err(|error| failure::of_cgroup(&error))
             }
             Request::Exec(exec) => self.run_exec(&exec, descriptor, now),
+            Request::Hold => {
+                self.held.extend(descriptor);
+                Ok(Reply::Done)
+            }
+            Request::LetGo(ports) => {
+                self.held.retain(|socket| {
+                    sys::hold::held_port(socket).map_or(true, |port| !ports.contains(&port))
+                });
+                Ok(Reply::Done)
+            }
             Request::SignalExec { exec, signal } => {
                 let exec = self.exec(&exec)?;
                 if exec.ended.is_some() {

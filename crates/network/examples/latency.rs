@@ -61,7 +61,13 @@ fn measure() -> network::Result<()> {
 }
 
 fn request(container_port: u16) -> PortRequest {
-    PortRequest { protocol: Protocol::Tcp, container_port, host_ip: None, host_port: HostPort::Any }
+    PortRequest {
+        protocol: Protocol::Tcp,
+        container_port,
+        count: 1,
+        host_ip: None,
+        host_port: HostPort::Any,
+    }
 }
 
 fn attach(name: &str, ports: Vec<PortRequest>) -> Attach {

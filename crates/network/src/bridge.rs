@@ -1,14 +1,15 @@
 //! Bridges in the kernel.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use sys::netlink::{
     self, Address, Change, Link, Request, Route, Socket, Target, add_address, add_bridge,
-    link_named, remove_address, remove_link,
+    add_local_route,    link_named, remove_address, remove_link,
 };
 
 use crate::addresses::mac_of;
 use crate::cidr::Cidr;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::firewall::BridgeRules;
 use crate::model::Network;
@@ -59,6 +60,11 @@ pub(crate) fn ensure(kernel: &mut Socket, network: &Network) -> Result<u32> {
     if !link.up || link.mtu != network.mtu {
         let change = Change::of(Target::Index(link.index)).mtu(network.mtu).up(true);
         kernel.run(&[change.request()]).map_err(at("starting", name))?;
+    }
+    // 5. Answers to the host's [::1] come in here; IPv6 has no route_localnet.
+    if network.ipv6 {
+        let route = add_local_route(IpAddr::V6(Ipv6Addr::LOCALHOST), link.index);
+        kernel.run(&[route]).map_err(at("setting the way back to the loopback of", name))?;
     }
     Ok(link.index)
 }
@@ -127,11 +133,17 @@ pub(crate) fn routed(kernel: &mut Socket, own: &[&str]) -> Result<Vec<Cidr>> {
 }
 
 /// What the firewall has to know of a network.
-pub(crate) fn rules(network: &Network, masquerade: bool) -> BridgeRules {
+pub(crate) fn rules(network: &Network, config: &Config) -> BridgeRules {
+    let open = !network.internal;
     BridgeRules {
         internal: network.internal,
         icc: options::icc(&network.options),
         subnets: network.subnets.iter().map(|s| s.subnet).collect(),
-        masquerade: masquerade && !network.internal && options::masquerade(&network.options),
+        masquerade: config.ip_masq && open && options::masquerade(&network.options),
+        metadata: options::metadata(&network.options, config.metadata),
+        loopback: network
+            .subnet(true)
+            .filter(|_| options::host_loopback(&network.options, config.host_loopback))
+            .map(|s| s.gateway),
     }
 }

@@ -40,6 +40,12 @@ pub struct Config {
     pub firewall: bool,
     /// Containers of the default bridge may talk to each other (`--icc`).
     pub icc: bool,
+    /// Containers of networks that do not say may use addresses that are not theirs.
+    pub spoofing: bool,
+    /// Containers of networks that do not say may ask for the machine's metadata.
+    pub metadata: bool,
+    /// On networks that do not say, the gateway's address stands for the host's 127.0.0.1.
+    pub host_loopback: bool,
     /// Host address of published ports that name none (`--ip`).
     pub default_host_ip: IpAddr,
     /// What `host-gateway` stands for; `None`: the default bridge's gateway.
@@ -64,6 +70,9 @@ impl Default for Config {
             ip_masq: true,
             firewall: true,
             icc: true,
+            spoofing: false,
+            metadata: false,
+            host_loopback: false,
             default_host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             host_gateway: None,
             warm: 4,

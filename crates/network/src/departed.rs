@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use sys::netlink::{Socket, Target, link_named, remove_link};
 
+use crate::firewall::Guards;
+
 /// The kernel has that long to remove a link by itself.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -21,10 +23,10 @@ pub(crate) struct Departed(Sender<(Instant, String)>);
 
 impl Departed {
     /// Starts the thread, which ends with this value, after its work is done.
-    pub(crate) fn start() -> io::Result<Departed> {
+    pub(crate) fn start(guards: Option<Guards>) -> io::Result<Departed> {
         let (sender, links) = mpsc::channel();
         let mut socket = Socket::open()?;
-        let work = move || remove_all(&links, &mut socket);
+        let work = move || remove_all(&links, &mut socket, guards.as_ref());
         thread::Builder::new().name("departed".to_owned()).stack_size(128 << 10).spawn(work)?;
         Ok(Departed(sender))
     }
@@ -36,7 +38,11 @@ impl Departed {
     }
 }
 
-fn remove_all(links: &Receiver<(Instant, String)>, socket: &mut Socket) {
+fn remove_all(
+    links: &Receiver<(Instant, String)>,
+    socket: &mut Socket,
+    guards: Option<&Guards>,
+) {
     while let Ok((due, link)) = links.recv() {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let there = link_named(socket, &link);
@@ -51,6 +57,11 @@ fn remove_all(links: &Receiver<(Instant, String)>, socket: &mut Socket) {
         };
         if let Err(e) = result {
             tracing::warn!("link {link} of a container that has ended is left: {e}");
+            continue;
+        }
+        // Not before: whoever has the namespace could be anybody.
+        if let Some(Err(e)) = guards.map(|guards| guards.forget(&link)) {
+            tracing::warn!("rules about link {link}, which has gone, are left: {e}");
         }
     }
 }

@@ -24,8 +24,7 @@
 //!
 //! What it does not do:
 //! - A container without IPv6 is not published on `[::]`: that takes a process between the two.
-//! - A container with IPv6 is not reached by `[::1]` of the host: the kernel has no
-//!   `route_localnet` for IPv6.
+//! - A container with IPv6 is not reached by `[::1]` of the host where br_netfilter is on for IPv6.
 //! - Other firewalls on the host are left alone. One that drops forwarded packets by default
 //!   (dockerd's, ufw's, firewalld's) has to be told to let the bridges through.
 
@@ -56,6 +55,6 @@ pub use model::{
     Attach, BoundPort, DEFAULT_NETWORK, Driver, Endpoint, HostPort, Mac, MacError, Network,
     NetworkSpec, PortRequest, Protocol, Reserved, Subnet, SubnetSpec, UnknownProtocol,
 };
-pub use networks::{Networks, Sandbox, Saved, next_interface};
-pub use ports::HELD_PORTS;
+pub use networks::{Networks, Republished, Sandbox, Saved, next_interface};
+pub use ports::{HELD_PORTS, join};
 pub use resolv::{ResolvOptions, host_resolv_conf, name_servers, resolv_conf};

@@ -16,6 +16,7 @@
 mod endpoints;
 mod lifecycle;
 mod open;
+mod published;
 mod reserve;
 mod sandbox;
 
@@ -35,6 +36,7 @@ use crate::ports::Ports;
 use crate::warm::Warm;
 pub use endpoints::next_interface;
 pub use open::Saved;
+pub use published::Republished;
 pub use sandbox::Sandbox;
 
 /// The networks of a daemon.

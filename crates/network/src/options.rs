@@ -11,6 +11,12 @@ pub(crate) const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquer
 pub(crate) const HOST_IP: &str = "com.docker.network.bridge.host_binding_ipv4";
 pub(crate) const MTU: &str = "com.docker.network.driver.mtu";
 pub(crate) const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
+/// Containers may use addresses that are not theirs.
+pub(crate) const SPOOFING: &str = "isopod.bridge.spoofing";
+/// Containers may ask the machine's metadata service.
+pub(crate) const METADATA: &str = "isopod.bridge.metadata";
+/// What the host serves on 127.0.0.1 is reached by the gateway's address.
+pub(crate) const HOST_LOOPBACK: &str = "isopod.bridge.host_loopback";
 const GATEWAY_MODES: [&str; 2] =
     ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
 
@@ -18,7 +24,7 @@ pub(crate) type Options = BTreeMap<String, String>;
 
 /// Refuses values that make no sense. Unknown options are kept and shown, as dockerd does.
 pub(crate) fn check(options: &Options) -> Result<()> {
-    for option in [ICC, MASQUERADE, DEFAULT_BRIDGE] {
+    for option in [ICC, MASQUERADE, DEFAULT_BRIDGE, SPOOFING, METADATA, HOST_LOOPBACK] {
         if let Some(value) = options.get(option) {
             truth(value).ok_or_else(|| invalid(option, value, "it is true or false"))?;
         }
@@ -61,6 +67,21 @@ pub(crate) fn icc(options: &Options) -> bool {
 /// Addresses are hidden behind the host's.
 pub(crate) fn masquerade(options: &Options) -> bool {
     flag(options, MASQUERADE)
+}
+
+/// Containers are kept to their own addresses; `spoofing` is what goes for networks that do not say.
+pub(crate) fn guarded(options: &Options, spoofing: bool) -> bool {
+    !options.get(SPOOFING).and_then(|v| truth(v)).unwrap_or(spoofing)
+}
+
+/// Containers may ask for the metadata of the machine.
+pub(crate) fn metadata(options: &Options, otherwise: bool) -> bool {
+    options.get(METADATA).and_then(|v| truth(v)).unwrap_or(otherwise)
+}
+
+/// The gateway's address stands for the host's loopback.
+pub(crate) fn host_loopback(options: &Options, otherwise: bool) -> bool {
+    options.get(HOST_LOOPBACK).and_then(|v| truth(v)).unwrap_or(otherwise)
 }
 
 /// Where ports are published that name no address of the host.
@@ -123,5 +144,9 @@ mod tests {
         assert_eq!(mtu(&options(&[(MTU, "0")])).unwrap(), None);
         assert!(!icc(&options(&[(ICC, "0")])));
         assert!(masquerade(&options(&[])));
+        assert!(guarded(&options(&[]), false) && !guarded(&options(&[]), true));
+        assert!(!guarded(&options(&[(SPOOFING, "true")]), false));
+        assert!(guarded(&options(&[(SPOOFING, "false")]), true));
+        assert!(check(&options(&[(METADATA, "perhaps")])).is_err());
     }
 }

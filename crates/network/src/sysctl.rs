@@ -31,10 +31,17 @@ pub(crate) fn turn_on_ipv6(link: &str) -> Result<()> {
 
 /// Whether packets that only cross a bridge pass through the firewall, too (br_netfilter).
 pub(crate) fn bridges_are_filtered() -> bool {
-    ["iptables", "ip6tables"].iter().all(|family| {
-        let path = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
-        fs::read_to_string(path).is_ok_and(|value| value.trim() == "1")
-    })
+    bridge_calls("iptables") && ipv6_bridges_are_filtered()
+}
+
+/// The same of IPv6 alone.
+pub(crate) fn ipv6_bridges_are_filtered() -> bool {
+    bridge_calls("ip6tables")
+}
+
+fn bridge_calls(family: &str) -> bool {
+    let path = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+    fs::read_to_string(path).is_ok_and(|value| value.trim() == "1")
 }
 
 /// The ports that the kernel hands out by itself.

@@ -79,8 +79,12 @@ fn privileged_network_published_ports_are_reached_from_everywhere() {
 #[test]
 fn privileged_network_a_range_of_ports_is_reached_port_by_port() {
     on_a_host(|lab| {
-        let range: Vec<_> = (20000..20100).map(|p| tcp(p, p)).collect();
-        let a = lab.start("bridge", "a", &range);
+        let shifted = network::PortRequest { count: 100, ..tcp(21000, 20000) };
+        let local = network::PortRequest {
+            host_ip: Some("127.0.0.1".parse().unwrap()),
+            ..range(22000, 100)
+        };
+        let a = lab.start("bridge", "a", &[range(20000, 100), shifted, local]);
         for p in [20000, 20050, 20099] {
             serve(Some(a.fd()), &format!("0.0.0.0:{p}"), &format!("a{p}"));
         }
@@ -88,9 +92,18 @@ fn privileged_network_a_range_of_ports_is_reached_port_by_port() {
             let answer = ask(None, &format!("127.0.0.1:{p}")).unwrap();
             assert_eq!(answer, format!("a{p} 172.17.0.1"));
         }
-        assert!(output("nft list map inet isopod run4").contains("20000-20099"));
+        let answer = ask(None, "127.0.0.1:21099").unwrap();
+        assert_eq!(answer, "a20099 172.17.0.1", "other numbers");
+        serve(Some(a.fd()), "0.0.0.0:22050", "local");
+        assert_eq!(ask(None, "127.0.0.1:22050").unwrap(), "local 172.17.0.1");
+        assert!(silent(None, &format!("{HOST}:22050")));
+        let maps = ["run4", "runat4", "any4"];
+        let listed = |map| output(&format!("nft list map inet isopod {map}"));
+        assert!(listed("run4").contains("20000-20099"));
         lab.networks.release(&a.endpoint).unwrap();
-        assert!(!output("nft list map inet isopod run4").contains("elements"));
+        for map in maps {
+            assert!(!listed(map).contains("elements"), "{}", listed(map));
+        }
     });
 }
 

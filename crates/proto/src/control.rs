@@ -82,6 +82,12 @@ pub enum Request {
     Pids,
     /// Run one more process. [`Reply::ExecStarted`], and later [`Notice::ExecExited`].
     Exec(Box<Exec>),
+    /// Keep the descriptor that comes along open as long as the container lives: a socket that
+    /// reserves a published port, as those of [`crate::launch::Launch::held`].
+    Hold,
+    /// Close the sockets that reserve these ports: number of the protocol, address. One that is
+    /// not there is as good.
+    LetGo(Vec<(u8, std::net::SocketAddr)>),
     /// Send a signal to an exec's process.
     SignalExec {
         /// Which exec.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{self, AddressFamily, Shutdown, SocketFlags, SocketType, ipproto, sockopt};
 
@@ -15,6 +15,28 @@ pub enum Transport {
     Udp,
     /// SCTP.
     Sctp,
+}
+
+impl Transport {
+    /// The protocol's number.
+    pub fn number(self) -> u8 {
+        match self {
+            Transport::Tcp => 6,
+            Transport::Udp => 17,
+            Transport::Sctp => 132,
+        }
+    }
+}
+
+/// Which port a socket of [`hold_port`] keeps: number of the protocol, address.
+///
+/// # Errors
+/// That it is no socket of such a kind.
+pub fn held_port(socket: impl AsFd) -> io::Result<(u8, SocketAddr)> {
+    let socket = socket.as_fd();
+    let protocol = sockopt::socket_protocol(socket)?.map_or(0, |p| p.as_raw().get());
+    let address = SocketAddr::try_from(net::getsockname(socket)?)?;
+    Ok((u8::try_from(protocol).unwrap_or(0), address))
 }
 
 /// Takes a port. Nothing is received on it: a connection to it is refused. Other programs that
@@ -51,4 +73,25 @@ pub fn hold_port(transport: Transport, address: SocketAddr) -> io::Result<OwnedF
     net::shutdown(&socket, Shutdown::Both)?;
     sockopt::set_socket_reuseaddr(&socket, false)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_port_is_known_again() {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            // A port that nobody has: one that the kernel chooses is not kept by a shutdown.
+            let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let wanted = free.local_addr().expect("an address");
+            drop(free);
+            let socket = hold_port(transport, wanted).expect("a port");
+            let (protocol, address) = held_port(&socket).expect("a port");
+            assert_eq!(protocol, transport.number());
+            assert_eq!(address, wanted);
+            assert!(hold_port(transport, address).is_err(), "it is held");
+        }
+        assert!(held_port(io::stdin()).is_err());
+    }
 }

@@ -7,9 +7,11 @@
 
 mod address;
 mod conntrack;
+mod elements;
 mod link;
 mod nftables;
 mod route;
+mod sockets;
 
 use std::fmt;
 use std::io;
@@ -23,12 +25,14 @@ use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use address::{Address, add_address, remove_address};
 pub use conntrack::forget_flows;
+pub use elements::{Change as ElementChange, Element, Elements, Family};
 pub use link::{
     Change, Link, Target, Veth, add_bridge, add_veth, hairpin_port, isolate_port, link_named,
     links, remove_link,
 };
 pub use nftables::{Notice, Watch};
-pub use route::{Route, remove_default_route, replace_default_route};
+pub use route::{Route, add_local_route, remove_default_route, replace_default_route};
+pub use sockets::open_ports;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -106,6 +110,8 @@ struct Reply<'a> {
     kind: u16,
     flags: u16,
     sequence: u32,
+    /// Of the socket that the message answers.
+    port: u32,
     payload: &'a [u8],
 }
 
@@ -231,6 +237,7 @@ fn split(bytes: &[u8]) -> Result<Option<(Reply<'_>, &[u8])>, Error> {
         kind: half(bytes, 4).ok_or_else(Error::garbled)?,
         flags: half(bytes, 6).ok_or_else(Error::garbled)?,
         sequence: word(bytes, 8).ok_or_else(Error::garbled)?,
+        port: word(bytes, 12).ok_or_else(Error::garbled)?,
         payload: &bytes[HEADER..length],
     };
     Ok(Some((reply, &bytes[length.next_multiple_of(4).min(bytes.len())..])))

@@ -7,6 +7,7 @@ mod contestants;
 mod density;
 mod image;
 mod memory;
+mod network;
 mod registry;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -38,6 +39,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "exec" => exec(&request, &binary),
         "density" => density::run(&request, &binary),
         "image" => image::run(&request, &binary),
+        "network" => network::run(&request, &binary),
         "registry" => registry::run(&request, &binary),
         _ => bail!(super::USAGE),
     }

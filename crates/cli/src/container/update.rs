@@ -3,10 +3,12 @@
 use docker_api::WarningsResponse;
 use docker_api::client::Target;
 use docker_api::container::{UpdateBody, UpdateRestartPolicy};
+use types::network::PortMap;
 use types::resources::Resources;
 
 use super::flags::restart_policy;
 use crate::failure::for_each;
+use crate::options::port::{Ports, publish};
 use crate::options::size;
 use crate::session::Session;
 
@@ -49,6 +51,12 @@ pub(crate) struct Args {
     /// Limit of memory and swap together; -1 for unlimited swap
     #[arg(long, value_parser = size::bytes_or_unlimited)]
     memory_swap: Option<i64>,
+    /// Publish a port of the container, at once if it runs: [[address:]host:]container[/protocol]
+    #[arg(long, visible_alias = "publish-add", value_name = "PORT")]
+    publish: Vec<String>,
+    /// Publish a port no more: as it was published, or the container's port alone
+    #[arg(long, value_name = "PORT")]
+    publish_rm: Vec<String>,
     /// Limit of tasks; -1 for none
     #[arg(long)]
     pids_limit: Option<i64>,
@@ -75,6 +83,8 @@ impl Args {
             && self.memory_reservation.is_none()
             && self.memory_swap.is_none()
             && self.pids_limit.is_none()
+            && self.publish.is_empty()
+            && self.publish_rm.is_empty()
             && self.restart.is_none();
         if nothing {
             return Err("you must provide one or more flags when using this command".to_owned());
@@ -107,8 +117,18 @@ impl Args {
                 ..Resources::default()
             },
             restart_policy: restart,
+            publish_add: ports(&self.publish)?,
+            publish_remove: ports(&self.publish_rm)?,
         })
     }
+}
+
+fn ports(all: &[String]) -> Result<PortMap, String> {
+    let mut ports = Ports::default();
+    for text in all {
+        publish(text, &mut ports)?;
+    }
+    Ok(ports.bindings)
 }
 
 pub(crate) async fn update(session: &Session, args: Args) -> anyhow::Result<u8> {

@@ -8,7 +8,7 @@ use docker_api::WarningsResponse;
 use docker_api::container::{
     Change, ContainersPruneReport, CreateBody, CreateResponse, TopResponse, UpdateBody,
 };
-use engine::{CreateSpec, ListOptions, RemoveOptions, Update};
+use engine::{CreateSpec, ListOptions, PortChanges, RemoveOptions, Update};
 use types::Error;
 use types::container::{RestartPolicy, RestartRule};
 
@@ -108,7 +108,8 @@ async fn update(State(api): State<Api>, Name(name): Name, mut call: Call) -> Ans
         let name = name.map_err(Error::invalid)?;
         Some(RestartPolicy { name, maximum_retry_count: policy.maximum_retry_count })
     };
-    let update = Update { resources: body.resources, restart_policy };
+    let ports = PortChanges { add: body.publish_add, remove: body.publish_remove };
+    let update = Update { resources: body.resources, restart_policy, ports };
     let warnings = api.engine.update(&name, update).await?;
     ok(&WarningsResponse { warnings })
 }

@@ -1,5 +1,6 @@
 //! Lists of containers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use types::filter::Filters;
@@ -135,20 +136,21 @@ impl Engine {
     pub(crate) fn listed_ports(&self, container: &Container, record: &Record) -> Vec<ListedPort> {
         let mut listed = Vec::new();
         for endpoint in container.live().iter().flat_map(|live| &live.run.endpoints) {
-            listed.extend(endpoint.ports.iter().map(|port| ListedPort {
+            let each = endpoint.ports.iter().flat_map(|ports| ports.each());
+            listed.extend(each.map(|port| ListedPort {
                 private: port.container_port,
                 protocol: port.protocol.as_str(),
                 host: Some((port.host_ip, port.host_port)),
             }));
         }
         if record.state.status.is_active() {
+            let published: HashSet<(u16, &str)> =
+                listed.iter().map(|port| (port.private, port.protocol)).collect();
             for (private, protocol) in
                 record.config.exposed_ports.keys().filter_map(|key| ports::parse(key).ok())
             {
                 let protocol = protocol.as_str();
-                let published =
-                    listed.iter().any(|port| port.private == private && port.protocol == protocol);
-                if !published {
+                if !published.contains(&(private, protocol)) {
                     listed.push(ListedPort { private, protocol, host: None });
                 }
             }

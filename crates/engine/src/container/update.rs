@@ -7,6 +7,7 @@ use types::state::Status;
 use types::{Error, ErrorKind};
 
 use super::validate::limits;
+use super::republish::PortChanges;
 use super::{Container, validate};
 use crate::{Engine, spec, to_the_end};
 
@@ -17,6 +18,8 @@ pub struct Update {
     pub resources: Resources,
     /// The new restart policy.
     pub restart_policy: Option<RestartPolicy>,
+    /// What is published and what no more.
+    pub ports: PortChanges,
 }
 
 impl Engine {
@@ -48,7 +51,7 @@ impl Engine {
             let message = format!("Cannot update container {}: {}", container.id, error.message);
             Error { message, ..error }
         };
-        let Update { mut resources, restart_policy } = update;
+        let Update { mut resources, restart_policy, ports } = update;
         let mut warnings = limits::changes(&mut resources, &self.config.support, self.cpus)?;
         if let Some(policy) = &restart_policy {
             validate::restart_policy(policy, false)?;
@@ -77,7 +80,12 @@ impl Engine {
                 Err(error) => return Err(refused(error)),
             }
         }
-        self.change(container, |now| now.host = record.host).await?;
+        self.republish(container, &mut record, &ports).await.map_err(refused)?;
+        self.change(container, |now| {
+            now.config.exposed_ports = record.config.exposed_ports;
+            now.host = record.host;
+        })
+        .await?;
         self.tell_container(container, "update", &[]);
         Ok(warnings)
     }

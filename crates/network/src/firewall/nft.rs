@@ -52,7 +52,8 @@ impl Nft {
         lock(&self.last).map_or(Duration::MAX, |at| at.elapsed())
     }
 
-    /// Whether a process was one of ours.
+    /// Whether a process was one of ours, by the id that it has in our namespace of processes: the
+    /// kernel names `nft`'s socket so.
     pub(super) fn ran_as(&self, pid: u32) -> bool {
         lock(&self.own).contains(&pid)
     }

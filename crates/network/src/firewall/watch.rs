@@ -26,25 +26,34 @@ impl Watcher {
         let mut watch = Watch::open(table)?;
         thread::Builder::new().name("nft-watch".to_owned()).stack_size(128 << 10).spawn(
             move || {
-                let mut known = false;
                 while let Ok(notices) = watch.wait() {
                     let Some(firewall) = firewall.upgrade() else { return };
-                    let own = |n: &Notice| matches!(n, Notice::By(p) if firewall.nft.ran_as(*p));
-                    if !notices.is_empty() && !known {
-                        // The first change is our own. Where its process id is unknown, the
-                        // kernel's ids are not those that we see: we are in a pid namespace,
-                        // and would take every change of ours for somebody else's.
-                        known = notices.iter().any(own);
-                        if !known {
-                            tracing::warn!("in a pid namespace: nftables is not watched");
-                            return;
+                    let (mut lost, mut foreign) = (false, false);
+                    for notice in &notices {
+                        match notice {
+                            Notice::Lost => lost = true,
+                            Notice::By(port) => {
+                                foreign |= firewall.port != Some(*port)
+                                    && !firewall.nft.ran_as(*port);
+                            }
                         }
                     }
-                    let foreign = notices.iter().any(|n| match n {
-                        // What came in too fast to be kept was ours if we just wrote.
-                        Notice::Lost => firewall.nft.quiet_for() > RECENT,
-                        other => !own(other),
-                    });
+                    // What came in too fast to be kept may have been ours if we just wrote. Then
+                    // only a table that has gone is noticed: writing it is what makes the flood.
+                    let own_flood = firewall.nft.quiet_for() < RECENT;
+                    if lost && own_flood && !foreign {
+                        foreign = match firewall.write_if_gone() {
+                            Ok(written) => {
+                                if written {
+                                    tracing::warn!("our nftables table was gone: written anew");
+                                }
+                                false
+                            }
+                            Err(_) => true,
+                        };
+                    } else if lost {
+                        foreign = true;
+                    }
                     if !foreign {
                         continue;
                     }

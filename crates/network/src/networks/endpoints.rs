@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
 
 use sys::netlink::{
-    Address, Change, Request, Socket, Target, add_address, forget_flows, hairpin_port,
-    isolate_port, remove_link, replace_default_route,
+    Address, Change, Request, Socket, Target, add_address, isolate_port, remove_link,
+    replace_default_route,
 };
 
 use super::{Networks, Sandbox, lock};
 use crate::bridge::{ENODEV, at};
 use crate::error::{Error, Result};
-use crate::model::{Endpoint, Network, Protocol};
+use crate::model::{Endpoint, Network};
 use crate::warm::{self, Wire};
 use crate::{options, sysctl};
 
@@ -45,11 +45,13 @@ impl Networks {
         let link = wire.host_link.clone();
         // 2. The bridge, 3. the inside.
         let plugged = self
-            .to_bridge(&network, index, &wire)
+            .guard(&network, &link, endpoint)
+            .and_then(|()| self.to_bridge(&network, index, &wire))
             .and_then(|()| configure(endpoint, &network, sandbox.fd(), &mut wire));
         if let Err(e) = plugged {
             let mut errors = vec![e];
             errors.extend(Self::remove_host_link(&link).err());
+            errors.extend(self.firewall.as_ref().and_then(|f| f.guards().forget(&link).err()));
             return Error::all(errors);
         }
         // 4. What is to be remembered of it.
@@ -60,6 +62,17 @@ impl Networks {
             known.host_link.clone_from(&endpoint.host_link);
         }
         Ok(())
+    }
+
+    /// Before it is a port of the bridge, what comes in by it has to be its own.
+    fn guard(&self, network: &Network, link: &str, endpoint: &Endpoint) -> Result<()> {
+        let guarded = options::guarded(&network.options, self.config.spoofing);
+        let Some(firewall) = self.firewall.as_ref().filter(|_| guarded) else { return Ok(()) };
+        match firewall.guard(link, endpoint) {
+            // Which was said when the daemon started.
+            Err(Error::NftMissing) => Ok(()),
+            other => other,
+        }
     }
 
     fn wire_for(
@@ -130,29 +143,8 @@ impl Networks {
         .map_err(entered)?
     }
 
-    /// Opens the endpoint's ports. Nothing to do without any.
-    ///
-    /// # Errors
-    /// [`Error::NftMissing`], [`Error::NftRefused`].
-    pub fn publish(&self, endpoint: &Endpoint) -> Result<()> {
-        let Some(firewall) = self.firewall.as_ref().filter(|_| !endpoint.ports.is_empty()) else {
-            return Ok(());
-        };
-        if sysctl::bridges_are_filtered() {
-            // Then a packet to a published port of the same network is translated on the bridge
-            // and not routed; a container's own come back by the port that they came from.
-            let link = self.host_link(endpoint);
-            if !link.is_empty() {
-                let request = hairpin_port(Target::Name(&link));
-                lock(&self.kernel).run(&[request]).map_err(at("connecting", &link))?;
-            }
-        }
-        firewall.publish(endpoint)?;
-        forget_datagrams(endpoint)
-    }
-
     /// The name that plugging in gave to the link, also if the caller's copy is older than that.
-    fn host_link(&self, endpoint: &Endpoint) -> String {
+    pub(super) fn host_link(&self, endpoint: &Endpoint) -> String {
         let state = self.state();
         let entry = state.networks.get(&endpoint.network);
         let known = entry.and_then(|e| e.endpoints.get(&endpoint.id)).unwrap_or(endpoint);
@@ -171,9 +163,9 @@ impl Networks {
             None => Ok(()),
         };
         // 2. Ports and addresses.
-        let link = self.forget(endpoint);
+        let link = self.forget(endpoint).filter(|l| !l.is_empty());
         // 3. The link.
-        if let Some(link) = link.filter(|l| !l.is_empty()) {
+        if let Some(link) = link {
             self.departed.add(link);
         }
         closed
@@ -246,22 +238,4 @@ fn configure(
 fn routes(endpoint: &Endpoint, link: u32) -> Vec<Request> {
     let gateways = [endpoint.gateway4, endpoint.gateway6].into_iter().flatten();
     gateways.map(|g| replace_default_route(g, link)).collect()
-}
-
-/// Clients that kept sending datagrams to a published port, to its last container or to none, get
-/// to this one.
-fn forget_datagrams(endpoint: &Endpoint) -> Result<()> {
-    const UDP: u8 = 17;
-    for inside in [endpoint.ipv4, endpoint.ipv6].into_iter().flatten() {
-        let ports: Vec<u16> = endpoint
-            .ports
-            .iter()
-            .filter(|p| p.protocol == Protocol::Udp && p.host_ip.is_ipv4() == inside.is_v4())
-            .map(|p| p.host_port)
-            .collect();
-        if !ports.is_empty() {
-            forget_flows(UDP, &ports, inside.addr()).map_err(Error::Conntrack)?;
-        }
-    }
-    Ok(())
 }

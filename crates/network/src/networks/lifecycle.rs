@@ -65,7 +65,7 @@ impl Networks {
             Err(e) => return Err(undo(e)),
         };
         if let Some(firewall) = &self.firewall {
-            let rules = bridge::rules(network, self.config.ip_masq);
+            let rules = bridge::rules(network, &self.config);
             match firewall.add_bridge(&network.bridge, rules) {
                 Ok(()) => {}
                 Err(e) if before.is_some() => return Err(e),

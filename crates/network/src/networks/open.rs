@@ -15,7 +15,7 @@ use crate::model::{DEFAULT_NETWORK, Driver, Endpoint, Network};
 use crate::plan::{self, Given};
 use crate::ports::{EPHEMERAL, Ports};
 use crate::warm::Warm;
-use crate::{bridge, random, resolv, sysctl};
+use crate::{bridge, options, random, resolv, sysctl};
 
 /// What the engine kept of an earlier run.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +60,7 @@ impl Networks {
         // 4. Namespaces for those to come.
         let thread = |source| Error::Namespace { step: "starting a thread", source };
         let warm = Warm::start(config.warm, config.warm_max, config.mtu).map_err(thread)?;
-        let departed = Departed::start().map_err(thread)?;
+        let departed = Departed::start(firewall.as_ref().map(Firewall::guards)).map_err(thread)?;
         Ok(Arc::new(Networks {
             ephemeral: sysctl::ephemeral_ports().unwrap_or(EPHEMERAL),
             config,
@@ -164,9 +164,10 @@ fn restore_endpoint(state: &mut State, endpoint: Endpoint, warnings: &mut Vec<St
 fn firewall(config: &Config, state: &State, warnings: &mut Vec<String>) -> Firewall {
     let mut firewall = Firewall::new(&config.table);
     for entry in Networks::bridges(state) {
-        let rules = bridge::rules(&entry.network, config.ip_masq);
+        let rules = bridge::rules(&entry.network, config);
         firewall.note_bridge(&entry.network.bridge, rules);
-        entry.endpoints.values().for_each(|e| firewall.note_ports(e));
+        let guarded = options::guarded(&entry.network.options, config.spoofing);
+        entry.endpoints.values().for_each(|e| firewall.note_endpoint(e, guarded));
     }
     if let Err(e) = firewall.watch() {
         warnings.push(format!("changes of nftables by others will not be noticed: {e}"));

@@ -9,11 +9,12 @@ use sys::hold::{Transport, hold_port};
 use super::{Entry, Networks, State};
 use crate::addresses::mac_of;
 use crate::cidr::Cidr;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::{
-    Attach, BoundPort, DEFAULT_NETWORK, Driver, Endpoint, Network, Protocol, Reserved,
+    Attach, BoundPort, DEFAULT_NETWORK, Driver, Endpoint, Network, PortRequest, Protocol, Reserved,
 };
-use crate::ports::Side;
+use crate::ports::{Host, Side};
 use crate::warm::INSIDE;
 use crate::{options, random};
 
@@ -38,14 +39,9 @@ impl Networks {
         check_wish(attach, entry, self.firewall.is_some())?;
         let (ipv4, ipv6) = take_addresses(entry, attach)?;
         let network = &entry.network;
-        let side = Side {
-            default_ip: options::host_ip(&network.options).unwrap_or(self.config.default_host_ip),
-            v4: ipv4.is_some(),
-            v6: ipv6.is_some(),
-            ephemeral: self.ephemeral,
-        };
+        let side = side(network, &self.config, ipv4, ipv6, self.ephemeral);
         let taken = random::hex(32)
-            .and_then(|id| Ok((id, ports.reserve(&attach.ports, &side, &mut bind)?)));
+            .and_then(|id| Ok((id, ports.reserve(&attach.ports, &side, &mut Here { own: &[] })?)));
         let (id, (bound, sockets)) = match taken {
             Ok(taken) => taken,
             Err(e) => {
@@ -84,16 +80,39 @@ fn check_wish(attach: &Attach, entry: &Entry, firewall: bool) -> Result<()> {
     if network.name == DEFAULT_NETWORK && (attach.ipv4.is_some() || attach.ipv6.is_some()) {
         return Err(Error::AddressOnDefaultBridge);
     }
-    if attach.ports.is_empty() {
+    check_ports(network, &attach.ports, firewall)
+}
+
+pub(super) const NO_FIREWALL: &str = "this daemon was started without firewall rules";
+
+/// Whether ports can be published.
+pub(super) fn check_ports(network: &Network, wanted: &[PortRequest], firewall: bool) -> Result<()> {
+    if wanted.is_empty() {
         return Ok(());
     }
     if network.internal {
         return Err(Error::CannotPublish("the network is internal"));
     }
     if !firewall {
-        return Err(Error::CannotPublish("this daemon was started without firewall rules"));
+        return Err(Error::CannotPublish(NO_FIREWALL));
     }
     Ok(())
+}
+
+/// What the ports of a container with these addresses are wanted for.
+pub(super) fn side(
+    network: &Network,
+    config: &Config,
+    ipv4: Option<Cidr>,
+    ipv6: Option<Cidr>,
+    ephemeral: (u16, u16),
+) -> Side {
+    Side {
+        default_ip: options::host_ip(&network.options).unwrap_or(config.default_host_ip),
+        v4: ipv4.is_some(),
+        v6: ipv6.is_some(),
+        ephemeral,
+    }
 }
 
 /// One address of each family that the network has.
@@ -165,17 +184,46 @@ fn describe(
     }
 }
 
-/// Takes a port of the host. Protocols that the kernel lacks have no users either.
-fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
-    const EPROTONOSUPPORT: i32 = 93;
-    const ESOCKTNOSUPPORT: i32 = 94;
-    let transport = match protocol {
+/// The host that this process runs on.
+pub(super) struct Here<'a> {
+    /// Ports that are held already for whom they are wanted for, each for itself.
+    pub(super) own: &'a [BoundPort],
+}
+
+impl Here<'_> {
+    fn has(&self, protocol: Protocol, address: &SocketAddr) -> bool {
+        let key = (protocol, address.ip(), address.port());
+        self.own.iter().any(|own| (own.protocol, own.host_ip, own.host_port) == key)
+    }
+}
+
+impl Host for Here<'_> {
+    /// Protocols that the kernel lacks have no users either.
+    fn bind(&mut self, protocol: Protocol, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
+        const EPROTONOSUPPORT: i32 = 93;
+        const ESOCKTNOSUPPORT: i32 = 94;
+        if self.has(protocol, &address) {
+            return Ok(None);
+        }
+        match hold_port(transport(protocol), address) {
+            Err(e) if matches!(e.raw_os_error(), Some(EPROTONOSUPPORT | ESOCKTNOSUPPORT)) => {
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    fn open_ports(&mut self, protocol: Protocol) -> Option<Vec<SocketAddr>> {
+        let mut open = sys::netlink::open_ports(transport(protocol)).ok()?;
+        open.retain(|address| !self.has(protocol, address));
+        Some(open)
+    }
+}
+
+fn transport(protocol: Protocol) -> Transport {
+    match protocol {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
         Protocol::Sctp => Transport::Sctp,
-    };
-    match hold_port(transport, address) {
-        Err(e) if matches!(e.raw_os_error(), Some(EPROTONOSUPPORT | ESOCKTNOSUPPORT)) => Ok(None),
-        other => other.map(Some),
     }
 }

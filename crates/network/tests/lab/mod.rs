@@ -7,6 +7,8 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+pub(crate) mod frames;
+
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -152,6 +154,7 @@ pub(crate) fn port(protocol: Protocol, ip: Option<&str>, host: u16, container: u
     PortRequest {
         protocol,
         container_port: container,
+        count: 1,
         host_ip: ip.map(|ip| ip.parse().unwrap()),
         host_port: HostPort::Within(host, host),
     }
@@ -159,6 +162,11 @@ pub(crate) fn port(protocol: Protocol, ip: Option<&str>, host: u16, container: u
 
 pub(crate) fn tcp(host: u16, container: u16) -> PortRequest {
     port(Protocol::Tcp, None, host, container)
+}
+
+/// Ports that follow one another, with the same numbers on both sides.
+pub(crate) fn range(first: u16, count: u16) -> PortRequest {
+    PortRequest { count, ..tcp(first, first) }
 }
 
 /// Does something in a namespace.

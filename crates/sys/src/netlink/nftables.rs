@@ -13,16 +13,19 @@ const GROUP: u32 = 7;
 const NFTABLES: u16 = 10;
 /// `NFT_MSG_NEWGEN`, in the lower byte: the end of a transaction.
 const NEW_GENERATION: u16 = 15;
-const NFTA_GEN_PROC_PID: u16 = 2;
 /// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE`, …: 1 in all of them.
 const NFTA_TABLE: u16 = 1;
 /// `struct nfgenmsg`
 const FAMILY_HEADER: usize = 4;
 
+/// Bytes of notices that may wait.
+const BUFFER: usize = 8 << 20;
+
 /// Somebody changed a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// A transaction of this process touched it.
+    /// A transaction that came through the netlink socket of this number touched it. A process
+    /// that has one such socket, as `nft` does, gives it its own id, as itself sees that.
     By(u32),
     /// There were more notices than the socket could keep: anything may have changed.
     Lost,
@@ -51,6 +54,9 @@ impl Watch {
     pub fn open(table: &str) -> io::Result<Watch> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
+        // Of a large change every element is told. What does not fit is lost, and then more work
+        // is to be done than to read it. Memory is only used by what waits.
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)?;
         socket.add_membership(GROUP)?;
         Ok(Watch { socket, table: table.to_owned(), touched: false })
     }
@@ -82,11 +88,8 @@ impl Watch {
                     attribute(attributes, NFTA_TABLE).is_some_and(|t| text_of(t) == self.table);
                 continue;
             }
-            let pid = attribute(attributes, NFTA_GEN_PROC_PID)
-                .and_then(|v| <[u8; 4]>::try_from(v).ok())
-                .map_or(0, u32::from_be_bytes);
             if std::mem::take(&mut self.touched) {
-                notices.push(Notice::By(pid));
+                notices.push(Notice::By(reply.port));
             }
         }
         Ok(notices)

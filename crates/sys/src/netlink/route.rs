@@ -53,6 +53,24 @@ pub fn remove_default_route(gateway: IpAddr, link: u32) -> Request {
     Request::new(RouteNetlinkMessage::DelRoute(default_of(gateway, link)), 0)
 }
 
+/// Makes the host take packets to one of its own addresses also where they come in by `link`: for
+/// a loopback address of IPv6, that the kernel only knows on the loopback link. It comes after the
+/// route that the host's own packets take, and goes with the link.
+pub fn add_local_route(addr: IpAddr, link: u32) -> Request {
+    /// `RT_TABLE_LOCAL`
+    const LOCAL: u8 = 255;
+    /// After the kernel's own (0). Different for every link, or one would replace the other.
+    const AFTER: u32 = 1024;
+    let mut message = default_of(addr, link);
+    message.header.table = LOCAL;
+    message.header.kind = RouteType::Local;
+    message.header.scope = RouteScope::Host;
+    message.header.destination_prefix_length = if addr.is_ipv4() { 32 } else { 128 };
+    message.attributes.push(RouteAttribute::Destination(addr.into()));
+    message.attributes.push(RouteAttribute::Priority(AFTER + link));
+    Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
 fn default_of(gateway: IpAddr, link: u32) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = match gateway {

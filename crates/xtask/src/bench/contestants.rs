@@ -176,6 +176,19 @@ impl Drop for Podman {
 }
 
 impl Contestant {
+    /// Whether it is a command line against a daemon.
+    pub(super) fn is_client(&self) -> bool {
+        matches!(self.how, How::Client { .. })
+    }
+
+    /// The command that runs `true` with a published port, for clients of a daemon.
+    pub(super) fn start_published(&self) -> Command {
+        let How::Client { program, daemon } = &self.how else { return self.start() };
+        let mut command = daemon.engine().prepared(program);
+        command.args(["run", "--rm", "-p", "18080:80", "busybox", "/bin/true"]);
+        command
+    }
+
     /// The command that runs `true` in a fresh container and removes it.
     pub(super) fn start(&self) -> Command {
         match &self.how {

@@ -1,0 +1,303 @@
+//! How fast packets get to containers: beside dockerd, and beside two namespaces that a bare veth
+//! pair connects. A pump of our own moves bytes over TCP, so nothing has to be inside.
+
+use super::{Request, contestants, measure, median, memory, shown};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use testkit::netns::{Netns, inside};
+use testkit::{Container, Daemon, Kind};
+
+/// How long bytes are pumped for one figure.
+const PUMPED: Duration = Duration::from_millis(300);
+/// Round trips for one figure.
+const TRIPS: usize = 2000;
+/// Where the pump listens.
+const PORT: u16 = 7000;
+/// Where that is published.
+const PUBLISHED: u16 = 17000;
+/// Ports of the long range.
+const RANGE: u16 = 10_000;
+
+/// From where to where, and the address that is dialled.
+struct Way {
+    from: PathBuf,
+    to: PathBuf,
+    dial: SocketAddr,
+}
+
+/// The three ways of an engine, in the order of [`WAYS`].
+struct Side {
+    name: &'static str,
+    ways: Vec<Way>,
+    /// Per way and round: bytes a second, and seconds a round trip.
+    figures: Vec<Vec<(f64, f64)>>,
+}
+
+const WAYS: [&str; 3] = ["container to container", "container to host", "host to published port"];
+
+pub(super) fn run(request: &Request, binary: &Path) -> Result<()> {
+    let ours = contestants::daemon(Kind::Isopod, Some(binary))?;
+    let theirs = match request.wants("dockerd") {
+        true => Some(contestants::daemon(Kind::Dockerd, None)?),
+        false => None,
+    };
+    packets(request, &ours, theirs.as_ref())?;
+    range(&ours)?;
+    drop((ours, theirs));
+    published_start(request, binary)
+}
+
+/// Throughput and latency.
+fn packets(request: &Request, ours: &Daemon, theirs: Option<&Daemon>) -> Result<()> {
+    let bare = Bare::create()?;
+    let mut kept = Vec::new();
+    let mut sides = vec![side("isopod", ours, &mut kept)?];
+    if let Some(theirs) = theirs {
+        sides.push(side("dockerd", theirs, &mut kept)?);
+    }
+    sides.push(Side { name: "bare veth pair", ways: bare.ways(), figures: Vec::new() });
+    for round in 0..=request.runs {
+        for side in &mut sides {
+            let figures = side.ways.iter().map(figure).collect::<Result<Vec<_>>>();
+            let figures = figures.with_context(|| side.name.to_owned())?;
+            // The first warms caches and neighbours.
+            if round > 0 {
+                side.figures.push(figures);
+            }
+        }
+    }
+    println!("TCP, median of {} rounds in turn; ratios are ours to theirs, more is better:\n", request.runs);
+    println!("| way | engine | throughput | ratio | round trip | ratio |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: |");
+    for (at, way) in WAYS.iter().enumerate() {
+        let (fast, quick) = sides[0].median(at);
+        for side in &sides {
+            let (bytes, seconds) = side.median(at);
+            println!(
+                "| {way} | {} | {:.2} Gbit/s | {:.2} | {:.1} µs | {:.2} |",
+                side.name,
+                bytes * 8.0 / 1e9,
+                fast / bytes,
+                seconds * 1e6,
+                seconds / quick
+            );
+        }
+    }
+    println!("\nBudgets: 1.00 of dockerd and 0.95 of the bare pair, in each.\n");
+    Ok(())
+}
+
+impl Side {
+    fn median(&self, way: usize) -> (f64, f64) {
+        let middle = |pick: fn(&(f64, f64)) -> f64| {
+            let mut all: Vec<f64> =
+                self.figures.iter().filter_map(|round| round.get(way)).map(pick).collect();
+            all.sort_by(f64::total_cmp);
+            all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        (middle(|figure| figure.0), middle(|figure| figure.1))
+    }
+}
+
+/// Two containers of an engine, one with a published port.
+fn side(name: &'static str, daemon: &Daemon, kept: &mut Vec<Container>) -> Result<Side> {
+    let engine = daemon.engine();
+    let host = daemon.netns().context("the engine has no namespace of its own")?.path();
+    let port = format!("{PORT}/tcp");
+    let [a, b] = [json!({}), json!({ (port.clone()): [{"HostPort": PUBLISHED.to_string()}] })].map(
+        |bindings| {
+            engine.sleeper(json!({
+                "ExposedPorts": { (port.clone()): {} },
+                "HostConfig": {"NetworkMode": "bridge", "PortBindings": bindings},
+            }))
+        },
+    );
+    let address = |container: &Container| -> Result<(PathBuf, SocketAddr, SocketAddr)> {
+        let seen = container.inspect();
+        let pid = seen["State"]["Pid"].as_i64().context("no process")?;
+        let settings = &seen["NetworkSettings"];
+        let at = |key: &str, port| -> Result<SocketAddr> {
+            let text = settings[key].as_str().map(str::to_owned).context("no address")?;
+            Ok(SocketAddr::new(text.parse()?, port))
+        };
+        Ok((
+            PathBuf::from(format!("/proc/{pid}/ns/net")),
+            at("IPAddress", PORT)?,
+            at("Gateway", PORT)?,
+        ))
+    };
+    let (from, _, gateway) = address(&a)?;
+    let (to, direct, _) = address(&b)?;
+    kept.extend([a, b]);
+    let published = SocketAddr::new(gateway.ip(), PUBLISHED);
+    let ways = vec![
+        Way { from: from.clone(), to: to.clone(), dial: direct },
+        Way { from, to: host.clone(), dial: gateway },
+        Way { from: host, to, dial: published },
+    ];
+    Ok(Side { name, ways, figures: Vec::new() })
+}
+
+/// Two namespaces with a pair between them and nothing else.
+struct Bare {
+    one: Netns,
+    other: Netns,
+}
+
+impl Bare {
+    fn create() -> Result<Self> {
+        let bare = Self { one: Netns::create(), other: Netns::create() };
+        let other = bare.other.path();
+        let name = other.file_name().and_then(|n| n.to_str()).context("its name")?.to_owned();
+        inside(&bare.one.path(), || {
+            run_ip(&format!("link add pair0 type veth peer name pair0 netns {name}"))?;
+            run_ip("addr add 10.99.0.1/24 dev pair0")?;
+            run_ip("link set pair0 up")
+        })?;
+        inside(&other, || {
+            run_ip("addr add 10.99.0.2/24 dev pair0")?;
+            run_ip("link set pair0 up")
+        })?;
+        Ok(bare)
+    }
+
+    fn ways(&self) -> Vec<Way> {
+        let dial = SocketAddr::from(([10, 99, 0, 2], PORT));
+        let way = |_| Way { from: self.one.path(), to: self.other.path(), dial };
+        WAYS.map(way).into()
+    }
+}
+
+fn run_ip(arguments: &str) -> Result<()> {
+    let output = std::process::Command::new("ip").args(arguments.split(' ')).output()?;
+    ensure!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Bytes a second, and seconds a round trip.
+fn figure(way: &Way) -> Result<(f64, f64)> {
+    Ok((pump(way)?, trips(way)?))
+}
+
+fn connected<T: Send>(
+    way: &Way,
+    serve: impl FnOnce(TcpStream) -> Result<T> + Send,
+    dial: impl FnOnce(TcpStream) -> Result<()> + Send,
+) -> Result<T> {
+    let listener = inside(&way.to, || TcpListener::bind(("0.0.0.0", PORT)))?;
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            let (stream, _) = listener.accept()?;
+            inside(&way.to, || serve(stream))
+        });
+        inside(&way.from, || {
+            let stream = TcpStream::connect_timeout(&way.dial, Duration::from_secs(5))?;
+            stream.set_nodelay(true)?;
+            dial(stream)
+        })?;
+        server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What arrives, from the first byte to the last.
+fn pump(way: &Way) -> Result<f64> {
+    let took = |mut stream: TcpStream| {
+        let mut buffer = vec![0; 256 << 10];
+        let mut all = stream.read(&mut buffer)?;
+        let began = Instant::now();
+        loop {
+            match stream.read(&mut buffer)? {
+                0 => return Ok(all as f64 / began.elapsed().as_secs_f64()),
+                n => all += n,
+            }
+        }
+    };
+    connected(way, took, |mut stream| {
+        let bytes = vec![0; 128 << 10];
+        let end = Instant::now() + PUMPED;
+        while Instant::now() < end {
+            stream.write_all(&bytes)?;
+        }
+        Ok(())
+    })
+}
+
+/// A byte there and back.
+fn trips(way: &Way) -> Result<f64> {
+    let echo = |mut stream: TcpStream| {
+        stream.set_nodelay(true)?;
+        let mut byte = [0];
+        while stream.read(&mut byte)? == 1 {
+            stream.write_all(&byte)?;
+        }
+        Ok(())
+    };
+    let mut times = Vec::with_capacity(TRIPS);
+    connected(way, echo, |mut stream| {
+        let mut byte = [0];
+        for _ in 0..TRIPS {
+            let began = Instant::now();
+            stream.write_all(&byte)?;
+            stream.read_exact(&mut byte)?;
+            times.push(began.elapsed());
+        }
+        Ok(())
+    })?;
+    times.sort();
+    Ok(median(&times).as_secs_f64())
+}
+
+/// A long range: how long it takes more than one port, and what the daemon keeps of it.
+fn range(daemon: &Daemon) -> Result<()> {
+    let engine = daemon.engine();
+    let bindings = |count: u16| -> (Value, Value) {
+        let ports = || (0..count).map(|n| 20_000 + n);
+        let exposed = ports().map(|port| (format!("{port}/tcp"), json!({})));
+        let bound = ports()
+            .map(|port| (format!("{port}/tcp"), json!([{"HostPort": port.to_string()}])));
+        (Value::Object(exposed.collect()), Value::Object(bound.collect()))
+    };
+    let mut rows = Vec::new();
+    for count in [1, RANGE, 1, RANGE] {
+        let (exposed, bound) = bindings(count);
+        let before = memory::resident(daemon.pid());
+        let container = engine.create(json!({
+            "Cmd": ["sleep", "1000"],
+            "ExposedPorts": exposed,
+            "HostConfig": {"NetworkMode": "bridge", "PortBindings": bound},
+        }));
+        let began = Instant::now();
+        container.start();
+        let took = began.elapsed();
+        let grown = memory::resident(daemon.pid()).saturating_sub(before);
+        rows.push((count, took, grown));
+        container.remove();
+    }
+    println!("| published | start | the daemon's growth, with what the API has to show of it |");
+    println!("| --- | ---: | ---: |");
+    for (count, took, grown) in &rows {
+        println!("| {count} ports | {} | {grown} KiB |", shown(*took));
+    }
+    let second = |wanted| rows.iter().rev().find(|row| row.0 == wanted).map_or(Duration::ZERO, |row| row.1);
+    let more = second(RANGE).saturating_sub(second(1));
+    let verdict = if more < Duration::from_millis(100) { "kept" } else { "missed" };
+    println!("\nBudget: 100 ms more than for one port: {verdict}.\n");
+    Ok(())
+}
+
+/// How long a container with a published port takes.
+fn published_start(request: &Request, binary: &Path) -> Result<()> {
+    let mut all = contestants::all(request, binary)?;
+    all.retain(contestants::Contestant::is_client);
+    measure(
+        request,
+        &all,
+        "run --rm -p 18080:80 /bin/true",
+        Some(Duration::from_millis(30)),
+        contestants::Contestant::start_published,
+    )
+}
