@@ -29,7 +29,8 @@ pub(crate) fn requests(
             let (container_port, protocol) = parse(key)?;
             if !bound.contains(&(container_port, protocol)) {
                 let host_port = HostPort::Any;
-                let one = PortRequest { protocol, container_port, count: 1, host_ip: None, host_port };
+                let one =
+                    PortRequest { protocol, container_port, count: 1, host_ip: None, host_port };
                 wanted.push(one);
             }
         }
@@ -128,10 +129,8 @@ mod tests {
 
     #[test]
     fn a_range_is_one_wish() {
-        let binding = |host_port: String| types::network::PortBinding {
-            host_ip: String::new(),
-            host_port,
-        };
+        let binding =
+            |host_port: String| types::network::PortBinding { host_ip: String::new(), host_port };
         let mut map = PortMap::new();
         for port in 9..=11u16 {
             let list = vec![binding((port + 8000).to_string()), binding(String::new())];

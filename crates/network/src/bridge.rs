@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use sys::netlink::{
     self, Address, Change, Link, Request, Route, Socket, Target, add_address, add_bridge,
-    add_local_route,    link_named, remove_address, remove_link,
+    add_local_route, link_named, remove_address, remove_link,
 };
 
 use crate::addresses::mac_of;

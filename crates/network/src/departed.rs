@@ -38,11 +38,7 @@ impl Departed {
     }
 }
 
-fn remove_all(
-    links: &Receiver<(Instant, String)>,
-    socket: &mut Socket,
-    guards: Option<&Guards>,
-) {
+fn remove_all(links: &Receiver<(Instant, String)>, socket: &mut Socket, guards: Option<&Guards>) {
     while let Ok((due, link)) = links.recv() {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let there = link_named(socket, &link);

@@ -181,8 +181,11 @@ impl Firewall {
     fn exchange(&self, old: &[Published], new: &[Published]) -> Result<()> {
         let (closed, opened) = {
             let mut wanted = lock(&self.inner.wanted);
-            let closed: Vec<Published> =
-                old.iter().filter(|p| !new.contains(p) && wanted.ports.remove(p)).copied().collect();
+            let closed: Vec<Published> = old
+                .iter()
+                .filter(|p| !new.contains(p) && wanted.ports.remove(p))
+                .copied()
+                .collect();
             wanted.ports.extend(new);
             // Also those that were open: an element that is there may be put in again.
             let opened: Vec<Published> = new.iter().filter(|p| !old.contains(p)).copied().collect();

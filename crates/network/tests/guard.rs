@@ -106,9 +106,15 @@ fn privileged_network_a_network_can_let_its_containers_be_anybody() {
         let lies: Vec<_> = lies.into_iter().filter(|(what, _)| *what != elsewhere).collect();
         let sent: Vec<Vec<u8>> = lies.iter().map(|(_, frame)| frame.clone()).collect();
         let passed = frames::pass(&a, &b, &sent);
-        let passed: Vec<&str> =
-            lies.iter().zip(passed).filter(|(_, passed)| *passed).map(|((what, _), _)| *what).collect();
-        for what in ["another's address, by ARP", "another's IPv4", "another's neighbour", "a router"] {
+        let passed: Vec<&str> = lies
+            .iter()
+            .zip(passed)
+            .filter(|(_, passed)| *passed)
+            .map(|((what, _), _)| *what)
+            .collect();
+        for what in
+            ["another's address, by ARP", "another's IPv4", "another's neighbour", "a router"]
+        {
             assert!(passed.contains(&what), "{what}: {passed:?}");
         }
     });
@@ -261,7 +267,8 @@ fn privileged_network_sctp_finds_its_way() {
         // INIT: 20 bytes, tag, window, streams, first number.
         let chunk = [1, 0, 0, 20, 0, 0, 0, 9, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 7];
         let packet = |target: u16| {
-            let head = [&12345u16.to_be_bytes()[..], &target.to_be_bytes(), &[0; 8], &chunk].concat();
+            let head =
+                [&12345u16.to_be_bytes()[..], &target.to_be_bytes(), &[0; 8], &chunk].concat();
             let sum = crc32c(&head).to_le_bytes();
             [&head[..8], &sum, &head[12..]].concat()
         };

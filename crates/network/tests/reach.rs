@@ -227,6 +227,13 @@ fn privileged_network_ipv6_works_as_ipv4_does() {
         assert_eq!(ask(None, &published).unwrap(), format!("b {HOST_V6}"));
         assert_eq!(ask(Some(a.fd()), &published).unwrap(), "b fd00:6::1");
         assert!(silent(outside, &to_b));
+        lab.network("seven", |spec| spec.subnets = vec![subnet("fd00:7::/64")]);
+        let c = lab.start("seven", "c", &[]);
+        assert!(silent(Some(c.fd()), &to_b), "from another network");
+        within(c.fd(), || run("ip -6 route add fd00:6::/64 via fd00:7::1"));
+        assert!(silent(Some(c.fd()), &to_b), "by any way");
+        let answer = ask(Some(c.fd()), &published).unwrap();
+        assert_eq!(answer, format!("b {}", c.ip6()));
         serve(outside, "[::]:81", "outside");
         let answer = ask(Some(a.fd()), &format!("[{OUTSIDE_V6}]:81")).unwrap();
         assert_eq!(answer, format!("outside {HOST_V6}"));

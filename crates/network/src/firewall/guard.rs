@@ -114,10 +114,8 @@ mod tests {
             v4: Some([172, 17, 0, 2].into()),
             v6: Some("fd00::2".parse().unwrap()),
         };
-        let steps = super::super::element::Step::all(
-            super::super::ruleset::Verb::Add,
-            guard.elements("v"),
-        );
+        let steps =
+            super::super::element::Step::all(super::super::ruleset::Verb::Add, guard.elements("v"));
         assert_eq!(
             super::super::element::text("t", &steps),
             "add element bridge t ports { \"v\" }\n\

@@ -170,7 +170,8 @@ impl Ruleset {
 
     /// The table's removal; `add` makes sure that there is one to be deleted.
     pub(crate) fn removal(&self) -> String {
-        let one = |family| format!("add table {family} {0}\ndelete table {family} {0}\n", self.table);
+        let one =
+            |family| format!("add table {family} {0}\ndelete table {family} {0}\n", self.table);
         ["inet", "bridge"].map(one).concat()
     }
 
@@ -258,14 +259,12 @@ mod tests {
     #[test]
     fn the_whole_replaces_what_is_there_in_one_transaction() {
         let mut rules = rules();
-        rules.ports.extend([
-            Published {
-                protocol: crate::model::Protocol::Tcp,
-                host: "0.0.0.0:8080".parse().unwrap(),
-                inside: "172.17.0.2:80".parse().unwrap(),
-                count: 1,
-            },
-        ]);
+        rules.ports.extend([Published {
+            protocol: crate::model::Protocol::Tcp,
+            host: "0.0.0.0:8080".parse().unwrap(),
+            inside: "172.17.0.2:80".parse().unwrap(),
+            count: 1,
+        }]);
         let text = rules.whole();
         assert!(text.starts_with(
             "add table inet t\ndelete table inet t\nadd table bridge t\ndelete table bridge t\n\

@@ -33,8 +33,8 @@ impl Watcher {
                         match notice {
                             Notice::Lost => lost = true,
                             Notice::By(port) => {
-                                foreign |= firewall.port != Some(*port)
-                                    && !firewall.nft.ran_as(*port);
+                                foreign |=
+                                    firewall.port != Some(*port) && !firewall.nft.ran_as(*port);
                             }
                         }
                     }

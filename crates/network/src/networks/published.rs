@@ -93,7 +93,8 @@ impl Networks {
         ports.release(gone);
         // What the container held until now is held on, and nobody else's.
         let taken = ports.reserve(add, &side, &mut Here { own: gone });
-        let (mut bound, sockets) = taken.inspect_err(|_| gone.iter().for_each(|p| ports.mark(p)))?;
+        let (mut bound, sockets) =
+            taken.inspect_err(|_| gone.iter().for_each(|p| ports.mark(p)))?;
         let stay = known.ports.iter().flat_map(|ports| ports.each());
         bound.extend(stay.filter(|port| !gone.contains(port)));
         known.ports = join(bound);

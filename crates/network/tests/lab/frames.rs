@@ -141,7 +141,12 @@ pub(crate) fn pass(from: &Container, to: &Container, frames: &[Vec<u8>]) -> Vec<
     frames.iter().map(|frame| seen.iter().any(|seen| seen == frame)).collect()
 }
 
-fn sniffed(from: BorrowedFd<'_>, to: BorrowedFd<'_>, mark: &str, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+fn sniffed(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    mark: &str,
+    frames: &[Vec<u8>],
+) -> Vec<Vec<u8>> {
     let mut sniffer = within(to, || {
         Command::new("python3")
             .args(["-c", SNIFF, "eth0", &hex(mark.as_bytes())])
