@@ -188,9 +188,8 @@ fn forget(
 ) -> Result<bool, Error> {
     let Some(Some(list)) = map.get_mut(key) else { return Ok(false) };
     let before = list.len();
-    let same_ip = |other: &PortBinding| {
-        binding.host_ip.is_empty() || binding.host_ip == other.host_ip
-    };
+    let same_ip =
+        |other: &PortBinding| binding.host_ip.is_empty() || binding.host_ip == other.host_ip;
     list.retain(|other| {
         let same = binding.host_port.is_empty() || binding.host_port == other.host_port;
         !(same && same_ip(other))
@@ -245,8 +244,7 @@ mod tests {
     fn map(all: &[(&str, &str, &str)]) -> PortMap {
         let mut map = PortMap::new();
         for (key, ip, port) in all {
-            let binding =
-                PortBinding { host_ip: (*ip).to_owned(), host_port: (*port).to_owned() };
+            let binding = PortBinding { host_ip: (*ip).to_owned(), host_port: (*port).to_owned() };
             map.entry((*key).to_owned()).or_default().get_or_insert_default().push(binding);
         }
         map

@@ -6,8 +6,8 @@ use types::resources::Resources;
 use types::state::Status;
 use types::{Error, ErrorKind};
 
-use super::validate::limits;
 use super::republish::PortChanges;
+use super::validate::limits;
 use super::{Container, validate};
 use crate::{Engine, spec, to_the_end};
 
