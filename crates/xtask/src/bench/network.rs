@@ -70,7 +70,10 @@ fn packets(request: &Request, ours: &Daemon, theirs: Option<&Daemon>) -> Result<
             }
         }
     }
-    println!("TCP, median of {} rounds in turn; ratios are ours to theirs, more is better:\n", request.runs);
+    println!(
+        "TCP, median of {} rounds in turn; ratios are ours to theirs, more is better:\n",
+        request.runs
+    );
     println!("| way | engine | throughput | ratio | round trip | ratio |");
     println!("| --- | --- | ---: | ---: | ---: | ---: |");
     for (at, way) in WAYS.iter().enumerate() {
@@ -257,8 +260,8 @@ fn range(daemon: &Daemon) -> Result<()> {
     let bindings = |count: u16| -> (Value, Value) {
         let ports = || (0..count).map(|n| 20_000 + n);
         let exposed = ports().map(|port| (format!("{port}/tcp"), json!({})));
-        let bound = ports()
-            .map(|port| (format!("{port}/tcp"), json!([{"HostPort": port.to_string()}])));
+        let bound =
+            ports().map(|port| (format!("{port}/tcp"), json!([{"HostPort": port.to_string()}])));
         (Value::Object(exposed.collect()), Value::Object(bound.collect()))
     };
     let mut rows = Vec::new();
@@ -282,7 +285,8 @@ fn range(daemon: &Daemon) -> Result<()> {
     for (count, took, grown) in &rows {
         println!("| {count} ports | {} | {grown} KiB |", shown(*took));
     }
-    let second = |wanted| rows.iter().rev().find(|row| row.0 == wanted).map_or(Duration::ZERO, |row| row.1);
+    let second =
+        |wanted| rows.iter().rev().find(|row| row.0 == wanted).map_or(Duration::ZERO, |row| row.1);
     let more = second(RANGE).saturating_sub(second(1));
     let verdict = if more < Duration::from_millis(100) { "kept" } else { "missed" };
     println!("\nBudget: 100 ms more than for one port: {verdict}.\n");
