@@ -168,7 +168,7 @@ fn take_in(mut stream: Box<dyn Read + Send>, path: &Path) -> Result<Option<Strin
         return Ok(None);
     }
     let root = Root::open_host(path).step("open the build context")?;
-    let options = PutOptions { no_overwrite_dir_non_dir: false, owner: Some((0, 0)) };
+    let options = PutOptions { no_overwrite_dir_non_dir: false, owner: Some((0, 0)), top: false };
     let mut all = Cursor::new(head).chain(stream);
     put(std::os::fd::AsFd::as_fd(&root), "/", &mut all, &options, &IdMap::default())?;
     Ok(None)

@@ -17,6 +17,7 @@ mod options;
 mod pipe;
 mod prune;
 mod registry;
+mod secret;
 mod session;
 mod show;
 mod system;
@@ -96,18 +97,8 @@ fn decorate(verb: &Verb, path: &str, text: &str) -> String {
 }
 
 /// Docker's commands that are not here, so that nobody takes them for a slip of the hand.
-const ABSENT: &[&str] = &[
-    "checkpoint",
-    "compose",
-    "config",
-    "node",
-    "plugin",
-    "secret",
-    "service",
-    "stack",
-    "swarm",
-    "trust",
-];
+const ABSENT: &[&str] =
+    &["checkpoint", "compose", "node", "plugin", "service", "stack", "swarm", "trust"];
 
 enum Found<'a> {
     Verb(&'static Verb, String, &'a [String]),

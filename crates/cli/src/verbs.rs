@@ -66,6 +66,7 @@ pub(crate) use verb;
 /// The nouns.
 pub(crate) static GROUPS: &[Group] = &[
     Group { name: "builder", about: "Build images", verbs: crate::build::VERBS },
+    Group { name: "config", about: "Work with configs", verbs: crate::secret::CONFIG_VERBS },
     Group { name: "container", about: "Work with containers", verbs: crate::container::VERBS },
     Group {
         name: "context",
@@ -79,6 +80,7 @@ pub(crate) static GROUPS: &[Group] = &[
         verbs: crate::manifest::VERBS,
     },
     Group { name: "network", about: "Work with networks", verbs: crate::network::VERBS },
+    Group { name: "secret", about: "Work with secrets", verbs: crate::secret::SECRET_VERBS },
     Group { name: "system", about: "Look at the engine as a whole", verbs: crate::system::VERBS },
     Group { name: "volume", about: "Work with volumes", verbs: crate::volume::VERBS },
 ];

@@ -13,6 +13,7 @@ mod lifecycle;
 mod logs;
 mod networks;
 mod registry;
+mod secrets;
 mod stats;
 mod system;
 mod transfer;
@@ -41,6 +42,7 @@ pub(crate) fn all(api: Api) -> Router {
         .merge(transfer::routes())
         .merge(upkeep::routes())
         .merge(volumes::routes())
+        .merge(secrets::routes())
         .merge(networks::routes())
         .merge(build::routes())
         .merge(absent::routes())

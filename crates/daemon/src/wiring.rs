@@ -40,6 +40,7 @@ pub(crate) fn engine(settings: &Settings, support: Capabilities) -> Result<Confi
     config.keep_blobs = settings.keep_blobs.unwrap_or(true);
     config.gzip_level = registry::gzip_level(settings)?;
     config.watermarks = registry::watermarks(settings)?;
+    config.secret_key_file.clone_from(&settings.secret_key_file);
     config.max_layer_bytes = registry::max_layer_bytes(settings)?;
     Ok(config)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use types::container::{ContainerConfig, HostConfig};
 use types::health::Health;
-use types::mount::MountPoint;
+use types::mount::{Mount, MountPoint};
 use types::network::{EndpointSettings, NetworkingConfig, PortMap};
 use types::resources::Resources;
 use types::{Timestamp, Words};
@@ -247,6 +247,21 @@ pub struct UpdateBody {
     /// an empty part of a binding stands for any.
     #[serde(deserialize_with = "types::null_default", skip_serializing_if = "PortMap::is_empty")]
     pub publish_remove: PortMap,
+    /// Our own: mounts to add, in the long form.
+    #[serde(deserialize_with = "types::null_default", skip_serializing_if = "Vec::is_empty")]
+    pub mount_add: Vec<Mount>,
+    /// Our own: mounts to add, in the short form.
+    #[serde(deserialize_with = "types::null_default", skip_serializing_if = "Vec::is_empty")]
+    pub bind_add: Vec<String>,
+    /// Our own: paths of the container whose mounts are to go.
+    #[serde(deserialize_with = "types::null_default", skip_serializing_if = "Vec::is_empty")]
+    pub mount_remove: Vec<String>,
+    /// Our own: variables to set, `NAME=value`.
+    #[serde(deserialize_with = "types::null_default", skip_serializing_if = "Vec::is_empty")]
+    pub env_add: Vec<String>,
+    /// Our own: names of variables to remove.
+    #[serde(deserialize_with = "types::null_default", skip_serializing_if = "Vec::is_empty")]
+    pub env_remove: Vec<String>,
 }
 
 /// The command line as `Command` in lists shows it: words that hold white space in quotes.

@@ -25,6 +25,7 @@ pub mod layers;
 pub mod network;
 pub mod progress;
 pub mod registry;
+pub mod secret;
 pub mod stats;
 pub mod system;
 pub mod volume;

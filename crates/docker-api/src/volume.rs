@@ -50,6 +50,21 @@ pub struct VolumeCreateBody {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Body of `POST /volumes/{name}/clone` and `POST /volumes/{name}/snapshot` (Isopod's own).
+pub struct VolumeCopyBody {
+    /// The new volume's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Take the place of an unused volume of that name.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
+    /// Freeze the containers that may write to it meanwhile; unless said otherwise, for snapshots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<bool>,
+}
+
 /// Answer of `POST /volumes/prune`.
 pub struct VolumesPruneReport {
     #[serde(serialize_with = "types::empty_null")]

@@ -60,6 +60,8 @@ pub struct Config {
     pub watermarks: Option<Watermarks>,
     /// The most that a layer may unpack to, in bytes; the image store's own limit if `None`.
     pub max_layer_bytes: Option<u64>,
+    /// The file with the key that secrets are encrypted with; in the data root if `None`.
+    pub secret_key_file: Option<PathBuf>,
 }
 
 /// How registries are spoken to.
@@ -135,6 +137,7 @@ impl Config {
             gzip_level: None,
             watermarks: None,
             max_layer_bytes: None,
+            secret_key_file: None,
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod links;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod names;
+pub(crate) mod remount;
 pub(crate) mod remove;
 pub(crate) mod republish;
 pub(crate) mod restart;

@@ -31,6 +31,7 @@ mod ports;
 mod record;
 mod recover;
 mod registries;
+mod secrets;
 mod spec;
 mod subordinate;
 mod upkeep;
@@ -55,6 +56,7 @@ pub use container::exec::{ExecConfig, ExecState};
 pub use container::inspect::{Inspect, Sizes};
 pub use container::list::{ListOptions, Summary};
 pub use container::logs::{LogLine, LogOptions, LogReader, Stream};
+pub use container::remount::{EnvChanges, MountChanges};
 pub use container::remove::{Pruned, RemoveOptions};
 pub use container::republish::PortChanges;
 pub use container::top::{StatsSample, Top};
@@ -70,8 +72,9 @@ pub use registries::{
     Credentials, ImportRequest, LayerState, Login, PullRequest, PushRequest, RegistryImage,
     SearchHit, TransferStep,
 };
+pub use secrets::{Kept, KeptKind};
 pub use upkeep::CheckEvent;
-pub use volumes::VolumeUse;
+pub use volumes::{VolumeCopy, VolumeUse};
 
 /// The builder, for those who describe builds and listen to them.
 pub use ::build as builder;
@@ -118,11 +121,12 @@ pub struct Inner {
     pub(crate) database: database::Database,
     pub(crate) images: Arc<image::Store>,
     pub(crate) volumes: Arc<volume::Volumes>,
+    pub(crate) secrets: secrets::Store,
     pub(crate) networks: Arc<network::Networks>,
     pub(crate) launcher: Arc<launcher::Launcher>,
     pub(crate) containers: Containers,
     pub(crate) execs: Mutex<HashMap<String, Arc<container::exec::Exec>>>,
-    /// Volumes, by name, that containers are being created with. Locked while a volume is
+    /// Volumes, by name, and secrets that containers are being created with. Locked while one is
     /// removed, so that none goes that a container is about to have.
     pub(crate) claims: Mutex<BTreeMap<String, Vec<ContainerId>>>,
     pub(crate) events: Events,

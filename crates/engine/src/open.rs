@@ -72,6 +72,8 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
     let builds = Builds::open(&config.data_root, &images)?;
     images.unpin();
     let volumes = volume::Volumes::open(&config.data_root).map_err(crate::from_volume)?;
+    let secrets =
+        crate::secrets::Store::open(&config.data_root, config.secret_key_file.as_deref())?;
     let networks = network::Networks::open(config.network.clone(), Saved { networks, endpoints })
         .map_err(crate::from_network)?;
     keep_networks(&database, &networks)?;
@@ -92,6 +94,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         images,
         builds,
         volumes: Arc::new(volumes),
+        secrets,
         networks,
         launcher: Arc::new(Launcher::new(launcher, guard)),
         containers: Default::default(),

@@ -26,6 +26,10 @@ pub struct Record {
     pub host: HostConfig,
     /// Its volumes and binds, resolved.
     pub mounts: Vec<MountPoint>,
+    /// Mounts that are being added to it, or taken away. A crash leaves them here: they may be in
+    /// the running container, and are taken out of it when the engine is opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsettled: Vec<MountPoint>,
     /// What it asks of each network, by network name.
     pub networks: BTreeMap<String, EndpointSettings>,
     /// MAC addresses that the user chose, by network name.

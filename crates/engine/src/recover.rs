@@ -59,6 +59,9 @@ impl Engine {
                 if let Err(error) = engine.recover(&container).await {
                     tracing::error!(container = container.id.short(), "{error}");
                 }
+                if let Err(error) = engine.settle_mounts(&container).await {
+                    tracing::error!(container = container.id.short(), "{error}");
+                }
             });
         }
         while tasks.join_next().await.is_some() {}

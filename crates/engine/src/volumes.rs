@@ -1,20 +1,21 @@
-//! Volumes, with the containers that use them; mounts that need the image or volume store.
+//! Volumes, with the containers that use them.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+mod copies;
+mod idmap;
+mod sources;
 
-use oci_spec::runtime::Mount;
+use std::collections::BTreeMap;
+
 use types::event::Subject;
 use types::filter::Filters;
-use types::mount::{MountKind, MountPoint};
 use types::{ContainerId, Error, Timestamp};
 use volume::{CreateOptions, ListFilter, PruneFilter, Volume};
 
 use crate::container::volumes as mounts;
-use crate::record::Record;
-use crate::spec::Joined;
-use crate::spec::mounts::{bind, mount};
-use crate::{Engine, Pruned, blocking, from_image, from_volume};
+use crate::{Engine, Pruned, blocking, from_volume};
+
+pub use copies::VolumeCopy;
+pub(crate) use sources::take_along;
 
 /// A volume, how large it is, and how many containers use it.
 #[derive(Clone, Debug)]
@@ -98,6 +99,13 @@ impl Engine {
         users.map(|container| container.id.to_string()).collect()
     }
 
+    /// The same, with those that are being created.
+    fn all_users(&self, name: &str, claims: &BTreeMap<String, Vec<ContainerId>>) -> Vec<String> {
+        let mut users = self.volume_users(name);
+        users.extend(claims.get(name).into_iter().flatten().map(ToString::to_string));
+        users
+    }
+
     /// Keeps a volume from being removed until a container that is being created has it.
     pub(crate) fn claim(&self, name: &str, id: &ContainerId) {
         crate::lock(&self.claims).entry(name.to_owned()).or_default().push(id.clone());
@@ -119,8 +127,7 @@ impl Engine {
         but: Option<&ContainerId>,
     ) -> Result<(), Error> {
         let claims = crate::lock(&self.claims);
-        let mut users = self.volume_users(name);
-        users.extend(claims.get(name).into_iter().flatten().map(ToString::to_string));
+        let mut users = self.all_users(name, &claims);
         users.retain(|user| but.is_none_or(|but| user != but.as_str()));
         self.volumes.remove(name, force, &users).map_err(from_volume)?;
         drop(claims);
@@ -180,156 +187,6 @@ impl Engine {
         });
         measured.collect()
     }
-
-    /// The mounts that a container asked for, with sources on the host.
-    pub(crate) fn resolve_mounts(
-        &self,
-        record: &Record,
-        joined: &Joined,
-        trees: &mut Vec<OwnedFd>,
-    ) -> Result<Vec<Mount>, Error> {
-        let mut list = Vec::new();
-        for point in &record.mounts {
-            match point.kind {
-                MountKind::Bind => {
-                    check_propagation(point)?;
-                    list.push(bind(record, point, Path::new(&point.source)));
-                }
-                MountKind::Volume => {
-                    let source = self.volume_source(record, point, trees)?;
-                    list.push(bind(record, point, &source));
-                }
-                MountKind::Image => {
-                    let source = self.image_source(record, point, trees)?;
-                    list.push(bind(record, point, &source));
-                }
-                _ => {}
-            }
-        }
-        if let Some(pid) = joined.ipc {
-            let path = format!("/proc/{pid}/ns/mnt");
-            let tree = std::fs::File::open(path)
-                .and_then(|namespace| sys::foreign::clone_tree(namespace, "/dev/shm"))
-                .map_err(|error| {
-                    Error::conflict(format!("cannot share the other container's /dev/shm: {error}"))
-                })?;
-            let options = ["bind", "nosuid", "noexec", "nodev"];
-            list.push(mount("/dev/shm", "bind", take_along(tree, trees), &options));
-        }
-        Ok(list)
-    }
-
-    /// Where a volume's files are on the host, as far down as the subpath says; a volume that is
-    /// a mount of its own (driver options) goes along as a tree.
-    fn volume_source(
-        &self,
-        record: &Record,
-        point: &MountPoint,
-        trees: &mut Vec<OwnedFd>,
-    ) -> Result<PathBuf, Error> {
-        let volume = self.volumes.get(&point.name).map_err(from_volume)?;
-        if volume.options.as_ref().is_some_and(|options| !options.is_empty()) {
-            let tree = self.volumes.mount(&point.name).map_err(from_volume)?;
-            return Ok(take_along(tree, trees));
-        }
-        let source = PathBuf::from(volume.mountpoint);
-        let long = mounts::long_form(&record.host, &point.destination);
-        let subpath = long
-            .and_then(|mount| mount.volume_options.as_ref())
-            .map(|options| options.subpath.as_str())
-            .filter(|subpath| !subpath.is_empty());
-        let Some(subpath) = subpath else { return Ok(source) };
-        // The container may have put links into the volume: resolved inside it, never out.
-        let failed = |error: std::io::Error| {
-            Error::invalid(format!(
-                "cannot access path {subpath} in volume {}: {error}",
-                point.name
-            ))
-        };
-        let root = sys::fs::Root::open_host(&source).map_err(failed)?;
-        let inside = root.open_path(subpath).map_err(failed)?;
-        let tree = sys::mount::clone_tree(&inside, false).map_err(failed)?;
-        Ok(take_along(tree, trees))
-    }
-
-    /// An image's files, as far down as the subpath says, read-only.
-    fn image_source(
-        &self,
-        record: &Record,
-        point: &MountPoint,
-        trees: &mut Vec<OwnedFd>,
-    ) -> Result<PathBuf, Error> {
-        let image = self.images.resolve(&point.source).map_err(from_image)?;
-        let options = image::MountOptions {
-            userns: record.remapped.and(self.remap_namespace.as_ref()).map(AsFd::as_fd),
-            read_only: true,
-            volatile: false,
-        };
-        let tree = self.images.mount_image(&image, options).map_err(from_image)?;
-        let long = mounts::long_form(&record.host, &point.destination);
-        let subpath = long
-            .and_then(|mount| mount.image_options.as_ref())
-            .map(|options| options.subpath.as_str())
-            .filter(|subpath| !subpath.is_empty());
-        let Some(subpath) = subpath else { return Ok(take_along(tree, trees)) };
-        let failed = |error: std::io::Error| {
-            Error::invalid(format!(
-                "cannot access path {subpath} in image {}: {error}",
-                point.source
-            ))
-        };
-        // The mount ends when the last descriptor of its root is closed, whatever is open below.
-        let root = sys::fs::Root::from(tree);
-        let inside = root.open_path(subpath).map_err(failed)?;
-        let tree = sys::mount::clone_tree(&inside, false).map_err(failed)?;
-        Ok(take_along(tree, trees))
-    }
-}
-
-/// A bind can share mounts with the host only where the host shares them
-/// (mount_namespaces(7); the optional fields of /proc/self/mountinfo, proc(5)).
-fn check_propagation(point: &MountPoint) -> Result<(), Error> {
-    let (accepted, what) = match point.propagation.as_str() {
-        "shared" | "rshared" => (&["shared:"][..], "shared"),
-        "slave" | "rslave" => (&["shared:", "master:"][..], "shared or slave"),
-        _ => return Ok(()),
-    };
-    let failed = |error: std::io::Error| {
-        Error::invalid(format!("cannot look at bind source {}: {error}", point.source))
-    };
-    let source = std::fs::canonicalize(&point.source).map_err(failed)?;
-    let table = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
-    let mut found: Option<(PathBuf, bool)> = None;
-    for line in table.lines() {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let Some(target) = fields.get(4).map(|text| PathBuf::from(text.replace("\\040", " ")))
-        else {
-            continue;
-        };
-        let optional = fields.iter().skip(6).take_while(|field| **field != "-");
-        let fits = optional.clone().any(|field| accepted.iter().any(|p| field.starts_with(p)));
-        // Of several mounts in one place the last one shows.
-        let nearer = found
-            .as_ref()
-            .is_none_or(|(best, _)| target.components().count() >= best.components().count());
-        if source.starts_with(&target) && nearer {
-            found = Some((target, fits));
-        }
-    }
-    match found {
-        Some((_, true)) | None => Ok(()),
-        Some((target, false)) => Err(Error::invalid(format!(
-            "path {} is mounted on {} but it is not a {what} mount",
-            point.source,
-            target.display()
-        ))),
-    }
-}
-
-/// Sends a detached mount along; returns how the specification names it.
-pub(crate) fn take_along(tree: OwnedFd, trees: &mut Vec<OwnedFd>) -> PathBuf {
-    trees.push(tree);
-    proto::launch::mount_source(trees.len() - 1)
 }
 
 #[cfg(test)]

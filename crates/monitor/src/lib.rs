@@ -26,6 +26,7 @@ mod filter;
 pub mod launcher;
 mod log;
 mod monitor;
+mod mounts;
 mod output;
 mod reap;
 mod record;

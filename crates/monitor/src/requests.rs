@@ -77,6 +77,8 @@ impl Monitor<'_> {
                 });
                 Ok(Reply::Done)
             }
+            Request::Mount(mount) => done(self.mount(*mount, descriptor)),
+            Request::Unmount(target) => done(self.unmount(&target)),
             Request::SignalExec { exec, signal } => {
                 let exec = self.exec(&exec)?;
                 if exec.ended.is_some() {
@@ -263,7 +265,7 @@ fn done(result: Result<(), Error>) -> Result<Reply, Error> {
     result.map(|()| Reply::Done)
 }
 
-fn not_running() -> Error {
+pub(crate) fn not_running() -> Error {
     Error::conflict("the container is not running")
 }
 

@@ -28,7 +28,9 @@
 //! A request that a monitor does not know (it is older than its engine) is answered with an
 //! error of kind `NotImplemented`.
 
-use oci_spec::runtime::{LinuxResources, Process};
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxResources, Mount, Process};
 use serde::{Deserialize, Serialize};
 use types::stats::Stats;
 use types::{Error, Timestamp};
@@ -88,6 +90,11 @@ pub enum Request {
     /// Close the sockets that reserve these ports: number of the protocol, address. One that is
     /// not there is as good.
     LetGo(Vec<(u8, std::net::SocketAddr)>),
+    /// Add a bind mount to the running container. Its source is a path of the host, or
+    /// [`crate::launch::mount_source`]`(0)`: the detached mount that comes along.
+    Mount(Box<Mount>),
+    /// Take away what is mounted at a path of the container. Nothing there is as good.
+    Unmount(PathBuf),
     /// Send a signal to an exec's process.
     SignalExec {
         /// Which exec.

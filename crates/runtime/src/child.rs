@@ -165,7 +165,7 @@ fn set_up(plan: &mut ChildPlan, channel: &Channel) -> Result<(Channel, Option<Ow
 }
 
 /// In a user namespace: its root, with no groups.
-fn become_root() -> Result<()> {
+pub(crate) fn become_root() -> Result<()> {
     sys::process::set_groups(&[]).context(Step::User, || "setgroups in the user namespace")?;
     sys::process::set_gid(0).context(Step::User, || "setgid 0 in the user namespace")?;
     sys::process::set_uid(0).context(Step::User, || "setuid 0 in the user namespace")

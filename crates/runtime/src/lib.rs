@@ -24,6 +24,7 @@ pub mod cgroup;
 mod channel;
 mod child;
 mod create;
+mod edit;
 mod error;
 mod exec;
 mod hooks;
@@ -37,6 +38,7 @@ mod spawn;
 mod sysctl;
 
 pub use create::{Asked, CreateOptions, Created, Root, Running, Stdio, create};
+pub use edit::{Place, attach, detach};
 pub use error::{Error, Result, Step};
 pub use exec::{Exec, ExecOptions, exec};
 pub use hooks::{HookPlan, Stage};

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod content;
 pub mod entry;
 pub mod errno;
 pub mod foreign;

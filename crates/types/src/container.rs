@@ -185,9 +185,35 @@ pub struct HostConfig {
     /// (Isopod's own; `--rootfs`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rootfs: String,
+    /// Secrets that it sees as files (Isopod's own; `--secret`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<FileUse>,
+    /// Configs that it sees as files (Isopod's own; `--config`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub configs: Vec<FileUse>,
     ;
     /// The limits.
     pub resources: Resources,
+}
+
+/// A secret or a config as a file of a container. One of id and name says which.
+pub struct FileUse {
+    /// Its id.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Where the file is; a relative path is below /run/secrets, of a config below /.
+    pub target: String,
+    /// The file's owner as a number; empty: root.
+    #[serde(rename = "UID", skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// The file's group.
+    #[serde(rename = "GID", skip_serializing_if = "String::is_empty")]
+    pub gid: String,
+    /// Its permission bits; 0444 if `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
 }
 
 /// Which log driver, and its options.

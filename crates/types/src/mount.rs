@@ -52,6 +52,10 @@ pub struct BindOptions {
     /// Fail unless read-only reaches the mounts below.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub read_only_force_recursive: bool,
+    /// What the container's user writes belongs to the owner of the source; where user ids are
+    /// remapped, this holds unless it is turned off (Isopod's own).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_map: Option<bool>,
 }
 
 /// Options of a volume mount.

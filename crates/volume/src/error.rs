@@ -34,6 +34,15 @@ pub enum Error {
     /// It is there with another driver or other options; Docker's words.
     #[error("create {0}: conflict: volume name must be unique")]
     Exists(String),
+    /// A volume is to be made whose name is taken.
+    #[error(
+        "volume name {0:?} is already in use: choose another one, or replace the volume with \
+         what is new"
+    )]
+    Taken(String),
+    /// The disk's file system cannot limit directories; Docker's words.
+    #[error("quota size requested but no quota support")]
+    NoQuota,
     /// An option that the local driver does not know.
     #[error("create {name}: invalid option: {option:?}")]
     BadOption {
@@ -95,9 +104,10 @@ impl Error {
             Self::BadName(_)
             | Self::ShortName(_)
             | Self::LongName
+            | Self::NoQuota
             | Self::BadOption { .. }
             | Self::MissingDevice { .. } => ErrorKind::Invalid,
-            Self::Exists(_) | Self::InUse { .. } => ErrorKind::Conflict,
+            Self::Exists(_) | Self::Taken(_) | Self::InUse { .. } => ErrorKind::Conflict,
             Self::Mount { .. } | Self::Io { .. } | Self::DamagedRecord { .. } => ErrorKind::System,
         }
     }

@@ -23,6 +23,12 @@ pub struct Volume {
     pub options: Option<BTreeMap<String, String>>,
     /// Always `local`.
     pub scope: String,
+    /// Nobody may write to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+    /// The volume whose content of that time it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_of: Option<String>,
 }
 
 impl Volume {
@@ -51,6 +57,17 @@ pub struct CreateOptions {
     /// Labels.
     #[serde(deserialize_with = "types::null_default")]
     pub labels: BTreeMap<String, String>,
+}
+
+/// What a volume is to be that is made with its content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewVolume {
+    /// Its name.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// It keeps the content of this volume as it is now, read-only.
+    pub snapshot_of: Option<String>,
 }
 
 /// Which volumes a list shows; every given condition must hold.

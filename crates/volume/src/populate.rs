@@ -1,19 +1,25 @@
-//! Filling a new volume with what the image has at its place.
+//! Filling a new volume with what the image has at its place, or another volume has.
+//!
+//! A container may be changing what is copied: what has vanished meanwhile is left out, and nothing
+//! is followed or opened that is not what it was looked at.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use sys::entry::{self, Errno, FileTime};
-use sys::fs::{FileType, Node, OFlags, Root, Stat};
+use sys::fs::{FileType, Node, Root, Stat};
+
+/// The deepest tree that is copied: every level costs two open files and some stack.
+const MAX_DEPTH: usize = 900;
 
 /// Copies everything in `from` into `to`, and `from`'s own owner, mode and times onto `to`. Ids,
 /// extended attributes, hard links, devices and times stay; symlinks stay symlinks.
 pub(crate) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
-    let mut copied = Copied { top: root_of(to)?, here: PathBuf::new(), links: HashMap::new() };
+    let mut copied =
+        Copied { top: root_of(to)?, here: PathBuf::new(), depth: 0, links: HashMap::new() };
     copy_dir(from, to, &mut copied)?;
     let stat = entry::stat_fd(from)?;
     finish_dir(from, to, &stat)
@@ -34,53 +40,79 @@ struct Copied {
     top: Root,
     /// Path of the directory being copied, from the top.
     here: PathBuf,
+    /// How deep that is.
+    depth: usize,
     /// First path of each file that has several, by device and inode of the original.
     links: HashMap<(u64, u64), PathBuf>,
 }
 
 fn copy_dir(from: BorrowedFd<'_>, to: BorrowedFd<'_>, copied: &mut Copied) -> io::Result<()> {
+    if copied.depth > MAX_DEPTH {
+        return Err(io::Error::other("directories are nested too deeply"));
+    }
     for name in root_of(from)?.read_dir(".")? {
         let name = name.name.as_os_str();
-        let stat = entry::stat(from, name)?;
+        let Some(stat) = there(entry::stat(from, name))? else { continue };
         if entry::kind(&stat) == FileType::Directory {
+            let Some(source) = there(entry::open_dir(from, name))? else { continue };
             entry::mkdir(to, name, 0o700)?;
-            let source = entry::open_dir(from, name)?;
             let target = entry::open_dir(to, name)?;
             copied.here.push(name);
+            copied.depth += 1;
             copy_dir(source.as_fd(), target.as_fd(), copied)?;
+            copied.depth -= 1;
             copied.here.pop();
             finish_dir(source.as_fd(), target.as_fd(), &stat)?;
             continue;
         }
         let key = (stat.st_dev, stat.st_ino);
-        if let Some(first) = copied.links.get(&key) {
-            copied.top.hard_link(first, copied.here.join(name))?;
+        if let Some(first) = copied.links.get(&key)
+            && copied.top.hard_link(first, copied.here.join(name)).is_ok()
+        {
             continue;
         }
-        copy_other(from, to, name, &stat)?;
-        if stat.st_nlink > 1 {
+        if copy_other(from, to, name, &stat)? && stat.st_nlink > 1 {
             copied.links.insert(key, copied.here.join(name));
         }
     }
     Ok(())
 }
 
+/// `None` for what has gone, or has become something else.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if vanished(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn vanished(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE | Errno::INVAL)
+    )
+}
+
+/// Copies anything but a directory; false when it has gone.
 fn copy_other(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
     name: &OsStr,
     stat: &Stat,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let node = match entry::kind(stat) {
         FileType::RegularFile => {
-            // NONBLOCK: harmless for a file, and a fifo that was put there meanwhile cannot hang us.
-            let source = entry::open(from, name, OFlags::RDONLY | OFlags::NONBLOCK)?;
+            let Some(Some(source)) = there(entry::open_regular(from, name))? else {
+                return Ok(false);
+            };
             let target = entry::create(to, name, 0o600)?;
-            io::copy(&mut File::from(source), &mut File::from(target))?;
+            sys::content::copy(&source, &target)?;
             None
         }
         FileType::Symlink => {
-            entry::symlink(&entry::read_link(from, name)?, to, name)?;
+            let Some(text) = there(entry::read_link(from, name))? else { return Ok(false) };
+            entry::symlink(&text, to, name)?;
             None
         }
         FileType::CharacterDevice => Some(Node::Char(stat.st_rdev)),
@@ -97,7 +129,8 @@ fn copy_other(
     }
     copy_xattrs(from, to, name)?;
     let (accessed, modified) = times(stat);
-    entry::set_times(to, name, accessed, modified)
+    entry::set_times(to, name, accessed, modified)?;
+    Ok(true)
 }
 
 fn finish_dir(from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
@@ -110,13 +143,13 @@ fn finish_dir(from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> io::Resu
 }
 
 fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    for key in entry::xattr_keys(from, name)? {
+    for key in there(entry::xattr_keys(from, name))?.unwrap_or_default() {
         // overlayfs' own and the labels of the host's security module belong to where they are.
         let text = key.to_string_lossy();
         if text.starts_with("trusted.overlay.") || text == "security.selinux" {
             continue;
         }
-        let Some(value) = entry::xattr(from, name, &key)? else { continue };
+        let Some(Some(value)) = there(entry::xattr(from, name, &key))? else { continue };
         match entry::set_xattr(to, name, &key, &value) {
             // A target without extended attributes (tmpfs before 6.6, NFS) takes the file as it is.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::OPNOTSUPP) => {}

@@ -43,9 +43,12 @@ pub(crate) enum Source {
 /// Reads the options.
 ///
 /// # Errors
-/// [`Error::BadOption`] for keys other than `type`, `o`, `device` (and `size`, which needs quotas
-/// and is refused too); [`Error::MissingDevice`].
+/// [`Error::BadOption`] for keys other than `type`, `o`, `device`; [`Error::NoQuota`] for `size`;
+/// [`Error::MissingDevice`].
 pub(crate) fn plan(name: &str, options: &BTreeMap<String, String>) -> Result<Source> {
+    if options.contains_key("size") {
+        return Err(Error::NoQuota);
+    }
     for key in options.keys() {
         if !matches!(key.as_str(), "type" | "o" | "device") {
             return Err(Error::BadOption { name: name.to_owned(), option: key.clone() });

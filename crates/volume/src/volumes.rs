@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,13 +12,14 @@ use sys::entry;
 use sys::fs::{FileType, Root};
 use types::time::Timestamp;
 
+use crate::draft::{DATA, Draft, RECORD};
 use crate::error::{Error, Result, Step};
-use crate::model::{ANONYMOUS, CreateOptions, ListFilter, PruneFilter, Pruned, Volume, has_label};
+use crate::model::{
+    ANONYMOUS, CreateOptions, ListFilter, NewVolume, PruneFilter, Pruned, Volume, has_label,
+};
 use crate::name::{check_name, random_name};
 use crate::{populate, source};
 
-const RECORD: &str = "volume.json";
-const DATA: &str = "_data";
 const LOCAL: &str = "local";
 
 /// All volumes. Share it in an `Arc`.
@@ -81,34 +82,84 @@ impl Volumes {
         }
         let some = |map: BTreeMap<String, String>| (!map.is_empty()).then_some(map);
         let volume = Volume {
-            created_at: Timestamp::now(),
-            driver: LOCAL.to_owned(),
             labels: some(options.labels),
-            mountpoint: self.data(&options.name).to_string_lossy().into_owned(),
-            name: options.name,
             options: some(options.driver_opts),
-            scope: LOCAL.to_owned(),
+            ..self.plain(&options.name)
         };
-        self.publish(&volume).step("create volume")?;
+        let draft = Draft::new(&self.dir)?;
+        draft.write_record(&volume).step("create volume")?;
+        draft.take_place(&volume.name, false).step("create volume")?;
         known.insert(volume.name.clone(), volume.clone());
         Ok((volume, true))
     }
 
-    /// Builds the directory under a temporary name, flushes it and gives it its name.
-    fn publish(&self, volume: &Volume) -> io::Result<()> {
-        let new = self.dir.join(format!(".new-{}", volume.name));
-        Root::open_host(&self.dir)?.remove_all(format!(".new-{}", volume.name))?;
-        fs::DirBuilder::new().mode(0o711).create(&new)?;
-        fs::DirBuilder::new().mode(0o755).create(new.join(DATA))?;
-        // The umask may have taken bits away that a container's other users need.
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o711))?;
-        fs::set_permissions(new.join(DATA), fs::Permissions::from_mode(0o755))?;
-        let mut record = File::create(new.join(RECORD))?;
-        record.write_all(&serde_json::to_vec(volume)?)?;
-        record.sync_all()?;
-        entry::fsync(File::open(&new)?)?;
-        fs::rename(&new, self.dir.join(&volume.name))?;
-        entry::fsync(File::open(&self.dir)?)
+    /// A volume without labels and options.
+    fn plain(&self, name: &str) -> Volume {
+        Volume {
+            created_at: Timestamp::now(),
+            driver: LOCAL.to_owned(),
+            labels: None,
+            mountpoint: self.data(name).to_string_lossy().into_owned(),
+            name: name.to_owned(),
+            options: None,
+            scope: LOCAL.to_owned(),
+            read_only: false,
+            snapshot_of: None,
+        }
+    }
+
+    /// A place for the content of a volume that is to be.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn draft(&self) -> Result<Draft> {
+        Draft::new(&self.dir)
+    }
+
+    /// Copies the files of a volume, which may be in use, into a draft: each file is as it was at
+    /// some moment of the copying. Blocks are shared where the file system can.
+    ///
+    /// # Errors
+    /// As [`Volumes::mount`]; [`Error::Io`].
+    pub fn copy(&self, from: &str, draft: &Draft) -> Result<()> {
+        let source = self.mount(from)?;
+        populate::copy_tree(source.as_fd(), draft.data()).step("copy the volume's files")
+    }
+
+    /// Flushes a draft's files and writes down what volume they will be.
+    ///
+    /// # Errors
+    /// Errors of the name; [`Error::Io`].
+    pub fn prepare(&self, draft: &Draft, new: NewVolume) -> Result<Volume> {
+        check_name(&new.name)?;
+        let volume = Volume {
+            labels: (!new.labels.is_empty()).then_some(new.labels),
+            read_only: new.snapshot_of.is_some(),
+            snapshot_of: new.snapshot_of,
+            ..self.plain(&new.name)
+        };
+        entry::syncfs(draft.data()).step("flush the volume's files")?;
+        draft.write_record(&volume).step("create volume")?;
+        Ok(volume)
+    }
+
+    /// Makes a draft the volume that it was prepared as. With `replace` it takes the place of a
+    /// volume of that name, which nobody may be using.
+    ///
+    /// # Errors
+    /// [`Error::Taken`]; [`Error::Io`].
+    pub fn place(&self, draft: Draft, volume: Volume, replace: bool) -> Result<Volume> {
+        let mut known = self.known();
+        let taken = known.contains_key(&volume.name);
+        if taken && !replace {
+            return Err(Error::Taken(volume.name));
+        }
+        let old = draft.take_place(&volume.name, taken).step("create volume")?;
+        known.insert(volume.name.clone(), volume.clone());
+        drop(known);
+        // Takes its time when something was replaced.
+        drop(old);
+        Ok(volume)
     }
 
     /// The volume of this name.
@@ -142,14 +193,13 @@ impl Volumes {
             let (name, containers) = (name.to_owned(), containers.to_vec());
             return Err(Error::InUse { name, containers });
         }
-        let old = format!(".old-{name}");
+        // Not by its name, which may be as long as a name can be.
+        let old = format!(".old-{}", &random_name()?[..16]);
         {
             let mut known = self.known();
             if !known.contains_key(name) {
                 return if force { Ok(()) } else { Err(Error::NoSuchVolume(name.to_owned())) };
             }
-            let root = Root::open_host(&self.dir).step("open volumes")?;
-            root.remove_all(&old).step("remove a volume's remains")?;
             fs::rename(self.dir.join(name), self.dir.join(&old)).step("remove volume")?;
             known.remove(name);
         }
@@ -231,6 +281,9 @@ impl Volumes {
     /// # Errors
     /// As [`Volumes::mount`]; [`Error::Io`].
     pub fn populate(&self, name: &str, from: BorrowedFd<'_>) -> Result<bool> {
+        if self.get(name)?.read_only {
+            return Ok(false);
+        }
         let mount = self.mount(name)?;
         if !populate::is_empty(mount.as_fd()).step("list volume")? {
             return Ok(false);

@@ -252,7 +252,7 @@ pub(super) fn unpack(
     owner: Option<(u32, u32)>,
 ) -> Result<()> {
     make_dirs(target, directory, owner.unwrap_or((0, 0)))?;
-    let options = PutOptions { no_overwrite_dir_non_dir: false, owner };
+    let options = PutOptions { no_overwrite_dir_non_dir: false, owner, top: false };
     let path = directory.to_string_lossy();
     put(std::os::fd::AsFd::as_fd(target), &path, archive, &options, &IdMap::default())?;
     Ok(())

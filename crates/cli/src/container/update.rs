@@ -3,13 +3,14 @@
 use docker_api::WarningsResponse;
 use docker_api::client::Target;
 use docker_api::container::{UpdateBody, UpdateRestartPolicy};
+use types::mount::Mount;
 use types::network::PortMap;
 use types::resources::Resources;
 
 use super::flags::restart_policy;
 use crate::failure::for_each;
 use crate::options::port::{Ports, publish};
-use crate::options::size;
+use crate::options::{env, mount, size};
 use crate::session::Session;
 
 /// `update`'s options; what is not given stays as it is.
@@ -42,6 +43,12 @@ pub(crate) struct Args {
     /// Memory nodes it may use
     #[arg(long)]
     cpuset_mems: Option<String>,
+    /// Set a variable for its next start and for commands executed in it: NAME=value
+    #[arg(short, long, value_parser = env::variable)]
+    env: Vec<String>,
+    /// Remove a variable
+    #[arg(long, value_name = "NAME")]
+    env_rm: Vec<String>,
     /// Limit of memory
     #[arg(short, long, value_parser = size::bytes)]
     memory: Option<i64>,
@@ -57,12 +64,21 @@ pub(crate) struct Args {
     /// Publish a port no more: as it was published, or the container's port alone
     #[arg(long, value_name = "PORT")]
     publish_rm: Vec<String>,
+    /// Add a bind mount or a volume, at once if it runs: type=…,source=…,target=…
+    #[arg(long, value_name = "MOUNT", value_parser = mount::mount)]
+    mount_add: Vec<Mount>,
+    /// Take away the bind mount or volume at a path of the container
+    #[arg(long, visible_alias = "volume-rm", value_name = "TARGET")]
+    mount_rm: Vec<String>,
     /// Limit of tasks; -1 for none
     #[arg(long)]
     pids_limit: Option<i64>,
     /// When to start it again
     #[arg(long)]
     restart: Option<String>,
+    /// Add a bind mount or a volume, at once if it runs: [SOURCE:]TARGET[:OPTIONS]
+    #[arg(long, value_name = "VOLUME")]
+    volume_add: Vec<String>,
     /// Containers
     #[arg(value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -85,6 +101,11 @@ impl Args {
             && self.pids_limit.is_none()
             && self.publish.is_empty()
             && self.publish_rm.is_empty()
+            && self.mount_add.is_empty()
+            && self.mount_rm.is_empty()
+            && self.volume_add.is_empty()
+            && self.env.is_empty()
+            && self.env_rm.is_empty()
             && self.restart.is_none();
         if nothing {
             return Err("you must provide one or more flags when using this command".to_owned());
@@ -99,6 +120,10 @@ impl Args {
                 }
             }
         };
+        let binds = self.volume_add.iter().map(|text| match mount::volume(text)? {
+            mount::Volume::Anonymous(text) | mount::Volume::Bind(text) => Ok(text),
+        });
+        let binds = binds.collect::<Result<Vec<String>, String>>()?;
         Ok(UpdateBody {
             resources: Resources {
                 blkio_weight: self.blkio_weight.unwrap_or(0),
@@ -119,6 +144,11 @@ impl Args {
             restart_policy: restart,
             publish_add: ports(&self.publish)?,
             publish_remove: ports(&self.publish_rm)?,
+            mount_add: self.mount_add.clone(),
+            bind_add: binds,
+            mount_remove: self.mount_rm.clone(),
+            env_add: self.env.clone(),
+            env_remove: self.env_rm.clone(),
         })
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod device;
 pub(crate) mod env;
+pub(crate) mod file;
 pub(crate) mod filter;
 pub(crate) mod moment;
 pub(crate) mod mount;

@@ -100,6 +100,14 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
             volume_options(mount).no_copy = boolean(key, value)?;
             return Ok(());
         }
+        "bind-create-src" => {
+            mount.bind_options.get_or_insert_default().create_mountpoint = boolean(key, value)?;
+            return Ok(());
+        }
+        "idmap" => {
+            mount.bind_options.get_or_insert_default().id_map = Some(boolean(key, value)?);
+            return Ok(());
+        }
         "bind-nonrecursive" => {
             mount.bind_options.get_or_insert_default().non_recursive = boolean(key, value)?;
             return Ok(());

@@ -1,5 +1,7 @@
 //! Commands about volumes.
 
+mod copies;
+
 use docker_api::client::{Client, Error, Target};
 use docker_api::volume::{Volume, VolumeCreateBody, VolumeListResponse, VolumesPruneReport};
 
@@ -15,12 +17,21 @@ use crate::verbs::{MANY, Verb, verb};
 
 /// The commands.
 pub(crate) static VERBS: &[Verb] = &[
+    verb!("clone", [], 2..=2, "[OPTIONS] VOLUME NAME", "Make a volume with the files of another",
+        copies::CloneArgs => copies::clone),
     verb!("create", [], 0..=1, "[OPTIONS] [VOLUME]", "Create a volume", CreateArgs => create),
+    verb!("export", [], 1..=1, "[OPTIONS] VOLUME", "Write a volume's files to an archive",
+        copies::ExportArgs => copies::export),
+    verb!("import", [], 1..=2, "[OPTIONS] VOLUME [FILE|-]", "Make a volume of an archive",
+        copies::ImportArgs => copies::import),
     verb!("inspect", [], 1..=MANY, "[OPTIONS] VOLUME [VOLUME...]", "Show all that is known of volumes",
         InspectArgs => inspect),
     verb!("ls", ["list"], 0..=0, "[OPTIONS]", "List volumes", LsArgs => ls),
     verb!("prune", [], 0..=0, "[OPTIONS]", "Remove volumes that nobody uses", PruneArgs => prune),
     verb!("rm", ["remove"], 1..=MANY, "[OPTIONS] VOLUME [VOLUME...]", "Remove volumes", RmArgs => rm),
+    verb!("snapshot", [], 1..=2, "[OPTIONS] VOLUME [NAME]",
+        "Make a read-only volume with the files that another has now",
+        copies::SnapshotArgs => copies::snapshot),
 ];
 
 /// `create`'s options.

@@ -121,6 +121,7 @@ pub(crate) const DIRECTIVES: &[Directive] = &[
     row("max-layer-size", "max-layer-size", Text, "SIZE", "The most that a layer may hold when it is unpacked [default: 256g]"),
     row("image-gc-high-percent", "image-gc-high-percent", Number, "PERCENT", "Remove images that nobody uses, oldest first, when the disk is fuller than this [default: never]"),
     row("image-gc-low-percent", "image-gc-low-percent", Number, "PERCENT", "Stop removing images when the disk is as empty as this [default: ten less]"),
+    row("secret-key-file", "secret-key-file", Text, "PATH", "Key that secrets are encrypted with; made if it is missing [default: in the data root]"),
 ];
 
 /// Keys of dockerd's file that are accepted and have no effect, with the reason.

@@ -80,6 +80,7 @@ pub(crate) struct Settings {
     pub(crate) max_layer_size: Option<i64>,
     pub(crate) image_gc_high_percent: Option<i64>,
     pub(crate) image_gc_low_percent: Option<i64>,
+    pub(crate) secret_key_file: Option<PathBuf>,
 }
 
 /// A size as a number of bytes or as text with a unit.
@@ -251,6 +252,9 @@ impl Settings {
             }
         };
         absolute("--data-root", self.data_root())?;
+        if let Some(file) = &self.secret_key_file {
+            absolute("--secret-key-file", file.clone())?;
+        }
         absolute("--exec-root", self.exec_root())
     }
 }

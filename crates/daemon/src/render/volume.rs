@@ -2,9 +2,11 @@
 
 use docker_api::volume::{Volume, VolumeUsage};
 
-/// A volume.
+/// A volume. That it is a snapshot stands where drivers tell of the state of theirs.
 pub(crate) fn volume(found: engine::Volume) -> Volume {
+    let status = found.snapshot_of.map(|of| ("SnapshotOf".to_owned(), of.into()));
     Volume {
+        status: status.into_iter().collect(),
         created_at: found.created_at,
         driver: found.driver,
         labels: found.labels,

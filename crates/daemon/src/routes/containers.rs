@@ -8,9 +8,12 @@ use docker_api::WarningsResponse;
 use docker_api::container::{
     Change, ContainersPruneReport, CreateBody, CreateResponse, TopResponse, UpdateBody,
 };
-use engine::{CreateSpec, ListOptions, PortChanges, RemoveOptions, Update};
+use engine::{
+    CreateSpec, EnvChanges, ListOptions, MountChanges, PortChanges, RemoveOptions, Update,
+};
 use types::Error;
 use types::container::{RestartPolicy, RestartRule};
+use types::mount::MountKind;
 
 use crate::api::Api;
 use crate::http::answer::{Answer, done, json, ok};
@@ -41,10 +44,8 @@ async fn create(State(api): State<Api>, mut call: Call) -> Answer {
     if host.resources.pids_limit.is_some_and(|limit| limit <= 0) {
         host.resources.pids_limit = None;
     }
-    if !call.at_least(44)
-        && let Some(health) = &mut body.config.healthcheck
-    {
-        health.start_interval = 0;
+    if !call.at_least(44) {
+        before_44(&mut body);
     }
     let spec = CreateSpec {
         config: body.config,
@@ -55,6 +56,19 @@ async fn create(State(api): State<Api>, mut call: Call) -> Answer {
     let created = api.engine.create(call.some("name"), spec).await?;
     let answer = CreateResponse { id: created.id.to_string(), warnings: created.warnings };
     Ok(json(StatusCode::CREATED, &answer))
+}
+
+/// What clients below 1.44 could not say, or meant otherwise: mounts were read-only at their top only.
+fn before_44(body: &mut CreateBody) {
+    if let Some(health) = &mut body.config.healthcheck {
+        health.start_interval = 0;
+    }
+    let mounts = body.host_config.mounts.iter_mut();
+    for mount in mounts.filter(|mount| mount.kind == MountKind::Bind && mount.read_only) {
+        let options = mount.bind_options.get_or_insert_default();
+        options.read_only_non_recursive = true;
+        options.read_only_force_recursive = false;
+    }
 }
 
 async fn list(State(api): State<Api>, call: Call) -> Answer {
@@ -109,7 +123,10 @@ async fn update(State(api): State<Api>, Name(name): Name, mut call: Call) -> Ans
         Some(RestartPolicy { name, maximum_retry_count: policy.maximum_retry_count })
     };
     let ports = PortChanges { add: body.publish_add, remove: body.publish_remove };
-    let update = Update { resources: body.resources, restart_policy, ports };
+    let mounts =
+        MountChanges { add: body.mount_add, add_binds: body.bind_add, remove: body.mount_remove };
+    let env = EnvChanges { set: body.env_add, remove: body.env_remove };
+    let update = Update { resources: body.resources, restart_policy, ports, mounts, env };
     let warnings = api.engine.update(&name, update).await?;
     ok(&WarningsResponse { warnings })
 }

@@ -4,12 +4,15 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use docker_api::volume::{VolumeCreateBody, VolumeListResponse, VolumesPruneReport};
-use engine::VolumeCreateOptions;
+use docker_api::volume::{
+    VolumeCopyBody, VolumeCreateBody, VolumeListResponse, VolumesPruneReport,
+};
+use engine::{VolumeCopy, VolumeCreateOptions};
 
 use crate::api::Api;
-use crate::http::answer::{Answer, done, json, ok};
+use crate::http::answer::{Answer, channel, done, json, ok};
 use crate::http::call::{Call, Name};
+use crate::http::upload;
 use crate::render;
 
 pub(super) fn routes() -> Router<Api> {
@@ -18,6 +21,10 @@ pub(super) fn routes() -> Router<Api> {
         .route("/volumes/create", post(create))
         .route("/volumes/prune", post(prune))
         .route("/volumes/{name}", get(inspect).delete(remove))
+        .route("/volumes/{name}/clone", post(clone))
+        .route("/volumes/{name}/snapshot", post(snapshot))
+        .route("/volumes/{name}/export", get(export))
+        .route("/volumes/{name}/import", post(import))
 }
 
 async fn list(State(api): State<Api>, call: Call) -> Answer {
@@ -57,4 +64,38 @@ async fn prune(State(api): State<Api>, call: Call) -> Answer {
     let pruned = api.engine.volume_prune(&call.filters()?, all).await?;
     let (volumes_deleted, space_reclaimed) = (pruned.deleted, pruned.space);
     ok(&VolumesPruneReport { volumes_deleted, space_reclaimed })
+}
+
+fn copied(body: VolumeCopyBody, pause: bool) -> VolumeCopy {
+    let VolumeCopyBody { name, labels, replace, pause: asked } = body;
+    VolumeCopy { name, labels, replace, pause: asked.unwrap_or(pause) }
+}
+
+async fn clone(State(api): State<Api>, Name(name): Name, mut call: Call) -> Answer {
+    let wanted = copied(call.some_json().await?, false);
+    let volume = api.engine.volume_clone(&name, wanted).await?;
+    Ok(json(StatusCode::CREATED, &render::volume::volume(volume)))
+}
+
+async fn snapshot(State(api): State<Api>, Name(name): Name, mut call: Call) -> Answer {
+    let body: VolumeCopyBody = call.json().await?.unwrap_or_default();
+    let volume = api.engine.volume_snapshot(&name, copied(body, true)).await?;
+    Ok(json(StatusCode::CREATED, &render::volume::volume(volume)))
+}
+
+async fn export(State(api): State<Api>, Name(name): Name) -> Answer {
+    Ok(channel("application/x-tar", api.engine.volume_export(&name).await?))
+}
+
+async fn import(State(api): State<Api>, Name(name): Name, mut call: Call) -> Answer {
+    let label = |text: &str| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let labels = call.params.all("label").map(label).collect();
+    let wanted = VolumeCopy { name, labels, replace: call.flag("replace"), pause: false };
+    let body = call.take_body();
+    let volume =
+        upload::feed(body, |reader| api.engine.volume_import(wanted, Box::new(reader))).await?;
+    Ok(json(StatusCode::CREATED, &render::volume::volume(volume)))
 }

@@ -143,6 +143,7 @@ impl Worker {
             config,
             host,
             mounts: Vec::new(),
+            unsettled: Vec::new(),
             macs: Default::default(),
             networks,
             state: State::default(),

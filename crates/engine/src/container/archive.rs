@@ -15,7 +15,7 @@ use types::reference::Reference;
 use types::state::Status;
 use types::{Error, ErrorKind};
 
-use super::{Container, assembled, volumes};
+use super::{Container, Live, assembled, volumes};
 use crate::record::Record;
 use crate::spec::users;
 use crate::{ByteStream, Engine, aside, blocking, from_image, to_the_end};
@@ -187,8 +187,11 @@ impl Engine {
             } else {
                 None
             };
-            let put =
-                PutOptions { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
+            let put = PutOptions {
+                no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
+                owner,
+                top: false,
+            };
             image::archive::put(place.root.as_fd(), &place.path, &mut *input, &put, &place.ids)
                 .map_err(|error| not_found(error, &name, &place.path))
         })
@@ -294,27 +297,37 @@ impl Engine {
         options: image::CommitOptions,
         pause: bool,
     ) -> Result<Digest, Error> {
-        let running = container.record().state.status == Status::Running;
-        let frozen = match container.live() {
-            Some(live) if pause && running => match live.link.ask(Request::Pause, None).await {
-                Ok(_) => Some(live),
-                // It has ended meanwhile: nothing runs that would have to stand still.
-                Err(error) if error.kind == ErrorKind::Conflict || live.link.is_gone() => None,
-                Err(error) => return Err(error),
-            },
-            _ => None,
-        };
+        let frozen = if pause { freeze(container).await? } else { None };
         let engine = self.clone();
         let subject = Arc::clone(container);
         let made =
             blocking(move || engine.images.commit(&subject.id, &options).map_err(from_image)).await;
-        if let Some(live) = frozen
-            && let Err(error) = live.link.ask(Request::Resume, None).await
-            && container.running().is_ok()
-        {
-            return Err(error);
+        if let Some(live) = frozen {
+            thaw(container, &live).await?;
         }
         made
+    }
+}
+
+/// Stops all processes of a container; `None` if nothing runs that would have to stand still.
+pub(crate) async fn freeze(container: &Container) -> Result<Option<Live>, Error> {
+    let running = container.record().state.status == Status::Running;
+    match container.live() {
+        Some(live) if running => match live.link.ask(Request::Pause, None).await {
+            Ok(_) => Ok(Some(live)),
+            // It has ended meanwhile.
+            Err(error) if error.kind == ErrorKind::Conflict || live.link.is_gone() => Ok(None),
+            Err(error) => Err(error),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Lets a container go on that [`freeze`] has stopped.
+pub(crate) async fn thaw(container: &Container, live: &Live) -> Result<(), Error> {
+    match live.link.ask(Request::Resume, None).await {
+        Err(error) if container.running().is_ok() => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Creating a container: validate, resolve, remember.
 
 mod merge;
-mod storage;
+pub(crate) mod storage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -122,6 +122,7 @@ impl Engine {
             config,
             host,
             mounts: Vec::new(),
+            unsettled: Vec::new(),
             macs: chosen_macs(&networks),
             networks,
             state: State::default(),
@@ -131,6 +132,8 @@ impl Engine {
             remapped,
         };
         let wanted = volumes::wanted(&record.config, &record.host, &self.containers)?;
+        let taken = wanted.iter().map(|wanted| wanted.point.destination.clone()).collect();
+        self.resolve_files(&id, &mut record.host, taken)?;
         for link in &record.host.links {
             self.link_target(link)?;
         }

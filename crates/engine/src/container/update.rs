@@ -6,6 +6,7 @@ use types::resources::Resources;
 use types::state::Status;
 use types::{Error, ErrorKind};
 
+use super::remount::{EnvChanges, MountChanges};
 use super::republish::PortChanges;
 use super::validate::limits;
 use super::{Container, validate};
@@ -20,6 +21,10 @@ pub struct Update {
     pub restart_policy: Option<RestartPolicy>,
     /// What is published and what no more.
     pub ports: PortChanges,
+    /// Binds and volumes that come and go.
+    pub mounts: MountChanges,
+    /// The environment of its next start and of commands executed in it.
+    pub env: EnvChanges,
 }
 
 impl Engine {
@@ -51,7 +56,7 @@ impl Engine {
             let message = format!("Cannot update container {}: {}", container.id, error.message);
             Error { message, ..error }
         };
-        let Update { mut resources, restart_policy, ports } = update;
+        let Update { mut resources, restart_policy, ports, mounts, env } = update;
         let mut warnings = limits::changes(&mut resources, &self.config.support, self.cpus)?;
         if let Some(policy) = &restart_policy {
             validate::restart_policy(policy, false)?;
@@ -80,9 +85,12 @@ impl Engine {
                 Err(error) => return Err(refused(error)),
             }
         }
+        env.apply(&mut record.config.env)?;
+        self.remount(container, &mut record, &mounts).await.map_err(refused)?;
         self.republish(container, &mut record, &ports).await.map_err(refused)?;
         self.change(container, |now| {
             now.config.exposed_ports = record.config.exposed_ports;
+            now.config.env = record.config.env;
             now.host = record.host;
         })
         .await?;

@@ -10,6 +10,7 @@ use types::mount::{DriverConfig, Mount, MountKind, MountPoint};
 
 use super::Container;
 use super::table::Containers;
+use crate::record::Record;
 
 /// One mount that was asked for, before its volume exists.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,7 +143,7 @@ fn inherited(from: &str, containers: &Containers) -> Result<Vec<Wanted>, Error> 
 }
 
 /// Reads `source:target[:options]` or `target`.
-fn parse_bind(text: &str, volume_driver: &str) -> Result<Wanted, Error> {
+pub(super) fn parse_bind(text: &str, volume_driver: &str) -> Result<Wanted, Error> {
     let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, mode) = match parts[..] {
@@ -164,6 +165,7 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<Wanted, Error> {
         match option {
             "ro" => point.rw = false,
             "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" | "copy" => {}
+            "idmap" | "noidmap" if source.starts_with('/') => {}
             "nocopy" => copy = false,
             "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave"
                 if source.starts_with('/') =>
@@ -197,7 +199,7 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<Wanted, Error> {
 }
 
 /// Reads the long form; tmpfs needs nothing made and comes back as `None`.
-fn from_mount(mount: &Mount) -> Result<Option<Wanted>, Error> {
+pub(super) fn from_mount(mount: &Mount) -> Result<Option<Wanted>, Error> {
     let invalid = |why: String| {
         Error::invalid(format!("invalid mount config for type \"{}\": {why}", mount.kind.as_str()))
     };
@@ -293,10 +295,26 @@ pub(crate) fn long_form<'a>(host: &'a HostConfig, destination: &str) -> Option<&
     host.mounts.iter().find(|mount| clean(&mount.target).is_ok_and(|at| at == destination))
 }
 
+/// Whether a bind mount was asked to show its files as the container's user's own, or not to; both
+/// forms have a word for it.
+pub(crate) fn asked_idmap(record: &Record, point: &MountPoint) -> Option<bool> {
+    let long = long_form(&record.host, &point.destination);
+    if let Some(asked) = long.and_then(|mount| mount.bind_options.as_ref()?.id_map) {
+        return Some(asked);
+    }
+    let mut words = point.mode.split(',').rev();
+    words.find_map(|word| match word {
+        "idmap" => Some(true),
+        "noidmap" => Some(false),
+        _ => None,
+    })
+}
+
 /// The volumes that a container uses, by name.
 pub(crate) fn names(container: &Container) -> Vec<String> {
     let record = container.record();
-    let volumes = record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume);
+    let mounts = record.mounts.iter().chain(&record.unsettled);
+    let volumes = mounts.filter(|mount| mount.kind == MountKind::Volume);
     volumes.map(|mount| mount.name.clone()).collect()
 }
 

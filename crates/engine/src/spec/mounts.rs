@@ -143,8 +143,7 @@ pub(crate) fn bind(record: &Record, point: &types::mount::MountPoint, source: &P
     }
     let made = mount(&point.destination, "bind", source, &words);
     // Volumes belong to the engine: their files keep the ids that containers gave them. A bind
-    // mount is the host's, and remapping is there to keep the container's root from being root
-    // in it; so ids are as they are, as with dockerd.
+    // mount is the host's; whose its files are is decided in `volumes/idmap.rs`.
     if point.kind == MountKind::Volume { with_ids(made, record) } else { made }
 }
 

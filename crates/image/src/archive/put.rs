@@ -29,6 +29,8 @@ pub struct PutOptions {
     pub no_overwrite_dir_non_dir: bool,
     /// Everything belongs to this user and group (`copyUIDGID`); otherwise to the tar's.
     pub owner: Option<(u32, u32)>,
+    /// The directory that is unpacked into was made for this: it gets what the tar says of it.
+    pub top: bool,
 }
 
 /// Unpacks a tar (compressed or not) into the directory that `path` leads to.
@@ -137,8 +139,7 @@ impl Upload<'_> {
         let path = found.clean_name()?;
         let fail = |error: io::Error| found.failed(error);
         if path.is_empty() {
-            // The directory that is unpacked into keeps what it is.
-            return Ok(());
+            return self.top(found).map_err(fail);
         }
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(at) => (&path[..at], OsStr::from_bytes(&path[at + 1..])),
@@ -166,6 +167,15 @@ impl Upload<'_> {
                 entry::set_times(&dir, name, found.mtime, found.mtime).map_err(fail)
             }
         }
+    }
+
+    /// The directory that is unpacked into keeps what it is, unless it was made for this.
+    fn top(&mut self, found: &Entry) -> io::Result<()> {
+        if !self.options.top || found.kind != Kind::Dir {
+            return Ok(());
+        }
+        let dir = self.dir(b"")?;
+        materialize::attributes(&dir, OsStr::new("."), found, self.owner(found))
     }
 
     /// Takes away what the entry replaces. Says whether a directory is there that stays.

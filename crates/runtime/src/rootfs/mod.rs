@@ -16,7 +16,7 @@ mod console;
 mod copy_up;
 mod devices;
 mod mask;
-mod mount;
+pub(crate) mod mount;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 

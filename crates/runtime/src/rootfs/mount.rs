@@ -24,14 +24,9 @@ pub(super) fn mount(
     let plan = &prepared.plan;
     let dest = &plan.dest;
     match (&plan.kind, &prepared.tree) {
-        (Kind::Bind { .. }, Some((tree, directory))) => {
-            let target = target(root, dest, *directory)?;
-            protect_proc(&target, tree, dest)?;
-            m::attach(tree, &target).context(Step::Mount, || at(plan, "cannot attach"))?;
+        (Kind::Bind { .. }, _) => {
+            bind(root, prepared)?;
             Ok(None)
-        }
-        (Kind::Bind { .. }, None) => {
-            Err(Error::because(Step::Mount, at(plan, "the source was not opened")))
         }
         (Kind::New { fs_type, source, data, copy_up }, _) => {
             let source = source.as_deref().unwrap_or(Path::new(fs_type));
@@ -63,6 +58,17 @@ pub(super) fn mount(
             Ok(None)
         }
     }
+}
+
+/// Attaches a bind mount.
+pub(crate) fn bind(root: &Root, prepared: &Prepared) -> Result<()> {
+    let plan = &prepared.plan;
+    let Some((tree, directory)) = &prepared.tree else {
+        return Err(Error::because(Step::Mount, at(plan, "the source was not opened")));
+    };
+    let target = target(root, &plan.dest, *directory)?;
+    protect_proc(&target, tree, &plan.dest)?;
+    m::attach(tree, &target).context(Step::Mount, || at(plan, "cannot attach"))
 }
 
 /// runc's sentence about a mount.

@@ -168,6 +168,17 @@ impl Root {
         Ok(rustix::fs::renameat_with(&old_dir, old_name, &new_dir, new_name, flags)?)
     }
 
+    /// Lets two names change places, in one step.
+    ///
+    /// # Errors
+    /// Those of `renameat2(2)` with `RENAME_EXCHANGE`.
+    pub fn exchange(&self, one: impl AsRef<Path>, other: impl AsRef<Path>) -> io::Result<()> {
+        let (one_dir, one_name) = self.parent(one.as_ref())?;
+        let (other_dir, other_name) = self.parent(other.as_ref())?;
+        let flags = RenameFlags::EXCHANGE;
+        Ok(rustix::fs::renameat_with(&one_dir, one_name, &other_dir, other_name, flags)?)
+    }
+
     /// Removes anything but a directory.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 
@@ -125,4 +125,51 @@ fn privileged_options_describe_a_mount() {
         .expect("create");
     let error = volumes.mount("bad").expect_err("bad option").to_string();
     assert!(error.starts_with("failed to mount local volume: mount tmpfs:bad, data:"), "{error}");
+}
+
+#[test]
+fn privileged_a_copy_is_whole_and_a_snapshot_is_read_only() {
+    let root = tempfile::tempdir().expect("directory");
+    let volumes = Volumes::open(root.path()).expect("open");
+    let (made, _) = volumes.create(&named("data")).expect("create");
+    let data = PathBuf::from(&made.mountpoint);
+    fs::create_dir(data.join("sub")).expect("directory");
+    fs::write(data.join("sub/file"), "content").expect("write");
+    fs::hard_link(data.join("sub/file"), data.join("again")).expect("link");
+    std::os::unix::fs::symlink("/nowhere", data.join("link")).expect("symlink");
+    std::os::unix::fs::chown(&data, Some(999), Some(998)).expect("chown");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("chmod");
+
+    let new = |name: &str| NewVolume { name: name.to_owned(), ..NewVolume::default() };
+    let copied = |new: NewVolume, replace: bool| {
+        let draft = volumes.draft()?;
+        volumes.copy("data", &draft)?;
+        let volume = volumes.prepare(&draft, new)?;
+        volumes.place(draft, volume, replace)
+    };
+    let copy = copied(new("copy"), false).expect("copied");
+    let there = PathBuf::from(&copy.mountpoint);
+    assert_eq!(fs::read_to_string(there.join("again")).expect("read"), "content");
+    assert_eq!(fs::metadata(there.join("sub/file")).expect("there").nlink(), 2);
+    let top = fs::metadata(&there).expect("there");
+    assert_eq!((top.uid(), top.gid(), top.mode() & 0o7777), (999, 998, 0o700));
+
+    let taken = copied(new("copy"), false).expect_err("taken");
+    assert!(matches!(taken, Error::Taken(_)), "{taken}");
+    fs::write(data.join("more"), "").expect("write");
+    copied(new("copy"), true).expect("replaced");
+    assert!(there.join("more").exists());
+    assert!(volumes.copy("none", &volumes.draft().expect("a draft")).is_err());
+    assert!(copied(new("../x"), false).is_err());
+
+    let snapshot = NewVolume { snapshot_of: Some("data".to_owned()), ..new(&"s".repeat(255)) };
+    assert!(copied(snapshot, false).expect("a snapshot").read_only);
+    drop(volumes.draft().expect("dropped again"));
+    drop(volumes);
+    let volumes = Volumes::open(root.path()).expect("open again");
+    let names: Vec<String> =
+        volumes.list(&ListFilter::default()).into_iter().map(|volume| volume.name).collect();
+    assert_eq!(names, ["copy", "data", &"s".repeat(255)]);
+    volumes.remove(&"s".repeat(255), false, &[]).expect("removed");
+    assert_eq!(fs::read_dir(root.path().join("volumes")).expect("list").count(), 2);
 }

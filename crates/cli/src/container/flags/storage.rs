@@ -1,11 +1,12 @@
 //! Root file system, volumes, devices.
 
 use docker_api::container::CreateBody;
-use types::container::Empty;
+use types::container::{Empty, FileUse};
 use types::mount::Mount;
 use types::resources::DeviceRequest;
 
 use crate::options::device::{self, Device};
+use crate::options::file;
 use crate::options::mount::{self, Volume};
 
 #[derive(Debug, clap::Args)]
@@ -20,12 +21,18 @@ pub(crate) struct Flags {
     /// GPUs to pass through ('all', a number, or a list of settings)
     #[arg(long, value_parser = device::gpus)]
     gpus: Vec<DeviceRequest>,
+    /// Show a config as a file: NAME[,target=…,uid=…,gid=…,mode=…]
+    #[arg(long, value_parser = file::file)]
+    config: Vec<FileUse>,
     /// Attach a mount: type=…,source=…,target=…
     #[arg(long, value_parser = mount::mount)]
     mount: Vec<Mount>,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
+    /// Show a secret as a file below /run/secrets: NAME[,target=…,uid=…,gid=…,mode=…]
+    #[arg(long, value_parser = file::file)]
+    secret: Vec<FileUse>,
     /// Option of the storage driver: size=…
     #[arg(long)]
     storage_opt: Vec<String>,
@@ -86,6 +93,8 @@ impl Flags {
         }
         host.resources.device_cgroup_rules = self.device_cgroup_rule.clone();
         host.mounts = self.mount.clone();
+        host.secrets = self.secret.clone();
+        host.configs = self.config.clone();
         host.readonly_rootfs = self.read_only;
         host.volume_driver = self.volume_driver.clone();
         host.volumes_from = self.volumes_from.clone();

@@ -20,7 +20,7 @@ use crate::record::Record;
 const ANONYMOUS: &str = "anonymous-volumes.json";
 
 /// The label of volumes that nobody has named; Docker's.
-const LABEL: &str = "com.docker.volume.anonymous";
+pub(crate) const LABEL: &str = "com.docker.volume.anonymous";
 
 impl Engine {
     /// Makes the writable layer, the volumes and what else must be on disk. What fails leaves
@@ -78,7 +78,11 @@ impl Engine {
     }
 
     /// Makes the volume or the source of a mount.
-    fn make_mount(&self, id: &ContainerId, wanted: &Wanted) -> Result<MountPoint, Error> {
+    pub(crate) fn make_mount(
+        &self,
+        id: &ContainerId,
+        wanted: &Wanted,
+    ) -> Result<MountPoint, Error> {
         let mut point = wanted.point.clone();
         match point.kind {
             MountKind::Volume => {
@@ -100,6 +104,7 @@ impl Engine {
                 point.source = volume.mountpoint;
                 point.name = volume.name;
                 point.driver = volume.driver;
+                point.rw = point.rw && !volume.read_only;
             }
             MountKind::Bind => {
                 let source = Path::new(&point.source);
@@ -121,7 +126,7 @@ impl Engine {
     }
 
     /// Fills volumes that are empty with what the image has in their places.
-    fn copy_up(&self, record: &Record, fill: &[(String, String)]) -> Result<(), Error> {
+    pub(crate) fn copy_up(&self, record: &Record, fill: &[(String, String)]) -> Result<(), Error> {
         let mount = self
             .images
             .mount(&record.id, image::MountOptions { read_only: true, ..Default::default() })

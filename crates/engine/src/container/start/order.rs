@@ -55,7 +55,8 @@ impl Engine {
         let (sandbox, held, plug_later) = self.network_for(record, run)?;
         self.write_files(record, run, joined.network.is_some())?;
         let mut trees = Vec::new();
-        let mut mounts = self.resolve_mounts(record, &joined, &mut trees)?;
+        let mut mounts = self.resolve_mounts(record, &joined, &user, &mut trees)?;
+        mounts.extend(self.file_mounts(record, &mut trees)?);
         mounts.extend(extra.into_iter().map(|tree| take_tree(tree, &mut trees)));
         let made = spec::make(
             record,
