@@ -15,7 +15,7 @@ use testkit::image::{Layer, busybox, busybox_config, busybox_layer, save};
 use testkit::registry::{Options, Registry};
 use testkit::{Daemon, Engine, Value, eventually, json};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Images that can be had.
 const IMAGES: u64 = 6;

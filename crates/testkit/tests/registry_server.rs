@@ -268,14 +268,14 @@ fn a_new_certificate_is_taken_without_a_restart() {
     // One that cannot be read changes nothing.
     fs::write(place.join("server.crt"), "nonsense").expect("a file");
     server.signal(Signal::HUP);
-    eventually("it says so", Duration::from_secs(10), || {
+    eventually("it says so", Duration::from_secs(60), || {
         server.log().contains("the certificate of before stays").then_some(())
     });
     assert!(presented().contains("CN = server"));
     fs::copy(place.join("client.crt"), place.join("server.crt")).expect("a file");
     fs::copy(place.join("client.key"), place.join("server.key")).expect("a file");
     server.signal(Signal::HUP);
-    eventually("the new one is presented", Duration::from_secs(10), || {
+    eventually("the new one is presented", Duration::from_secs(60), || {
         presented().contains("CN = client").then_some(())
     });
 }
@@ -575,7 +575,7 @@ fn an_upload_survives_the_registry_being_killed() {
     let head =
         format!("PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", blob.len());
     let _stream = send_part(&server, &head, &blob[..3 << 20]);
-    eventually("most of it is written", Duration::from_secs(20), || {
+    eventually("most of it is written", Duration::from_secs(60), || {
         (partial_length(&server) >= 2 << 20).then_some(())
     });
     server.restart();
@@ -639,12 +639,12 @@ fn told_to_end_it_finishes_what_is_under_way() {
     let head = format!("PUT {place} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", blob.len());
     let mut stream = send_part(&server, &head, &blob[..3 << 20]);
     // It is at work on the request before it is told.
-    eventually("some of it is written", Duration::from_secs(20), || {
+    eventually("some of it is written", Duration::from_secs(60), || {
         (partial_length(&server) >= 1 << 20).then_some(())
     });
     assert_eq!(server.request("PATCH", &place, &[OCTETS], b"x").status, 409, "it is busy");
     server.signal(Signal::TERM);
-    eventually("it listens no more", Duration::from_secs(10), || {
+    eventually("it listens no more", Duration::from_secs(60), || {
         server.log().contains("ending").then_some(())
     });
     stream.write_all(&blob[3 << 20..]).expect("the rest");

@@ -9,7 +9,7 @@ use testkit::distribution::content::{MANIFEST, noise};
 use testkit::eventually;
 use testkit::image::Layer;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// How long a registry may say nothing, and some time for a busy machine.
 const BOUND: Duration = Duration::from_secs(110);

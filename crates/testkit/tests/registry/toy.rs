@@ -54,7 +54,6 @@ struct Shared {
     layer: Vec<u8>,
     config: Vec<u8>,
     manifest: Vec<u8>,
-    manifests: AtomicU64,
     downloads: AtomicU64,
     broken: AtomicU64,
     sent: AtomicU64,
@@ -98,7 +97,6 @@ impl Toy {
             layer,
             config,
             manifest: manifest.to_string().into_bytes(),
-            manifests: AtomicU64::new(0),
             downloads: AtomicU64::new(0),
             broken: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -135,11 +133,6 @@ impl Toy {
     pub(crate) fn go_on(&self) {
         *self.shared.slow.lock().unwrap() = false;
         self.shared.changed.notify_all();
-    }
-
-    /// How often a manifest was fetched.
-    pub(crate) fn manifests(&self) -> u64 {
-        self.shared.manifests.load(Ordering::SeqCst)
     }
 
     /// How often the layer was fetched.
@@ -239,9 +232,6 @@ impl Shared {
         stream.write_all(head.as_bytes())?;
         if method == "HEAD" {
             return Ok(());
-        }
-        if path.contains("/manifests/") {
-            self.manifests.fetch_add(1, Ordering::SeqCst);
         }
         if !layer {
             return stream.write_all(body);
