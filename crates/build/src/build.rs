@@ -152,10 +152,7 @@ pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> Result<Outcome,
         build.warn(warning);
     }
     if !plan.unused_arguments.is_empty() {
-        let names: Vec<String> =
-            plan.unused_arguments.iter().map(|name| format!("{name:?}")).collect();
-        let message = format!("one or more build-args were not consumed: [{}]", names.join(" "));
-        build.tell(Event::Warning { message, place: (0, 0) });
+        build.tell(Event::Unused(plan.unused_arguments.clone()));
     }
     for step in &declared {
         build.begin(step.number);

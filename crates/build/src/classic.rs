@@ -97,6 +97,16 @@ impl Printer {
                 }
                 step.over = true;
             }),
+            Event::Unused(names) => {
+                // dockerd says it when all steps are done.
+                let names = names.join(" ");
+                let export = self.steps.values_mut().find(|s| s.info.kind == StepKind::Export);
+                if let Some(step) = export {
+                    step.say(format!(
+                        "[Warning] One or more build-args [{names}] were not consumed\n"
+                    ));
+                }
+            }
             Event::Warning { .. } => {}
         }
         self.flush()

@@ -68,6 +68,8 @@ pub enum Event {
         /// Line and column, from 1; 0 for what is nowhere.
         place: (u32, u32),
     },
+    /// These `--build-arg`s are asked for by no `ARG`.
+    Unused(Vec<String>),
 }
 
 /// What a step is.

@@ -159,6 +159,11 @@ on_both! {
         assert!(message.contains("no source files were specified"), "{message}");
         let (_, message) = fails("FROM scratch\n");
         assert!(message.contains("No image was generated"), "{message}");
+        let unused = Build::of(engine, &alone("FROM busybox\nARG A\nENV X=1\n"))
+            .query("buildargs", r#"{"A":"1","OTHER":"2"}"#);
+        let said = unused.done().text();
+        let warning = "[Warning] One or more build-args [OTHER] were not consumed\nSuccessfully built ";
+        assert!(said.contains(warning), "{said}");
         let refused = Build::of(engine, &alone("FROM busybox\nFOO bar\n")).answer();
         assert_eq!(refused.status, 400);
         assert!(refused.message().to_lowercase().contains("unknown instruction: foo"), "{}", refused.message());

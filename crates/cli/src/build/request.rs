@@ -9,6 +9,9 @@ use super::output::{self, Output};
 use crate::globals::truth;
 use crate::options::words;
 
+/// The variable that says which time every file has.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// A build as it was ordered.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -40,6 +43,9 @@ pub(super) fn order(
         return Err("a name is needed to push: use -t NAME".to_owned());
     }
     let limits = &args.limits;
+    // As buildx does, so that what makes other tools reproducible does so here.
+    let epoch = variable(EPOCH).filter(|value| !value.is_empty());
+    let defaults = proxies.into_iter().chain(epoch.map(|value| (EPOCH.to_owned(), value)));
     let options = BuildOptions {
         tags,
         dockerfile: String::new(),
@@ -60,7 +66,7 @@ pub(super) fn order(
         cgroup_parent: limits.cgroup_parent.clone(),
         ulimits: limits.ulimit.clone(),
         shm_size: limits.shm_size,
-        build_args: arguments(&args.build_arg, variable, proxies)?,
+        build_args: arguments(&args.build_arg, variable, defaults)?,
         labels: words::map(&args.label),
         network_mode: limits.network.clone(),
         extra_hosts: args.add_host.clone(),
@@ -87,10 +93,10 @@ fn listed(values: &[String]) -> Vec<String> {
 fn arguments(
     given: &[String],
     variable: impl Fn(&str) -> Option<String>,
-    proxies: Vec<(String, String)>,
+    defaults: impl Iterator<Item = (String, String)>,
 ) -> Result<BTreeMap<String, Option<String>>, String> {
     let mut all: BTreeMap<String, Option<String>> =
-        proxies.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        defaults.map(|(name, value)| (name, Some(value))).collect();
     for text in given {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -194,7 +200,11 @@ mod tests {
         let words = ["build"].iter().chain(line);
         let matches = command.try_get_matches_from(words).map_err(|error| error.to_string())?;
         let args = Args::from_arg_matches(&matches).map_err(|error| error.to_string())?;
-        let variable = |name: &str| (name == "SET").then(|| "from outside".to_owned());
+        let variable = |name: &str| match name {
+            "SET" => Some("from outside".to_owned()),
+            EPOCH => Some("1600000000".to_owned()),
+            _ => None,
+        };
         order(&args, variable, vec![("HTTP_PROXY".to_owned(), "http://p".to_owned())])
     }
 
@@ -244,6 +254,9 @@ mod tests {
         assert_eq!(argument("X"), Some("1=2"));
         assert_eq!(argument("SET"), Some("from outside"));
         assert_eq!(argument("UNSET"), None);
+        assert_eq!(argument(EPOCH), Some("1600000000"));
+        let other = read(&["--build-arg", "SOURCE_DATE_EPOCH=5", "."]).expect("valid").options;
+        assert_eq!(other.build_args[EPOCH].as_deref(), Some("5"));
         assert_eq!(argument("HTTP_PROXY"), Some("http://p"));
         assert_eq!(options.labels["l"], "v");
         assert!(options.no_cache && options.pull && options.rm && options.events);

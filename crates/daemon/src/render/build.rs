@@ -32,6 +32,10 @@ pub(crate) fn event(event: Event) -> Option<BuildEvent> {
         Event::Warning { message, place: (line, column) } => {
             BuildEvent::Warning { message, line, column }
         }
+        Event::Unused(names) => {
+            let message = format!("one or more build-args were not consumed: {names:?}");
+            BuildEvent::Warning { message, line: 0, column: 0 }
+        }
         Event::Running { .. } | Event::Triggers { .. } => return None,
     })
 }

@@ -18,7 +18,8 @@ pub(super) fn describe(board: &Board, failed: bool, out: &mut Vec<u8>) {
         text.push_str("------\n");
     }
     if let Some(source) = &board.source {
-        let _ = writeln!(text, "{}:{}\n--------------------", source.file, source.line);
+        let place = format!("{}:{}:{}", source.file, source.line, source.column);
+        let _ = writeln!(text, "{place}\n--------------------");
         for (number, line) in &source.excerpt {
             let mark = if *number == source.line { ">>>" } else { "   " };
             let line = calm(line);
