@@ -8,7 +8,7 @@ mod scenario;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use types::digest::Digest;
@@ -24,7 +24,24 @@ const CHILD: &str = "ISOPOD_TEST_POWER";
 /// Where the child writes what it has done.
 const DONE: &str = "done";
 
-const LOSSES: [Loss; 3] = [Loss::Nothing, Loss::Content, Loss::Everything];
+/// Kinds of loss that are tried at every step; those with further numbers lose a part.
+const WHOLE: u64 = 3;
+
+fn loss(number: u64) -> Loss {
+    match number {
+        0 => Loss::Nothing,
+        1 => Loss::Content,
+        2 => Loss::Everything,
+        part => Loss::Part(part),
+    }
+}
+
+/// Points at which the power is cut: each step with each kind of loss, and with so many further
+/// ones that there are `cuts` of them, and some more because threads may save a step.
+fn points(steps: u64, cuts: u64) -> impl Iterator<Item = (u64, u64)> {
+    let kinds = WHOLE.max((cuts + cuts / 5).div_ceil(steps));
+    (0..steps).flat_map(move |at| (0..kinds).map(move |loss| (at, loss)))
+}
 
 /// A store's directory, on memory if there is any: a `syncfs` of a disk waits for everybody's.
 struct Place(tempfile::TempDir);
@@ -106,8 +123,8 @@ fn privileged_scenarios_work_while_the_power_lasts() {
     let words: Vec<&str> = text.splitn(4, ' ').collect();
     let [name, at, loss, dir] = words[..] else { panic!("{text}") };
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).expect("scenario");
-    let loss: usize = loss.parse().expect("loss");
-    run(scenario, Path::new(dir), at.parse().expect("step"), LOSSES[loss]);
+    let kind = self::loss(loss.parse().expect("loss"));
+    run(scenario, Path::new(dir), at.parse().expect("step"), kind);
 }
 
 /// Makes what the scenario begins with.
@@ -173,7 +190,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Cuts the power at one step in a child; says whether there was such a step.
-fn cut(scenario: &Scenario, dir: &Path, at: u64, loss: usize) -> bool {
+fn cut(scenario: &Scenario, dir: &Path, at: u64, loss: u64) -> bool {
     let output = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "power::privileged_scenarios_work_while_the_power_lasts", "--nocapture"])
         .env(CHILD, format!("{} {at} {loss} {}", scenario.name, dir.display()))
@@ -190,7 +207,7 @@ fn cut(scenario: &Scenario, dir: &Path, at: u64, loss: usize) -> bool {
 #[test]
 fn privileged_a_power_cut_at_any_step_loses_nothing_that_was_done() {
     let place = Place::new();
-    let mut points = Vec::new();
+    let mut all = Vec::new();
     for scenario in SCENARIOS {
         let base = place.path().join(scenario.name);
         std::fs::create_dir(&base).expect("mkdir");
@@ -199,26 +216,30 @@ fn privileged_a_power_cut_at_any_step_loses_nothing_that_was_done() {
         copy(&base, &dry);
         let steps = run(scenario, &dry, u64::MAX, Loss::Nothing);
         std::fs::remove_dir_all(&dry).expect("remove");
-        points.extend((0..steps).flat_map(|at| (0..LOSSES.len()).map(move |l| (scenario, at, l))));
+        all.extend(points(steps, scenario.cuts).map(|(at, loss)| (scenario, at, loss)));
     }
-    let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let next = AtomicUsize::new(0);
+    let done: Mutex<BTreeMap<&str, u64>> = Mutex::default();
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some((scenario, at, loss)) =
-                    points.get(next.fetch_add(1, Ordering::SeqCst))
+                while let Some((scenario, at, number)) =
+                    all.get(next.fetch_add(1, Ordering::SeqCst))
                 {
-                    let dir = place.path().join(format!("{}-{at}-{loss}", scenario.name));
+                    let dir = place.path().join(format!("{}-{at}-{number}", scenario.name));
                     copy(&place.path().join(scenario.name), &dir);
-                    let when = format!("{} at step {at}, loss {:?}", scenario.name, LOSSES[*loss]);
+                    let when = format!("{} at step {at}, loss {:?}", scenario.name, loss(*number));
                     let looked = std::panic::catch_unwind(|| {
-                        let cut = cut(scenario, &dir, *at, *loss);
+                        let cut = cut(scenario, &dir, *at, *number);
                         look(scenario, &dir, &when);
                         cut
                     });
                     match looked {
-                        Ok(cut) => drop(done.fetch_add(u64::from(cut), Ordering::SeqCst)),
+                        Ok(cut) => {
+                            let mut done = done.lock().expect("lock");
+                            *done.entry(scenario.name).or_default() += u64::from(cut);
+                        }
                         Err(_) => failed.lock().expect("lock").push(when),
                     }
                     std::fs::remove_dir_all(&dir).expect("remove");
@@ -227,8 +248,10 @@ fn privileged_a_power_cut_at_any_step_loses_nothing_that_was_done() {
         }
     });
     let failed = failed.into_inner().expect("lock");
-    assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), points.len());
-    let done = done.into_inner();
-    println!("the power was cut at {done} points");
-    assert!(done >= 300, "only {done} points");
+    assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), all.len());
+    let done = done.into_inner().expect("lock");
+    println!("the power was cut so often: {done:?}");
+    for scenario in SCENARIOS {
+        assert!(done[scenario.name] >= scenario.cuts, "{}: {done:?}", scenario.name);
+    }
 }

@@ -18,6 +18,37 @@ pub(crate) enum Loss {
     Content,
     /// Content, new names and removals are lost.
     Everything,
+    /// Some of it, by this number: the last so many names and removals, as journals lose them, and
+    /// the content of this file or that.
+    Part(u64),
+}
+
+impl Loss {
+    /// How many of so many names and removals, in their order, have reached the disk.
+    fn kept_names(self, names: usize) -> usize {
+        match self {
+            Self::Nothing | Self::Content => names,
+            Self::Everything => 0,
+            Self::Part(number) => (mixed(number) % (names as u64 + 1)) as usize,
+        }
+    }
+
+    /// Whether the content of a file that was not flushed is lost.
+    fn takes(self, inode: u64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Content | Self::Everything => true,
+            Self::Part(number) => mixed(number ^ mixed(inode)).is_multiple_of(2),
+        }
+    }
+}
+
+/// A number that has little to do with the one it is made of (SplitMix64's step).
+fn mixed(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// The power that will be cut.
@@ -89,10 +120,9 @@ pub(crate) fn point(_: &'static str) {
 
 impl Power {
     fn cut(&mut self) {
-        if self.loss == Loss::Everything {
-            for renaming in std::mem::take(&mut self.renames).into_iter().rev() {
-                renaming.undo();
-            }
+        let kept = self.loss.kept_names(self.renames.len());
+        for renaming in self.renames.split_off(kept).into_iter().rev() {
+            renaming.undo();
         }
         if self.loss != Loss::Nothing {
             let mut flushed = HashSet::new();
@@ -103,7 +133,7 @@ impl Power {
             });
             self.walk(&self.root, false, &mut |path, inode, dirty| {
                 // A link to a file that was flushed under another name.
-                if dirty && !flushed.contains(&inode) {
+                if dirty && !flushed.contains(&inode) && self.loss.takes(inode) {
                     lose(path, inode);
                 }
             });

@@ -26,18 +26,23 @@ pub(super) struct Scenario {
     pub(super) prepare: fn(&Arc<Store>, &Journal),
     /// What is done. It must be possible again after it was done, or half done.
     pub(super) work: fn(&Arc<Store>, &Journal),
+    /// How often the power is cut at least.
+    pub(super) cuts: u64,
 }
 
+/// What people do every day is cut off as often as this.
+const OFTEN: u64 = 300;
+
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "pull", prepare: base, work: pulls },
-    Scenario { name: "load", prepare: base, work: loads },
-    Scenario { name: "commit", prepare: base_and_container, work: commits },
-    Scenario { name: "build", prepare: base_and_container, work: builds },
-    Scenario { name: "import", prepare: base, work: imports },
-    Scenario { name: "rmi", prepare: several, work: removes },
-    Scenario { name: "gc", prepare: garbage, work: collects },
-    Scenario { name: "push", prepare: several, work: pushes },
-    Scenario { name: "repair", prepare: base, work: repairs },
+    Scenario { name: "pull", prepare: base, work: pulls, cuts: OFTEN },
+    Scenario { name: "load", prepare: base, work: loads, cuts: OFTEN },
+    Scenario { name: "commit", prepare: base_and_container, work: commits, cuts: 1 },
+    Scenario { name: "build", prepare: base_and_container, work: builds, cuts: OFTEN },
+    Scenario { name: "import", prepare: base, work: imports, cuts: 1 },
+    Scenario { name: "rmi", prepare: several, work: removes, cuts: OFTEN },
+    Scenario { name: "gc", prepare: garbage, work: collects, cuts: OFTEN },
+    Scenario { name: "push", prepare: several, work: pushes, cuts: 1 },
+    Scenario { name: "repair", prepare: base, work: repairs, cuts: 1 },
 ];
 
 /// Long enough for files that layers share.
