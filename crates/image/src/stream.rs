@@ -1,6 +1,8 @@
 //! Streams on their way into the store: compressed or not, hashed as they pass, decompressed on a
 //! thread of their own.
 
+mod coding;
+
 use std::io::{self, BufRead, Read};
 use std::ops::Deref;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,13 +13,15 @@ use types::digest::Digest;
 
 use crate::error::{Error, Result};
 
+pub(crate) use coding::Coding;
+
 /// Bytes that go from thread to thread at a time: large enough to make the hand-over cheap, small
 /// enough that a chunk is still in the cache when the next thread reads it.
 pub(crate) const CHUNK: usize = 256 << 10;
 /// Chunks under way between two threads.
 const DEPTH: usize = 8;
 
-/// How a stream is compressed.
+/// How a layer's blob is compressed.
 #[derive(
     Clone,
     Copy,
@@ -39,34 +43,6 @@ pub enum Compression {
     Gzip,
     /// With zstd.
     Zstd,
-}
-
-impl Compression {
-    /// Looks at the first bytes; what is none of these is plain.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for bzip2 and xz.
-    pub(crate) fn sniff(head: &[u8]) -> Result<Self> {
-        if head.starts_with(&[0x1f, 0x8b]) {
-            return Ok(Self::Gzip);
-        }
-        // A zstd frame, or a skippable frame before one.
-        let skippable =
-            head.len() >= 4 && head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18];
-        if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || skippable {
-            return Ok(Self::Zstd);
-        }
-        let name = if head.starts_with(b"BZh") {
-            "bzip2"
-        } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-            "xz"
-        } else {
-            return Ok(Self::Plain);
-        };
-        Err(Error::Unsupported(format!(
-            "{name} compressed archives are not supported; use gzip, zstd or none"
-        )))
-    }
 }
 
 /// A reader that keeps the SHA-256 of the bytes that pass.
@@ -166,20 +142,6 @@ impl Drop for Chunk {
     }
 }
 
-/// A decompressing reader over a buffered one.
-pub(crate) fn decoder<'a>(
-    input: impl BufRead + Send + 'a,
-    compression: Compression,
-) -> Result<Box<dyn Read + Send + 'a>> {
-    Ok(match compression {
-        Compression::Plain => Box::new(input),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        Compression::Zstd => {
-            Box::new(zstd::stream::read::Decoder::with_buffer(input).map_err(Error::Input)?)
-        }
-    })
-}
-
 /// What is known of a stream once it has been read to its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Passed {
@@ -237,12 +199,12 @@ fn decompress(
     let mut hashing = Hashing::new(input, hash_blob);
     let mut size = 0u64;
     {
-        let compression = Compression::sniff(hashing.fill_buf().map_err(Error::Input)?)?;
-        let mut decoder = decoder(&mut hashing, compression)?;
+        let coding = Coding::sniff(hashing.fill_buf().map_err(Error::Input)?);
+        let mut decoder = coding.decoder(&mut hashing)?;
         let mut consumer = Some(to_consumer);
         let pool = Arc::new(Pool::default());
         loop {
-            let chunk = pool.fill(&mut decoder).map_err(|error| damaged(error, compression))?;
+            let chunk = pool.fill(&mut decoder).map_err(|error| coding.explain(error))?;
             if chunk.is_empty() {
                 break;
             }
@@ -263,18 +225,6 @@ fn decompress(
     }
     let blob = hashing.finish().map_err(Error::Input)?;
     Ok((blob, size))
-}
-
-/// Tells damage of the compressed stream from failures to read it.
-fn damaged(error: io::Error, compression: Compression) -> Error {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    let broken =
-        matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof | io::ErrorKind::Other);
-    match compression {
-        Compression::Gzip if broken => Error::BadArchive(format!("damaged gzip stream: {error}")),
-        Compression::Zstd if broken => Error::BadArchive(format!("damaged zstd stream: {error}")),
-        _ => Error::Input(error),
-    }
 }
 
 /// The consumer's end of [`pass`].

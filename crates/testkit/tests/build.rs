@@ -8,11 +8,25 @@ mod context;
 mod own;
 
 use context::{Build, Context, caches};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use testkit::{Engine, Value, json, on_both, unique};
 
 /// What a container of an image prints.
 fn run(engine: &Engine, image: &str, script: &str) -> String {
     engine.sh(script, json!({"Image": image, "Entrypoint": []}))
+}
+
+/// What a program makes of bytes.
+fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program);
+    let child = child.arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect(program);
+    let mut input = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || input.write_all(bytes).unwrap());
+        child.wait_with_output().unwrap().stdout
+    })
 }
 
 fn inspect(engine: &Engine, image: &str) -> Value {
@@ -145,6 +159,34 @@ on_both! {
             real/x\nreal/y\nslash\nslash/x\nthere\nthere/x\ntmp/escaped\nuntar\nuntar/in\nuntar/in/tar\nw\n\
             w/rel\nw/with space\nx\nfrom a tar\n1:2\n";
         assert_eq!(run(engine, &id, script), expected);
+    }
+
+    fn privileged_archives_are_unpacked_however_they_are_compressed(engine) {
+        let tar = Context::new().file("in/tar", "from a tar\n").bytes();
+        let mut context = Context::new();
+        let mut text = "FROM busybox\n".to_owned();
+        for program in ["gzip", "bzip2", "xz"] {
+            context = context.raw(&format!("a.{program}"), &compressed(program, &tar));
+            text.push_str(&format!("ADD a.{program} /{program}/\n"));
+        }
+        text.push_str("ADD text.xz /text/\n");
+        let context = context.raw("text.xz", &compressed("xz", b"no tar")).file("Dockerfile", &text);
+        let id = Build::of(engine, &context).done().id();
+        let script = "cat /gzip/in/tar /bzip2/in/tar /xz/in/tar; ls /text";
+        assert_eq!(run(engine, &id, script), "from a tar\nfrom a tar\nfrom a tar\ntext.xz\n");
+        let container = engine.create(json!({"Image": id}));
+        for program in ["bzip2", "xz"] {
+            let path = format!("/containers/{}/archive?path=/tmp", container.id);
+            let _ = engine.put(&path, &compressed(program, &tar)).expect(200);
+        }
+        // A whole context, and an image.
+        let whole = Context::new().file("Dockerfile", "FROM busybox\nCOPY f /\n").file("f", "f");
+        let whole = compressed("xz", &whole.bytes());
+        let built = engine.upload("/build?networkmode=none&q=1", &whole).expect(200).text();
+        assert!(built.contains("sha256:"), "{built}");
+        let loaded = compressed("xz", &testkit::image::busybox(&["busybox:latest"]).tar);
+        let loaded = engine.upload("/images/load?quiet=1", &loaded).expect(200).text();
+        assert!(loaded.contains("Loaded image: busybox:latest"), "{loaded}");
     }
 
     fn privileged_what_is_wrong_is_told_in_dockers_words(engine) {

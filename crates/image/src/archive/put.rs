@@ -19,7 +19,7 @@ use super::{IdMap, open_root};
 use crate::archive::path::Asked;
 use crate::error::{Error, Result, Step};
 use crate::materialize;
-use crate::stream::{Compression, decoder};
+use crate::stream::Coding;
 use crate::tarball::{Entry, Kind, TarReader};
 
 /// How an upload is unpacked.
@@ -82,8 +82,8 @@ fn unpack(
         Err(source) => return Err(Error::Io { step: "look the path up", source }),
     };
     let mut buffered = BufReader::with_capacity(128 << 10, input);
-    let compression = Compression::sniff(buffered.fill_buf().map_err(Error::Input)?)?;
-    let plain = decoder(buffered, compression)?;
+    let coding = Coding::sniff(buffered.fill_buf().map_err(Error::Input)?);
+    let plain = coding.decoder(buffered)?;
     let mut reader = TarReader::new(BufReader::with_capacity(128 << 10, plain));
     let mut upload =
         Upload { root, target, options, ids, open: HashMap::new(), dir_times: Vec::new() };

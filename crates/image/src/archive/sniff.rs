@@ -2,18 +2,17 @@
 
 use std::io::{self, BufRead as _, BufReader, Read};
 
-use crate::stream::{Compression, decoder};
+use crate::stream::Coding;
 use crate::tarball::TarReader;
 
-/// Whether a file is a tar, compressed or not: whether its first entry can be read. bzip2 and xz
-/// count as tars, so that [`super::put`] says that it cannot read them.
+/// Whether a file is a tar, compressed or not: whether its first entry can be read.
 ///
 /// # Errors
 /// Those of reading; a file that is no tar is none.
 pub fn is_tar(input: impl Read + Send) -> io::Result<bool> {
     let mut buffered = BufReader::with_capacity(64 << 10, input);
-    let Ok(compression) = Compression::sniff(buffered.fill_buf()?) else { return Ok(true) };
-    let Ok(plain) = decoder(buffered, compression) else { return Ok(false) };
+    let coding = Coding::sniff(buffered.fill_buf()?);
+    let Ok(plain) = coding.decoder(buffered) else { return Ok(false) };
     let mut reader = TarReader::new(BufReader::with_capacity(64 << 10, plain));
     Ok(matches!(reader.next(), Ok(Some(_))))
 }

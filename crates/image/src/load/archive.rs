@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::layer::Staged;
 use crate::model::Progress;
 use crate::store::{Hold, Store};
-use crate::stream::{CHUNK, Compression, Hashing, decoder, sha256};
+use crate::stream::{CHUNK, Coding, Hashing, sha256};
 use crate::tarball::{BLOCK, Entry, Kind, TarReader, looks_like_tar};
 
 /// Documents and names that one archive may hold; both stay in memory.
@@ -117,8 +117,8 @@ struct Taking<'scope, 'env, 'a> {
 impl Taking<'_, '_, '_> {
     fn archive(&mut self, input: &mut (dyn Read + Send)) -> Result<()> {
         let mut buffered = BufReader::with_capacity(CHUNK, input);
-        let compression = Compression::sniff(buffered.fill_buf().map_err(Error::Input)?)?;
-        let plain = decoder(buffered, compression)?;
+        let coding = Coding::sniff(buffered.fill_buf().map_err(Error::Input)?);
+        let plain = coding.decoder(buffered)?;
         let mut reader = TarReader::new(BufReader::with_capacity(CHUNK, plain));
         while let Some(entry) = reader.next()? {
             reader.raw().clear();
@@ -159,9 +159,9 @@ impl Taking<'_, '_, '_> {
         let mut payload = Payload { reader, failed: None };
         let read = (&mut payload).take(BLOCK as u64).read_to_end(&mut head);
         read.map_err(|error| payload.explain(error))?;
-        let is_layer = match Compression::sniff(&head)? {
-            Compression::Plain => looks_like_tar(&head),
-            Compression::Gzip | Compression::Zstd => true,
+        let is_layer = match Coding::sniff(&head) {
+            Coding::Plain => looks_like_tar(&head),
+            Coding::Gzip | Coding::Bzip2 | Coding::Xz | Coding::Zstd => true,
         };
         if !is_layer {
             return self.document(&mut payload, entry.payload, path, expected, head);
