@@ -6,6 +6,9 @@ use crate::{Engine, EventOptions};
 
 /// So long nothing must have happened.
 const QUIET: Duration = Duration::from_secs(2);
+/// A burst that does not end (a health check every second is one) counts as over after this: the
+/// disk must not fill up meanwhile.
+const LONGEST: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// After every burst of activity the allocator is asked to return what it keeps for the next
@@ -15,7 +18,10 @@ impl Engine {
         let engine = std::sync::Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             while events.next().await.is_some() {
-                while let Ok(Some(_)) = tokio::time::timeout(QUIET, events.next()).await {}
+                let burst = async {
+                    while let Ok(Some(_)) = tokio::time::timeout(QUIET, events.next()).await {}
+                };
+                drop(tokio::time::timeout(LONGEST, burst).await);
                 if let Some(inner) = engine.upgrade() {
                     Engine { inner }.make_room().await;
                 }
