@@ -108,7 +108,7 @@ impl From<Error> for Failure {
 /// # Errors
 /// [`Failure`]; nothing is left then but what is known of the steps that were done.
 pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> Result<Outcome, Failure> {
-    let context = Context::open(input, &request.dockerfile, shop.cache, shop.worker)
+    let context = Context::open(input, request, shop.cache, shop.worker)
         .map_err(|error| Failure { early: true, ..error.into() })?;
     let early = |failure| Failure { early: true, ..failure };
     let file = dockerfile::parse(&context.text).map_err(|error| {

@@ -174,7 +174,7 @@ impl Cache {
         self.dir.mkdir(&name, Mode::from_raw_mode(0o700)).step("create a build's directory")?;
         let path = self.path.join(&name);
         let dir = self.dir.try_clone().step("open the build directory")?;
-        Ok(Temporary { dir, name, path })
+        Ok(Temporary { dir: Arc::new(dir), name, path })
     }
 
     /// A directory without files.
@@ -291,10 +291,11 @@ impl State {
     }
 }
 
-/// A directory of a build; it goes with this.
+/// A directory of a build; it goes soon after this, because nobody should wait for files to be
+/// removed.
 #[derive(Debug)]
 pub struct Temporary {
-    dir: Root,
+    dir: Arc<Root>,
     name: String,
     path: PathBuf,
 }
@@ -308,8 +309,10 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        let (dir, name) = (Arc::clone(&self.dir), std::mem::take(&mut self.name));
         // What fails here is removed at the next start.
-        let _ = self.dir.remove_all(&self.name);
+        let remove = move || drop(dir.remove_all(&name));
+        drop(std::thread::Builder::new().name("sweep".to_owned()).spawn(remove));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::cache::{Cache, Temporary};
 use crate::copy::{dot, inside};
 use crate::error::{Error, Result, Step};
 use crate::ignore::{Patterns, Verdict};
+use crate::request::Request;
 use crate::worker::{GitRemote, Worker};
 
 /// The longest Dockerfile.
@@ -85,23 +86,24 @@ pub fn git_remote(address: &str) -> Option<GitRemote> {
 }
 
 impl Context {
-    /// Takes a context in. `dockerfile` is the path that was asked for, or empty.
+    /// Takes a context in.
     ///
     /// # Errors
     /// It cannot be fetched, is no archive, or has no Dockerfile.
     pub fn open(
         input: Input,
-        dockerfile: &str,
+        request: &Request,
         cache: &Cache,
         worker: &dyn Worker,
     ) -> Result<Self> {
+        let dockerfile = request.dockerfile.as_str();
         let directory = cache.temporary(worker.new_id()?.short())?;
         let (root, alone) = match input {
             Input::Stream(stream) => {
                 let alone = take_in(stream, directory.path())?;
                 (Root::open_host(directory.path()).step("open the build context")?, alone)
             }
-            Input::Remote(address) => fetch(&address, &directory, worker)?,
+            Input::Remote(address) => fetch(&address, request.keeps_git_dir(), &directory, worker)?,
         };
         if let Some(text) = alone {
             let file = if dockerfile.is_empty() { DEFAULT } else { dockerfile }.to_owned();
@@ -116,6 +118,7 @@ impl Context {
 /// Fetches a context into a directory; also returns the Dockerfile that came instead of one.
 fn fetch(
     address: &str,
+    keep_git_dir: bool,
     directory: &Temporary,
     worker: &dyn Worker,
 ) -> Result<(Root, Option<String>)> {
@@ -124,7 +127,7 @@ fn fetch(
         let alone = take_in(worker.fetch(address)?.body, path)?;
         return Ok((Root::open_host(path).step("open the build context")?, alone));
     };
-    worker.git(&remote, false, path)?;
+    worker.git(&remote, keep_git_dir, path)?;
     let root = Root::open_host(path).step("open the build context")?;
     if remote.subdirectory.is_empty() {
         return Ok((root, None));
@@ -141,9 +144,14 @@ pub(crate) struct Further {
 }
 
 impl Further {
-    pub(crate) fn open(address: &str, cache: &Cache, worker: &dyn Worker) -> Result<Self> {
+    pub(crate) fn open(
+        address: &str,
+        request: &Request,
+        cache: &Cache,
+        worker: &dyn Worker,
+    ) -> Result<Self> {
         let directory = cache.temporary(worker.new_id()?.short())?;
-        match fetch(address, &directory, worker)? {
+        match fetch(address, request.keeps_git_dir(), &directory, worker)? {
             (root, None) => Ok(Self { root: Arc::new(root), _directory: directory }),
             (_, Some(_)) => Err(Error::Invalid(format!(
                 "the build context at {address} is neither an archive nor a git repository"

@@ -71,4 +71,11 @@ impl Request {
     pub(crate) fn epoch(&self) -> Option<i64> {
         self.arguments.get("SOURCE_DATE_EPOCH")?.trim().parse().ok()
     }
+
+    /// Whether contexts that come from git keep their history. Without it the same commit is the
+    /// same context; git's own files differ with every checkout.
+    pub(crate) fn keeps_git_dir(&self) -> bool {
+        let value = self.arguments.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+        value.is_some_and(|value| matches!(value.as_str(), "1" | "true"))
+    }
 }

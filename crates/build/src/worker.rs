@@ -52,7 +52,8 @@ pub trait Worker: Send + Sync {
     /// It cannot be reached, or answers with another status than 200.
     fn fetch(&self, address: &str) -> Result<Fetched, Error>;
 
-    /// Checks a git address out into an empty directory. Returns the commit.
+    /// Checks a git address out into an empty directory, with or without git's own files. Returns
+    /// the commit.
     ///
     /// # Errors
     /// Git's own words.

@@ -307,8 +307,12 @@ impl build::Worker for Worker {
         self.open_address(address)
     }
 
-    fn git(&self, remote: &GitRemote, _keep: bool, into: &Path) -> Result<String, Error> {
-        git::check_out(remote, into, &|| *self.cancel.borrow())
+    fn git(&self, remote: &GitRemote, keep_git_dir: bool, into: &Path) -> Result<String, Error> {
+        let commit = git::check_out(remote, into, &|| *self.cancel.borrow())?;
+        if !keep_git_dir {
+            git::forget_history(into)?;
+        }
+        Ok(commit)
     }
 
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {

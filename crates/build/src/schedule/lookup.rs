@@ -6,7 +6,7 @@ use image::{HeldLayer, ImageConfig};
 use types::Timestamp;
 use types::digest::Digest;
 
-use super::Build;
+use super::{Build, Shop};
 use crate::cache::Hit;
 use crate::context::Further;
 use crate::error::Result;
@@ -27,7 +27,8 @@ impl Build<'_> {
         if let Some(found) = all.get(address) {
             return Ok(Arc::clone(found));
         }
-        let fetched = Arc::new(Further::open(address, self.shop.cache, self.shop.worker)?);
+        let Shop { cache, worker, .. } = self.shop;
+        let fetched = Arc::new(Further::open(address, self.request, cache, worker)?);
         all.insert(address.to_owned(), Arc::clone(&fetched));
         Ok(fetched)
     }

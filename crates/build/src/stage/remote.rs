@@ -60,9 +60,6 @@ pub(super) fn fetch(
             return Err(mismatch(address, expected, &commit));
         }
         let mut root = Root::open_host(&path).step("open a repository")?;
-        if !copy.keep_git_dir {
-            root.remove_all(".git").step("tidy a repository")?;
-        }
         if !remote.subdirectory.is_empty() {
             let inner = inside(Path::new(&remote.subdirectory));
             root = root.sub_root(&inner).at("open", &remote.subdirectory)?;

@@ -52,6 +52,13 @@ pub(super) fn check_out(
     Ok(git(&["rev-parse", "HEAD"])?.trim().to_owned())
 }
 
+/// Removes git's own files from what was checked out.
+pub(super) fn forget_history(tree: &Path) -> Result<(), Error> {
+    let root = sys::fs::Root::open_host(tree);
+    root.and_then(|root| root.remove_all(".git"))
+        .map_err(|error| Error::system(format!("cannot tidy a git repository: {error}")))
+}
+
 fn run(arguments: &[&str], into: &Path, cancelled: &dyn Fn() -> bool) -> Result<String, Error> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
