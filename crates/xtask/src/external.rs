@@ -1,9 +1,11 @@
-//! Runs other people's integration tests against an engine and compares the outcome with the list
-//! of what is expected to fail and why (`docs/external/<suite>.txt`).
+//! Runs other people's integration tests, and our own of other people's clients, against an engine,
+//! and compares the outcome with the list of what is expected to fail and why
+//! (`docs/external/<suite>.txt`).
 //!
-//! `scripts/external` fetches and builds the suites; this knows how to run them and to read what
-//! they print.
+//! `scripts/external` fetches and builds what they need; this knows how to run them and to read
+//! what they print.
 
+mod clients;
 mod expectations;
 mod images;
 mod suites;
@@ -23,17 +25,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let (suite, kind, folder) = match words[..] {
         [suite, "dockerd", folder] => (suite, Kind::Dockerd, folder),
         [suite, "isopod", folder] => (suite, Kind::Isopod, folder),
-        _ => bail!("usage: cargo xtask external bollard|docker-py isopod|dockerd FOLDER"),
+        _ => bail!("usage: cargo xtask external SUITE isopod|dockerd FOLDER"),
     };
     ensure!(rustix::process::geteuid().is_root(), "containers need root");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let folder = Path::new(folder).canonicalize()?;
     let expectations = expectations::read(&root.join(format!("docs/external/{suite}.txt")))?;
-    // What the suites want from Docker's own registry comes from the one beside the engine.
-    let mirror = format!("--registry-mirror=http://127.0.0.1:{REGISTRY}");
-    let options = Options { kind, program: None, arguments: vec![mirror], host_network: false };
-    let daemon = Daemon::start(options).map_err(anyhow::Error::msg)?;
-    let outcome = against(&daemon, suite, Path::new(folder));
-    let left = daemon.stop();
+    let host = Host::start(kind, suite, &folder)?;
+    let outcome = against(&host, suite, &root, &folder);
+    let left = host.daemon.stop();
     let results = outcome?;
     if kind == Kind::Isopod {
         left.map_err(anyhow::Error::msg).context("left behind")?;
@@ -48,18 +48,45 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn against(daemon: &Daemon, suite: &str, folder: &Path) -> Result<Vec<suites::Outcome>> {
-    let engine = daemon.engine();
-    let netns = daemon.netns().context("the engine has no network of its own")?.path();
-    let _registry = Registry::start(&RegistryOptions {
-        netns: Some(&netns),
-        port: REGISTRY,
-        ..RegistryOptions::default()
-    });
-    images::provide(&engine, &netns, suite)?;
+fn against(host: &Host, suite: &str, root: &Path, folder: &Path) -> Result<Vec<suites::Outcome>> {
+    let engine = host.daemon.engine();
+    let clients = root.join("crates/testkit/clients");
     match suite {
         "bollard" => suites::bollard(&engine, folder),
         "docker-py" => suites::docker_py(&engine, folder),
+        "node" => clients::node(&engine, &clients, folder),
+        "cli" => {
+            // What docker's command line prints is compared with what it prints with dockerd.
+            let reference = Host::start(Kind::Dockerd, suite, folder)?;
+            clients::python(&engine, Some(&reference.daemon.engine()), suite, &clients, folder)
+        }
+        "compose-1" | "compose-2" | "python" => {
+            clients::python(&engine, None, suite, &clients, folder)
+        }
         other => bail!("no suite is called {other}"),
+    }
+}
+
+/// An engine, and the registry on the loopback interface of its network.
+struct Host {
+    daemon: Daemon,
+    _registry: Registry,
+}
+
+impl Host {
+    /// Starts both, with the images that a suite wants.
+    fn start(kind: Kind, suite: &str, folder: &Path) -> Result<Self> {
+        // What the suites want from Docker's own registry comes from the one beside the engine.
+        let mirror = format!("--registry-mirror=http://127.0.0.1:{REGISTRY}");
+        let options = Options { kind, program: None, arguments: vec![mirror], host_network: false };
+        let daemon = Daemon::start(options).map_err(anyhow::Error::msg)?;
+        let netns = daemon.netns().context("the engine has no network of its own")?.path();
+        let registry = Registry::start(&RegistryOptions {
+            netns: Some(&netns),
+            port: REGISTRY,
+            ..RegistryOptions::default()
+        });
+        images::provide(&daemon.engine(), &netns, suite, folder)?;
+        Ok(Self { daemon, _registry: registry })
     }
 }

@@ -8,12 +8,32 @@ use std::process::Command;
 use testkit::Engine;
 use testkit::image::{Layer, Saved, busybox_config, busybox_layer, save};
 
-pub(super) fn provide(engine: &Engine, netns: &Path, suite: &str) -> Result<()> {
+pub(super) fn provide(engine: &Engine, netns: &Path, suite: &str, folder: &Path) -> Result<()> {
+    if !matches!(suite, "bollard" | "docker-py") {
+        return provide_clients(engine, netns, suite, &folder.join("databases.tar"));
+    }
     for (name, saved) in images(suite) {
         publish(netns, name, &saved)?;
         let answer = engine.upload("/images/load?quiet=1", &saved.tar);
         let there = engine.get(&format!("/images/{name}/json")).status == 200;
         ensure!(there, "loading {name}: {} {}", answer.status, answer.text());
+    }
+    Ok(())
+}
+
+/// What our own suites of clients want: busybox here, an image to pull, and one with databases in it.
+fn provide_clients(engine: &Engine, netns: &Path, suite: &str, databases: &Path) -> Result<()> {
+    let busybox = save(&["busybox:latest"], &busybox_config(), vec![busybox_layer()]);
+    publish(netns, "localhost:5000/small:1", &busybox)?;
+    let mut loaded = vec![("busybox", engine.upload("/images/load?quiet=1", &busybox.tar))];
+    if suite != "cli" {
+        let tar = std::fs::read(databases).with_context(|| databases.display().to_string())?;
+        let path = "/images/create?fromSrc=-&repo=clients/databases&tag=latest";
+        loaded.push(("clients/databases", engine.upload(path, &tar)));
+    }
+    for (name, answer) in loaded {
+        let there = engine.get(&format!("/images/{name}/json")).status == 200;
+        ensure!(there, "{name}: {} {}", answer.status, answer.text());
     }
     Ok(())
 }
@@ -29,7 +49,7 @@ fn publish(netns: &Path, name: &str, saved: &Saved) -> Result<()> {
     let output = Command::new("nsenter")
         .arg(format!("--net={}", netns.display()))
         .args(["--", "skopeo", "copy", "--quiet", "--dest-tls-verify=false"])
-        .arg(format!("docker-archive:{}:{name}", archive.path().display()))
+        .arg(format!("docker-archive:{}", archive.path().display()))
         .arg(format!("docker://127.0.0.1:5000/{path}"))
         .output()
         .context("skopeo")?;
