@@ -377,7 +377,8 @@ def test_configs_secrets_and_hooks(app):
     newer = App(app.folder, "newer", "newer.yaml")
     environment = {"TOKEN": "from the environment", "PLACE": "there"}
     try:
-        newer("up", "-d", "--wait", env=environment)
+        newer("up", "-d", "--wait", "reader", env=environment)
+        newer("up", "-d", env=environment)
         read = lambda path: newer("exec", "-T", "reader", "cat", path, env=environment)
         assert read("/etc/settings.conf") == (SOURCES / "worker.env").read_text().rstrip("\n")
         assert read("/etc/inline.conf") == "place=there"
@@ -390,7 +391,7 @@ def test_configs_secrets_and_hooks(app):
         assert host["GroupAdd"] == ["123"]
         assert "size=4096k" in newer("exec", "-T", "reader", "grep", " /files ", "/proc/mounts", env=environment)
         assert len(newer("ps", "-q", "reader", env=environment).split()) == 2
-        assert newer.state("once")["Status"] == "exited"
+        eventually(lambda: newer.state("once")["Status"] == "exited", what="what runs once has ended")
     finally:
         newer("--profile", "*", "down", "-v", "-t", "1", env=environment)
     assert "newer-files" not in docker("volume", "ls", "-q").split()
