@@ -183,7 +183,7 @@ pub enum Error {
     CannotPublish(&'static str),
     /// There is no `nft`.
     #[error(
-        "publishing ports and reaching out of bridge networks needs the nft command, which is not in $PATH: install it (on Debian: apt-get install nftables)"
+        "publishing ports and reaching out of bridge networks needs the nft command, which is not in $PATH, and iptables does not do instead: install it (on Debian: apt-get install nftables)"
     )]
     NftMissing,
     /// `nft` could not be run.

@@ -9,6 +9,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use testkit::daemon::Options;
+use testkit::engine::isopod_binary;
 use testkit::{Container, Daemon, Engine, Value, eventually, image, json, on_both};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -133,7 +135,10 @@ on_both! {
 }
 
 fn prepared() -> Daemon {
-    let daemon = Daemon::isopod();
+    loaded(Daemon::isopod())
+}
+
+fn loaded(daemon: Daemon) -> Daemon {
     let _ = daemon
         .engine()
         .upload("/images/load?quiet=1", &image::busybox(&["busybox:latest"]).tar)
@@ -145,7 +150,7 @@ fn update(engine: &Engine, container: &Container, body: &Value) -> testkit::Resp
     engine.post(&container.path("/update"), body)
 }
 
-/// dockerd without its proxy does not find out.
+/// What dockerd does depends on its proxy.
 #[test]
 fn privileged_a_port_that_a_program_of_the_host_has() {
     let daemon = prepared();
@@ -340,6 +345,40 @@ fn privileged_ports_come_back_after_a_flush_amid_starts_and_while_the_daemon_is_
     let engine = daemon.engine();
     soon(&engine, "127.0.0.1:19600");
     drop(container);
+}
+
+/// A host with iptables and without `nft`: containers run, and whoever wants a port is told what
+/// to install.
+#[test]
+fn privileged_without_nft_it_is_said_what_to_install() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("isopod");
+    let script = format!(
+        "#!/bin/sh\nexec unshare -m sh -c 'mount -t tmpfs none /usr/sbin && \
+         ln -s /bin/true /usr/sbin/iptables && exec {} \"$@\"' isopod \"$@\"\n",
+        isopod_binary().display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let options = Options {
+        kind: testkit::Kind::Isopod,
+        program: Some(program),
+        arguments: Vec::new(),
+        host_network: false,
+    };
+    let daemon = loaded(Daemon::start(options).unwrap());
+    let engine = daemon.engine();
+    let plain =
+        engine.sleeper(json!({"Image": "busybox", "HostConfig": {"NetworkMode": "bridge"}}));
+    assert_eq!(plain.status(), "running");
+    let ports = json!({"80/tcp": [{"HostPort": "19700"}]});
+    let container = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "HostConfig": {"NetworkMode": "bridge", "PortBindings": ports}}));
+    let answer = engine.act(&container.path("/start"));
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    assert!(answer.message().contains("apt-get install nftables"), "{}", answer.text());
+    assert_eq!(container.status(), "created");
+    assert!(engine.on_its_network(|| TcpListener::bind("0.0.0.0:19700")).is_ok());
 }
 
 /// Its own root inside has every tool, and no effect outside.

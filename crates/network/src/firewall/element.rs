@@ -137,10 +137,15 @@ fn joined(parts: &[Part]) -> String {
 
 fn bytes<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Vec<u8> {
     let mut all = Vec::with_capacity(40);
-    for part in parts {
+    for (n, part) in parts.into_iter().enumerate() {
+        if n == 1 {
+            // One alone has its own length; of several each takes whole registers of four bytes.
+            all.resize(all.len().next_multiple_of(4), 0);
+        }
         part.put(&mut all);
-        // Each begins at a register of four bytes.
-        all.resize(all.len().next_multiple_of(4), 0);
+        if n > 0 {
+            all.resize(all.len().next_multiple_of(4), 0);
+        }
     }
     all
 }
@@ -221,6 +226,7 @@ mod tests {
 
     #[test]
     fn every_part_begins_at_a_register() {
+        assert_eq!(bytes(&[Part::Port(80)]), [0, 80]);
         let run = run_of_ports().bytes();
         assert_eq!(run.key, [17, 0, 0, 0, 0x1f, 0x40, 0, 0]);
         assert_eq!(run.end.unwrap(), [17, 0, 0, 0, 0x23, 0x27, 0, 0]);

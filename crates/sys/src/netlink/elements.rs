@@ -1,8 +1,8 @@
 //! Elements of nftables' sets and maps, put in and taken out in one transaction.
 //!
 //! Starting `nft` costs 3 ms, this a tenth of one. What tables, chains and sets there are is left
-//! to `nft`; here everything is bytes, laid out as the set's type says: the parts of a key one
-//! after the other, each padded to four bytes.
+//! to `nft`; here everything is bytes, laid out as the set's type says: a key of several parts has
+//! them one after the other, each padded to four bytes; one alone is not padded.
 
 use std::io;
 

@@ -16,7 +16,7 @@ fn listed(set: &str) -> String {
 }
 
 fn port(number: u16) -> Element {
-    Element { key: [&number.to_be_bytes()[..], &[0, 0]].concat(), ..Element::default() }
+    Element { key: number.to_be_bytes().to_vec(), ..Element::default() }
 }
 
 fn change<'a>(set: &'a str, add: bool, elements: &'a [Element]) -> Change<'a> {
