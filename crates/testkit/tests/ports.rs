@@ -123,14 +123,31 @@ on_both! {
         assert_eq!(seen["19007/tcp"][0]["HostPort"], "19007");
         // Another cannot have a part of it, nor any other program.
         let part = json!({"80/tcp": [{"HostPort": "19010"}]});
-        let other = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "HostConfig": {"NetworkMode": "bridge", "PortBindings": part}}));
+        let other = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"NetworkMode": "bridge", "PortBindings": part}}));
         let answer = engine.act(&other.path("/start"));
         assert!(answer.message().contains("port is already allocated"), "{}", answer.text());
         assert!(engine.on_its_network(|| TcpListener::bind("0.0.0.0:19010")).is_err());
         container.stop(0);
         other.remove();
-        let third = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "HostConfig": {"NetworkMode": "bridge", "PortBindings": part}}));
+        let third = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"NetworkMode": "bridge", "PortBindings": part}}));
         third.start();
+    }
+
+    fn privileged_a_port_that_a_program_of_the_host_has(engine) {
+        let _mine = engine.on_its_network(|| TcpListener::bind("0.0.0.0:19200")).unwrap();
+        let bindings = json!({"80/tcp": [{"HostPort": "19200"}]});
+        let container = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"NetworkMode": "bridge", "PortBindings": bindings}}));
+        let answer = engine.act(&container.path("/start"));
+        assert_eq!(answer.status, 500, "{}", answer.text());
+        for part in [
+            "driver failed programming external connectivity on endpoint",
+            "19200",
+            "address already in use",
+        ] {
+            assert!(answer.message().contains(part), "{}", answer.text());
+        }
+        assert_eq!(container.status(), "created");
+        assert_eq!(container.inspect()["State"]["Pid"], 0);
     }
 }
 
@@ -148,27 +165,6 @@ fn loaded(daemon: Daemon) -> Daemon {
 
 fn update(engine: &Engine, container: &Container, body: &Value) -> testkit::Response {
     engine.post(&container.path("/update"), body)
-}
-
-/// What dockerd does depends on its proxy.
-#[test]
-fn privileged_a_port_that_a_program_of_the_host_has() {
-    let daemon = prepared();
-    let engine = daemon.engine();
-    let _mine = engine.on_its_network(|| TcpListener::bind("0.0.0.0:19200")).unwrap();
-    let bindings = json!({"80/tcp": [{"HostPort": "19200"}]});
-    let container = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "HostConfig": {"NetworkMode": "bridge", "PortBindings": bindings}}));
-    let answer = engine.act(&container.path("/start"));
-    assert_eq!(answer.status, 500, "{}", answer.text());
-    for part in [
-        "driver failed programming external connectivity on endpoint",
-        "19200",
-        "address already in use",
-    ] {
-        assert!(answer.message().contains(part), "{}", answer.text());
-    }
-    assert_eq!(container.status(), "created");
-    assert_eq!(container.inspect()["State"]["Pid"], 0);
 }
 
 #[test]
@@ -373,7 +369,7 @@ fn privileged_without_nft_it_is_said_what_to_install() {
         engine.sleeper(json!({"Image": "busybox", "HostConfig": {"NetworkMode": "bridge"}}));
     assert_eq!(plain.status(), "running");
     let ports = json!({"80/tcp": [{"HostPort": "19700"}]});
-    let container = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "HostConfig": {"NetworkMode": "bridge", "PortBindings": ports}}));
+    let container = engine.create(json!({"Image": "busybox", "Cmd": ["sleep", "9"], "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"NetworkMode": "bridge", "PortBindings": ports}}));
     let answer = engine.act(&container.path("/start"));
     assert_eq!(answer.status, 500, "{}", answer.text());
     assert!(answer.message().contains("apt-get install nftables"), "{}", answer.text());
