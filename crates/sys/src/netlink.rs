@@ -12,6 +12,8 @@ mod link;
 mod nftables;
 mod route;
 mod sockets;
+mod stacked;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -31,8 +33,15 @@ pub use link::{
     links, remove_link,
 };
 pub use nftables::{Notice, Watch};
-pub use route::{Route, add_local_route, remove_default_route, replace_default_route};
+pub use route::{
+    Route, add_local_route, default_over, remove_default_route, replace_default_route,
+};
 pub use sockets::open_ports;
+pub use stacked::{
+    Among, IpVlanMode, MacVlanMode, Sharing, Stacked, add_dummy, add_ifb, add_stacked, add_vlan,
+    can_share,
+};
+pub use watch::{LinkNews, LinkWatch};
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;

@@ -32,7 +32,11 @@ impl Address {
         let mut all = Vec::new();
         let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let request = Request::new(message, NLM_F_DUMP);
-        socket.query(&request, |kind, payload| all.extend(parse(kind, payload)))?;
+        socket.query(&request, |kind, payload| {
+            if kind == RTM_NEWADDR {
+                all.extend(read(payload));
+            }
+        })?;
         Ok(all)
     }
 }
@@ -73,10 +77,7 @@ fn message(address: Address) -> AddressMessage {
 
 /// `struct ifaddrmsg` and its address. IFA_LOCAL is the own address where both exist: IFA_ADDRESS
 /// is then the other end of a point-to-point link. IPv6 has only IFA_ADDRESS.
-fn parse(kind: u16, payload: &[u8]) -> Option<Address> {
-    if kind != RTM_NEWADDR {
-        return None;
-    }
+pub(super) fn read(payload: &[u8]) -> Option<Address> {
     let attributes = payload.get(8..)?;
     let value = attribute(attributes, IFA_LOCAL).or_else(|| attribute(attributes, IFA_ADDRESS))?;
     Some(Address { link: word(payload, 4)?, addr: address_of(value)?, prefix: *payload.get(1)? })

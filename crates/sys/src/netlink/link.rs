@@ -228,7 +228,7 @@ fn message(target: Target<'_>) -> LinkMessage {
 }
 
 /// `struct ifinfomsg` and the few attributes of interest.
-fn parse(kind: u16, payload: &[u8]) -> Option<Link> {
+pub(super) fn parse(kind: u16, payload: &[u8]) -> Option<Link> {
     if kind != RTM_NEWLINK {
         return None;
     }

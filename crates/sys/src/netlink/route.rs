@@ -48,6 +48,16 @@ pub fn replace_default_route(gateway: IpAddr, link: u32) -> Request {
     Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
+/// Makes `link` itself, without a gateway, the namespace's default route of IPv4 or IPv6.
+pub fn default_over(link: u32, v4: bool) -> Request {
+    let any: IpAddr = if v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let mut message = default_of(any, link);
+    if v4 {
+        message.header.scope = RouteScope::Link;
+    }
+    Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
 /// Removes the default route over `link` of the family that `gateway` is of.
 pub fn remove_default_route(gateway: IpAddr, link: u32) -> Request {
     Request::new(RouteNetlinkMessage::DelRoute(default_of(gateway, link)), 0)
