@@ -1,5 +1,6 @@
 //! Bridges in the kernel.
 
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use sys::netlink::{
@@ -24,17 +25,89 @@ pub(crate) fn at<'a>(
     move |source| Error::Link { step, link: link.to_owned(), source }
 }
 
+/// What links and addresses a host has, asked once for thousands of bridges.
+#[derive(Debug, Default)]
+pub(crate) struct Host {
+    links: HashMap<String, Link>,
+    addresses: HashMap<u32, Vec<Cidr>>,
+}
+
+impl Host {
+    /// All of them.
+    pub(crate) fn survey(kernel: &mut Socket) -> Result<Host> {
+        let mut host = Host::default();
+        for link in netlink::links(kernel).map_err(at("listing", "links"))? {
+            host.links.insert(link.name.clone(), link);
+        }
+        for address in Address::all(kernel).map_err(at("listing", "addresses"))? {
+            let all = host.addresses.entry(address.link).or_default();
+            all.extend(Cidr::new(address.addr, address.prefix));
+        }
+        Ok(host)
+    }
+
+    /// The link of a name.
+    pub(crate) fn link(&self, name: &str) -> Option<&Link> {
+        self.links.get(name)
+    }
+
+    /// Whether a network's bridge is there, up and with its addresses.
+    pub(crate) fn has(&self, network: &Network) -> bool {
+        let Some(link) = self.links.get(&network.bridge) else { return false };
+        let addresses = self.addresses.get(&link.index).map_or(&[][..], Vec::as_slice);
+        link.up && network.subnets.iter().all(|s| addresses.iter().any(|a| a.addr() == s.gateway))
+    }
+
+    /// The bridge of a name, with its addresses; a link of another kind is an error.
+    fn bridge(&self, name: &str) -> Result<Option<(Link, Vec<Cidr>)>> {
+        match self.links.get(name) {
+            Some(link) if link.kind != "bridge" => Err(Error::NotABridge(name.to_owned())),
+            None => Ok(None),
+            Some(link) => {
+                let addresses = self.addresses.get(&link.index).cloned().unwrap_or_default();
+                Ok(Some((link.clone(), addresses)))
+            }
+        }
+    }
+}
+
 /// Makes a network's bridge as it should be, from nothing or from whatever is there. Returns its
 /// index.
 pub(crate) fn ensure(kernel: &mut Socket, network: &Network) -> Result<u32> {
+    let there = match find(kernel, &network.bridge)? {
+        Some(link) => {
+            let addresses = addresses_of(kernel, &link)?;
+            Some((link, addresses))
+        }
+        None => None,
+    };
+    complete(kernel, network, there)
+}
+
+/// The same with what is known of the host.
+pub(crate) fn ensure_on(kernel: &mut Socket, network: &Network, host: &Host) -> Result<u32> {
+    let there = host.bridge(&network.bridge)?;
+    complete(kernel, network, there)
+}
+
+fn complete(
+    kernel: &mut Socket,
+    network: &Network,
+    there: Option<(Link, Vec<Cidr>)>,
+) -> Result<u32> {
     let name = network.bridge.as_str();
     // 1. The link.
-    let link = match find(kernel, name)? {
-        Some(link) => link,
+    let (link, has) = match there {
+        Some(there) => there,
         None => {
             let mac = network.subnets.first().map(|s| mac_of(s.gateway).0);
-            kernel.run(&[add_bridge(name, mac)]).map_err(at("creating bridge", name))?;
-            find(kernel, name)?.ok_or_else(|| Error::NotABridge(name.to_owned()))?
+            match kernel.run(&[add_bridge(name, mac)]) {
+                // Whoever repairs it and whoever starts a container may find it gone together.
+                Err(e) if e.errno() == Some(EEXIST) => {}
+                other => other.map_err(at("creating bridge", name))?,
+            }
+            let link = find(kernel, name)?.ok_or_else(|| Error::NotABridge(name.to_owned()))?;
+            (link, Vec::new())
         }
     };
     // 2. Settings that have to be there before the first packet. 127.0.0.0/8 is routable on the
@@ -54,7 +127,7 @@ pub(crate) fn ensure(kernel: &mut Socket, network: &Network) -> Result<u32> {
         sysctl::set("net/ipv6/conf/all/forwarding", "1")?;
     }
     // 3. Addresses: ours, and none of an earlier configuration.
-    let requests = address_changes(kernel, network, &link)?;
+    let requests = address_changes(network, &link, &has);
     kernel.run(&requests).map_err(at("setting the address of", name))?;
     // 4. Size and up.
     if !link.up || link.mtu != network.mtu {
@@ -69,17 +142,16 @@ pub(crate) fn ensure(kernel: &mut Socket, network: &Network) -> Result<u32> {
     Ok(link.index)
 }
 
-fn address_changes(kernel: &mut Socket, network: &Network, link: &Link) -> Result<Vec<Request>> {
-    let has: Vec<Cidr> = addresses_of(kernel, link)?;
+fn address_changes(network: &Network, link: &Link, has: &[Cidr]) -> Vec<Request> {
     let wanted: Vec<Cidr> =
         network.subnets.iter().filter_map(|s| Cidr::new(s.gateway, s.subnet.prefix())).collect();
     let address = |c: &Cidr| Address { link: link.index, addr: c.addr(), prefix: c.prefix() };
     let stale = has.iter().filter(|c| !wanted.contains(c) && !is_link_local(c.addr()));
     let missing = wanted.iter().filter(|c| !has.contains(c));
-    Ok(stale
+    stale
         .map(|c| remove_address(address(c)))
         .chain(missing.map(|c| add_address(address(c))))
-        .collect())
+        .collect()
 }
 
 fn is_link_local(addr: IpAddr) -> bool {
@@ -117,19 +189,32 @@ pub(crate) fn remove(kernel: &mut Socket, name: &str) -> Result<()> {
     }
 }
 
+/// There is one.
+const EEXIST: i32 = 17;
+
 /// No such link.
 pub(crate) const ENODEV: i32 = 19;
 
-/// Where the host's routes lead, default routes and those over `own` bridges left out.
-pub(crate) fn routed(kernel: &mut Socket, own: &[&str]) -> Result<Vec<Cidr>> {
-    let links = netlink::links(kernel).map_err(at("listing", "links"))?;
-    let mine = |index| links.iter().any(|l| l.index == index && own.contains(&l.name.as_str()));
+/// What the host reaches and has by itself: where its routes lead, of all tables, default routes
+/// left out, and the networks of its addresses. Not over links of `own` indices.
+pub(crate) fn routed(kernel: &mut Socket, own: &HashSet<u32>) -> Result<Vec<Cidr>> {
     let routes = Route::all(kernel).map_err(at("listing", "routes"))?;
-    Ok(routes
+    let routes = routes
         .iter()
-        .filter(|r| r.prefix > 0 && !r.link.is_some_and(mine))
-        .filter_map(|r| Cidr::new(r.destination, r.prefix))
-        .collect())
+        .filter(|r| r.prefix > 0 && !r.link.is_some_and(|link| own.contains(&link)))
+        .filter_map(|r| Cidr::new(r.destination, r.prefix));
+    let mut all: Vec<Cidr> = routes.collect();
+    // An address need not have a route.
+    let addresses = Address::all(kernel).map_err(at("listing", "addresses"))?;
+    all.extend(
+        addresses
+            .iter()
+            .filter(|a| !own.contains(&a.link))
+            .filter_map(|a| Cidr::new(a.addr, a.prefix)),
+    );
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
 }
 
 /// What the firewall has to know of a network.

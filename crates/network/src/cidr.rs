@@ -34,6 +34,12 @@ impl Cidr {
         Cidr { addr: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix }
     }
 
+    /// A network of IPv6; prefixes over 128 count as 128.
+    pub const fn v6(addr: Ipv6Addr, prefix: u8) -> Cidr {
+        let prefix = if prefix > 128 { 128 } else { prefix };
+        Cidr { addr: IpAddr::V6(addr), prefix }
+    }
+
     /// The address, host bits and all.
     pub const fn addr(&self) -> IpAddr {
         self.addr

@@ -1,6 +1,6 @@
 //! What the daemon's configuration says about networks.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cidr::Cidr;
 
@@ -96,4 +96,25 @@ pub fn default_pools() -> Vec<Pool> {
         Pool { base: Cidr::v4(192, 168, 0, 0, 16), size: 20 },
         Pool { base: Cidr::v4(10, 192, 0, 0, 10), size: 24 },
     ]
+}
+
+/// The pool of IPv6 networks of a daemon whose configuration has none: a unique local /48 (RFC
+/// 4193) that follows from the daemon's id, so that the networks of two hosts are not the same.
+pub fn unique_local_pool(id: &str) -> Pool {
+    // FNV-1a: any function will do that spreads ids and is the same tomorrow.
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let [a, b, c, d, e, ..] = hash.to_be_bytes();
+    let addr = Ipv6Addr::new(
+        u16::from_be_bytes([0xfd, a]),
+        u16::from_be_bytes([b, c]),
+        u16::from_be_bytes([d, e]),
+        0,
+        0,
+        0,
+        0,
+        0,
+    );
+    Pool { base: Cidr::v6(addr, 48), size: 64 }
 }

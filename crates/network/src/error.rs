@@ -1,28 +1,17 @@
 //! What can go wrong, a variant a step.
 
+mod kind;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::cidr::Cidr;
 use crate::model::Protocol;
 
+pub use kind::Kind;
+
 /// Shorthand of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// Whose fault an [`Error`] is; the API turns it into a status code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// There is no such thing (404).
-    NotFound,
-    /// It is in the way of something that exists (409).
-    Conflict,
-    /// The request makes no sense (400).
-    Invalid,
-    /// The request is understood and refused (403).
-    Forbidden,
-    /// The host refuses, or runs out of something (500).
-    Host,
-}
 
 /// An error of this crate. Texts that Docker's clients look into are Docker's.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +28,15 @@ pub enum Error {
     NameTaken(String),
     /// The name is empty or not one.
     #[error(
-        "invalid network name {0:?}: it begins with a letter or digit and goes on with those, '_', '.' and '-'"
+        "invalid network name {0:?}: a name is not empty, neither begins nor ends with a blank, and has no '/' and no control characters"
     )]
     InvalidName(String),
     /// One of the three that always exist.
     #[error("{0} is a pre-defined network and cannot be removed")]
     Predefined(String),
+    /// The name of one of the three that always exist.
+    #[error("operation is not permitted on predefined {0} network ")]
+    PredefinedName(String),
     /// A network of the `host` or `null` driver.
     #[error("only one instance of \"{0}\" network is allowed")]
     OnlyOne(&'static str),
@@ -52,7 +44,7 @@ pub enum Error {
     #[error("this daemon has no default bridge network; choose another with --network")]
     NoDefaultBridge,
     /// Containers cannot be plugged into `host` or `null`.
-    #[error("network {0} is not a bridge: a container gets no endpoint there")]
+    #[error("network {0} has no endpoints: a container is there from its start or not at all")]
     NotPluggable(String),
     /// Another network has the bridge.
     #[error("network {other} has the bridge {bridge} already")]
@@ -72,9 +64,111 @@ pub enum Error {
     },
     /// No such driver.
     #[error(
-        "could not find plugin {0} in v1 plugin registry: this engine has the network drivers bridge, host and null"
+        "plugin {0:?} not found: this engine has the network drivers bridge, macvlan, ipvlan, host and null"
     )]
     UnknownDriver(String),
+    /// No such driver of the address management.
+    #[error(
+        "plugin {0:?} not found: this engine has the address management drivers default and null"
+    )]
+    UnknownIpam(String),
+    /// A mode that the driver does not have.
+    #[error(
+        "requested {driver} mode '{mode}' is not valid, '{default}' mode is the {driver} driver default"
+    )]
+    UnknownMode {
+        /// The driver.
+        driver: &'static str,
+        /// What was asked for.
+        mode: String,
+        /// What it does unless told otherwise.
+        default: &'static str,
+    },
+    /// A parent that is not there, and whose name is not that of a sub-interface either.
+    #[error(
+        "invalid subinterface vlan name {0}, example formatting is eth0.10: there is no such link on this host, so it would be a VLAN's"
+    )]
+    SubInterface(String),
+    /// The parent is not there.
+    #[error("parent interface was not found: {0}")]
+    NoParent(String),
+    /// The parent is `lo`.
+    #[error("loopback interface is not a valid {0} parent link")]
+    LoopbackParent(&'static str),
+    /// Two networks on a parent that one of them has for itself.
+    #[error(
+        "cannot use mode passthru with others: network {network} is already using parent interface {parent}"
+    )]
+    ParentTaken {
+        /// The network that has it.
+        network: String,
+        /// The parent.
+        parent: String,
+    },
+    /// The kernel was built without the driver's links.
+    #[error(
+        "this host's kernel has no {driver} links: it needs one with {setting}, or the module {driver}"
+    )]
+    KernelLacks {
+        /// The driver.
+        driver: &'static str,
+        /// The kernel's setting.
+        setting: &'static str,
+    },
+    /// The kernel was built without VLANs.
+    #[error(
+        "failed to create {0} vlan link: operation not supported: this host's kernel has no VLANs (CONFIG_VLAN_8021Q, or the module 8021q)"
+    )]
+    NoVlans(String),
+    /// The kernel has no link that leads nowhere.
+    #[error(
+        "this host's kernel has neither dummy nor ifb links (CONFIG_DUMMY, CONFIG_IFB): name a parent with --opt parent=LINK"
+    )]
+    NoBlankLinks,
+    /// IPv4 and IPv6 are both off.
+    #[error("IPv4 or IPv6 must be enabled")]
+    NoFamily,
+    /// The driver gets no subnets of the address management.
+    #[error("ipv4 pool is empty: the bridge driver needs the address management driver default")]
+    NoPool,
+    /// Several subnets of a family on a bridge.
+    #[error("bridge driver doesn't support multiple subnets")]
+    SeveralSubnets,
+    /// A configuration with what is not part of one.
+    #[error(
+        "configuration network can only contain network specific fields. Network operator fields like [ ingress | internal | attachable | scope ] are not supported."
+    )]
+    ConfigOperator,
+    /// A configuration of a configuration.
+    #[error("a configuration network cannot depend on another configuration network")]
+    ConfigOfConfig,
+    /// No such configuration.
+    #[error("configuration network {0:?} does not exist")]
+    NoConfig(String),
+    /// What a configuration says is said once more.
+    #[error(
+        "user specified configurations are not supported if the network depends on a configuration network"
+    )]
+    ConfigAndMore,
+    /// Networks were made from it.
+    #[error("error while removing network: configuration network {0:?} is in use")]
+    ConfigInUse(String),
+    /// Containers cannot join configurations.
+    #[error("cannot join network {0}: it is a configuration that networks are made from")]
+    ConfigJoined(String),
+    /// A bridge has no port left.
+    #[error(
+        "network {network} is full: a bridge of the Linux kernel has 1023 ports and each container takes one; spread the containers over several networks"
+    )]
+    BridgeFull {
+        /// Name of the network.
+        network: String,
+    },
+    /// A kernel setting for an endpoint's link that is not one.
+    #[error(
+        "invalid endpoint sysctl {0:?}: it is net.ipv4.conf.IFNAME.NAME=VALUE or its like, with the word IFNAME in it"
+    )]
+    InvalidSysctl(String),
     /// An option's value makes no sense.
     #[error("invalid value {value:?} of network option {option}: {why}")]
     InvalidOption {
@@ -201,7 +295,7 @@ pub enum Error {
         /// The file.
         path: String,
         /// What should be in it.
-        value: &'static str,
+        value: String,
         /// Why not.
         #[source]
         source: io::Error,
@@ -247,35 +341,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whose fault it is.
-    pub fn kind(&self) -> Kind {
-        use Error as E;
-        match self {
-            E::NetworkNotFound(_) | E::EndpointNotFound(_) | E::UnknownDriver(_) => Kind::NotFound,
-            E::NameTaken(_) => Kind::Conflict,
-            E::Predefined(_)
-            | E::HasEndpoints { .. }
-            | E::OnlyOne(_)
-            | E::EndpointExists { .. }
-            | E::Overlap { .. }
-            | E::BridgeTaken { .. }
-            | E::AddressTaken(_) => Kind::Forbidden,
-            E::NetworkAmbiguous(_)
-            | E::InvalidName(_)
-            | E::InvalidOption { .. }
-            | E::InvalidSubnet { .. }
-            | E::AddressOutside(_)
-            | E::AddressOnDefaultBridge
-            | E::InvalidInterface(_)
-            | E::InvalidPort { .. }
-            | E::NoAddressToPublish(_)
-            | E::CannotPublish(_)
-            | E::NoDefaultBridge
-            | E::NotPluggable(_) => Kind::Invalid,
-            _ => Kind::Host,
-        }
-    }
-
     /// One error of several, or that one.
     pub(crate) fn all(mut errors: Vec<Error>) -> Result<()> {
         match errors.len() {

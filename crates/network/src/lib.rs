@@ -33,22 +33,26 @@ mod bridge;
 mod cidr;
 mod config;
 mod departed;
+mod driver;
 mod error;
 mod firewall;
 mod hosts;
+mod mac;
 mod model;
 mod networks;
 mod options;
+mod parent;
 mod plan;
 mod pools;
 mod ports;
 mod random;
 mod resolv;
+mod stacked;
 mod sysctl;
 mod warm;
 
 pub use cidr::{Cidr, CidrError};
-pub use config::{Config, Pool, default_pools};
+pub use config::{Config, Pool, default_pools, unique_local_pool};
 pub use error::{Error, Kind, Result};
 pub use hosts::{HostEntry, HostsError, extra_host, hosts_file, own_entry};
 pub use model::{
@@ -56,5 +60,6 @@ pub use model::{
     NetworkSpec, PortRequest, Protocol, Reserved, Subnet, SubnetSpec, UnknownProtocol,
 };
 pub use networks::{Networks, Republished, Sandbox, Saved, next_interface};
+pub use options::is_link_name;
 pub use ports::{HELD_PORTS, join};
 pub use resolv::{ResolvOptions, host_resolv_conf, name_servers, resolv_conf};

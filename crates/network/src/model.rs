@@ -10,29 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::cidr::Cidr;
-
-/// How a network is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Driver {
-    /// A bridge on this host.
-    Bridge,
-    /// The host's own network namespace.
-    Host,
-    /// A namespace with nothing but a loopback link.
-    Null,
-}
-
-impl Driver {
-    /// The name that the API shows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Driver::Bridge => "bridge",
-            Driver::Host => "host",
-            Driver::Null => "null",
-        }
-    }
-}
+pub use crate::driver::Driver;
+pub use crate::mac::{Mac, MacError};
 
 /// One subnet of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +28,7 @@ pub struct Subnet {
 }
 
 /// What a user asks for with `network create --subnet …`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetSpec {
     /// `None`: from the pools.
     pub subnet: Option<Cidr>,
@@ -58,11 +37,12 @@ pub struct SubnetSpec {
     /// `None`: the subnet's first address.
     pub gateway: Option<IpAddr>,
     /// `--aux-address`.
+    #[serde(default)]
     pub aux: BTreeMap<String, IpAddr>,
 }
 
 /// What a user asks for with `network create`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct NetworkSpec {
     /// Unique among networks.
     pub name: String,
@@ -72,16 +52,44 @@ pub struct NetworkSpec {
     pub internal: bool,
     /// Kept and shown; without a swarm it changes nothing.
     pub attachable: bool,
+    /// Have IPv4.
+    pub ipv4: bool,
     /// Have IPv6 too.
     pub ipv6: bool,
     /// Subnets; empty: one from the pools.
     pub subnets: Vec<SubnetSpec>,
     /// Options of the driver.
     pub options: BTreeMap<String, String>,
+    /// Driver of the address management: empty or `default`, or `null` for none.
+    pub ipam_driver: String,
     /// Options of the address management, kept and shown.
     pub ipam_options: BTreeMap<String, String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Keep it as a configuration that others are made from.
+    pub config_only: bool,
+    /// Name of the network to take the configuration from; empty: of none.
+    pub config_from: String,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> NetworkSpec {
+        NetworkSpec {
+            name: String::new(),
+            driver: String::new(),
+            internal: false,
+            attachable: false,
+            ipv4: true,
+            ipv6: false,
+            subnets: Vec::new(),
+            options: BTreeMap::new(),
+            ipam_driver: String::new(),
+            ipam_options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            config_only: false,
+            config_from: String::new(),
+        }
+    }
 }
 
 /// A network. The engine stores it and passes it to [`crate::Networks::open`] next time.
@@ -95,27 +103,52 @@ pub struct Network {
     pub created: u64,
     /// How it is made.
     pub driver: Driver,
-    /// Link name of the bridge; empty for `host` and `null`.
+    /// Link name of the bridge; empty for other drivers.
     pub bridge: String,
+    /// Link of the host that `macvlan` and `ipvlan` stand on.
+    #[serde(default)]
+    pub parent: String,
+    /// The parent was made for this network and goes with it.
+    #[serde(default)]
+    pub parent_made: bool,
     /// No way out, no way in.
     pub internal: bool,
     /// Kept and shown.
     pub attachable: bool,
+    /// Whether it gives IPv4 addresses.
+    #[serde(default = "yes")]
+    pub ipv4: bool,
     /// Whether it has an IPv6 subnet.
     pub ipv6: bool,
-    /// MTU of its links, bytes.
+    /// MTU of its links, bytes; 0: the parent's.
     pub mtu: u32,
-    /// At most one of each family is used for containers.
+    /// At most one of each family on a bridge.
     pub subnets: Vec<Subnet>,
+    /// The subnets that were asked for, as they were. All that there is of a configuration.
+    #[serde(default)]
+    pub asked: Vec<SubnetSpec>,
     /// Options of the driver, as given.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Driver of the address management; empty for the usual one.
+    #[serde(default)]
+    pub ipam_driver: String,
     /// Options of the address management, as given.
     #[serde(default)]
     pub ipam_options: BTreeMap<String, String>,
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// A configuration that others are made from; containers cannot join it.
+    #[serde(default)]
+    pub config_only: bool,
+    /// Name of the configuration that it was made from.
+    #[serde(default)]
+    pub config_from: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Name of the network that containers join when they ask for none.
@@ -130,6 +163,26 @@ impl Network {
     /// Whether this is the default bridge.
     pub fn is_default_bridge(&self) -> bool {
         self.name == DEFAULT_NETWORK
+    }
+
+    /// Whether containers get endpoints on it.
+    pub fn has_endpoints(&self) -> bool {
+        self.driver.has_endpoints()
+    }
+
+    /// Whether its parent leads nowhere: none was named.
+    pub fn has_blank_parent(&self) -> bool {
+        self.driver.is_stacked() && self.parent == self.driver.blank_parent(&self.id)
+    }
+
+    /// Whether nothing beyond it can be reached.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.internal || self.has_blank_parent()
+    }
+
+    /// Whether a default route of a family can go through it.
+    pub fn leads_out(&self, v4: bool) -> bool {
+        self.has_endpoints() && !self.is_closed() && self.subnet(v4).is_some()
     }
 
     /// The first subnet of a family.
@@ -262,63 +315,6 @@ fn is_one(count: &u16) -> bool {
     *count == 1
 }
 
-/// A link-layer address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Not a unicast link-layer address of six bytes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid MAC address: {0}")]
-pub struct MacError(pub String);
-
-impl FromStr for Mac {
-    type Err = MacError;
-
-    fn from_str(s: &str) -> Result<Mac, MacError> {
-        let bad = || MacError(s.to_owned());
-        let mut bytes = [0u8; 6];
-        let mut parts = s.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2).ok_or_else(bad)?;
-            if !part.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(bad());
-            }
-            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
-        }
-        // The kernel refuses multicast and all-zero addresses with EADDRNOTAVAIL.
-        if parts.next().is_some() || bytes[0] & 1 == 1 || bytes == [0; 6] {
-            return Err(bad());
-        }
-        Ok(Mac(bytes))
-    }
-}
-
-impl Serialize for Mac {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Mac {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Mac, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// What a container wants of a network.
 #[derive(Debug, Clone, Default)]
 pub struct Attach {
@@ -334,9 +330,17 @@ pub struct Attach {
     pub mac: Option<Mac>,
     /// Name of the link inside; `None`: `eth0`. See [`crate::next_interface`].
     pub interface: Option<String>,
-    /// Whether the default route goes through this network. A container on several networks has
-    /// it on one.
+    /// Addresses to be given if nobody has them: what the container had before.
+    pub preferred: Vec<IpAddr>,
+    /// Further addresses of the link, of no meaning to the network.
+    pub link_local: Vec<IpAddr>,
+    /// Kernel settings for the link: path below `/proc/sys` with `IFNAME` for its name, and value.
+    pub sysctls: Vec<(String, String)>,
+    /// Whether the default route of IPv4 goes through this network. A container on several
+    /// networks has it on one.
     pub default_route: bool,
+    /// The same of IPv6.
+    pub default_route6: bool,
     /// Ports to publish.
     pub ports: Vec<PortRequest>,
 }
@@ -365,11 +369,32 @@ pub struct Endpoint {
     /// Name of the link on the host; empty until plugged.
     #[serde(default)]
     pub host_link: String,
-    /// Whether the default route goes through this endpoint.
+    /// Everything is reached over the link, without a gateway.
+    #[serde(default)]
+    pub on_link: bool,
+    /// Whether the default route of IPv4 goes through this endpoint.
     pub default_route: bool,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub default_route6: bool,
+    /// Further addresses of the link.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
+    /// Kernel settings for the link: path below `/proc/sys` with `IFNAME` for its name, and value.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
     /// Ports that are taken for it.
     #[serde(default)]
     pub ports: Vec<BoundPort>,
+}
+
+impl Endpoint {
+    /// Whether a default route of a family can go through it.
+    pub fn leads_out(&self, v4: bool) -> bool {
+        let (address, gateway) =
+            if v4 { (self.ipv4, self.gateway4) } else { (self.ipv6, self.gateway6) };
+        gateway.is_some() || (self.on_link && address.is_some())
+    }
 }
 
 /// An endpoint together with what keeps its host ports taken.

@@ -17,11 +17,13 @@ mod endpoints;
 mod lifecycle;
 mod open;
 mod published;
+mod repair;
 mod reserve;
 mod sandbox;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sys::netlink::Socket;
@@ -29,9 +31,10 @@ use sys::netlink::Socket;
 use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::departed::Departed;
+use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::firewall::Firewall;
-use crate::model::{DEFAULT_NETWORK, Driver, Endpoint, Network};
+use crate::model::{DEFAULT_NETWORK, Endpoint, Network};
 use crate::ports::Ports;
 use crate::warm::Warm;
 pub use endpoints::next_interface;
@@ -58,6 +61,12 @@ pub struct Networks {
 struct State {
     /// By id.
     networks: BTreeMap<String, Entry>,
+    /// Ids by name.
+    names: HashMap<String, String>,
+    /// Ids of networks by the host's link of an endpoint.
+    links: HashMap<String, String>,
+    /// Namespaces, by endpoint, that have a link without an end on the host: it is removed there.
+    inside: HashMap<String, OwnedFd>,
     ports: Ports,
 }
 
@@ -91,8 +100,8 @@ impl State {
         if let Some((id, _)) = self.networks.get_key_value(asked) {
             return Ok(id);
         }
-        if let Some(e) = self.networks.values().find(|e| e.network.name == asked) {
-            return Ok(&e.network.id);
+        if let Some(id) = self.names.get(asked) {
+            return Ok(id);
         }
         let mut begins = self.networks.keys().filter(|id| id.starts_with(asked));
         match (begins.next(), begins.next()) {
@@ -102,6 +111,18 @@ impl State {
             }
             _ if asked == DEFAULT_NETWORK => Err(Error::NoDefaultBridge),
             _ => Err(Error::NetworkNotFound(asked.to_owned())),
+        }
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let network = &entry.network;
+        self.names.insert(network.name.clone(), network.id.clone());
+        self.networks.insert(network.id.clone(), entry);
+    }
+
+    fn remove(&mut self, id: &str) {
+        if let Some(entry) = self.networks.remove(id) {
+            self.names.remove(&entry.network.name);
         }
     }
 
@@ -141,6 +162,11 @@ impl Networks {
     /// [`Error::NoDefaultBridge`].
     pub fn default_bridge(&self) -> Result<Network> {
         self.find(DEFAULT_NETWORK)
+    }
+
+    /// How many containers are on a network, given by id.
+    pub fn occupants(&self, network: &str) -> usize {
+        self.state().networks.get(network).map_or(0, |e| e.endpoints.len())
     }
 
     /// The endpoints on a network, given by id.

@@ -10,6 +10,10 @@ pub(crate) const ICC: &str = "com.docker.network.bridge.enable_icc";
 pub(crate) const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 pub(crate) const HOST_IP: &str = "com.docker.network.bridge.host_binding_ipv4";
 pub(crate) const MTU: &str = "com.docker.network.driver.mtu";
+pub(crate) const PARENT: &str = "parent";
+pub(crate) const MACVLAN_MODE: &str = "macvlan_mode";
+pub(crate) const IPVLAN_MODE: &str = "ipvlan_mode";
+pub(crate) const IPVLAN_FLAG: &str = "ipvlan_flag";
 pub(crate) const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
 /// Containers may use addresses that are not theirs.
 pub(crate) const SPOOFING: &str = "isopod.bridge.spoofing";
@@ -108,7 +112,7 @@ fn invalid(option: &str, value: &str, why: &'static str) -> Error {
 
 /// Whether the kernel would take it as a link's name (`dev_valid_name`), and nft and we can write
 /// it without quoting tricks.
-pub(crate) fn is_link_name(name: &str) -> bool {
+pub fn is_link_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && name != "."
         && name != ".."

@@ -7,16 +7,20 @@ use crate::error::{Error, Result};
 
 /// Writes a setting, given as in `net/ipv4/ip_forward`, unless it has the value already: then a
 /// read-only `/proc/sys` is no obstacle.
-pub(crate) fn set(name: &str, value: &'static str) -> Result<()> {
+pub(crate) fn set(name: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/{name}");
     if fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
         return Ok(());
     }
-    fs::write(&path, value).map_err(|source| Error::Sysctl { path, value, source })
+    fs::write(&path, value).map_err(|source| Error::Sysctl {
+        path,
+        value: value.to_owned(),
+        source,
+    })
 }
 
 /// As [`set`], but a kernel that lacks the setting (IPv6 left out) is fine.
-pub(crate) fn set_if_there(name: &str, value: &'static str) -> Result<()> {
+pub(crate) fn set_if_there(name: &str, value: &str) -> Result<()> {
     match set(name, value) {
         Err(Error::Sysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

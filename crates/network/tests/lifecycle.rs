@@ -305,7 +305,7 @@ fn privileged_network_networks_are_found_made_and_refused() {
         let a = lab.start("web", "a", &[]);
         let e = lab.try_start("web", "a", &[]).map(|_| ()).unwrap_err();
         assert_eq!(e.to_string(), "endpoint of container a already exists in network web");
-        lab.networks.unplug(&a.endpoint).unwrap();
+        lab.networks.unplug(&a.endpoint, None).unwrap();
         lab.networks.remove_network("web").unwrap();
         assert_eq!(names(lab), ["bridge", "host", "none"]);
         // A range of two addresses is used up by the third.

@@ -266,6 +266,7 @@ fn privileged_network_a_container_can_be_on_several_networks_and_leave_them() {
                 mac: Some("02:00:00:00:00:99".parse().unwrap()),
                 interface: Some(network::next_interface(taken)),
                 default_route: network == "one",
+                default_route6: network == "one",
                 ..Attach::default()
             };
             let mut endpoint = lab.networks.reserve(&attach).unwrap().endpoint;
@@ -280,9 +281,10 @@ fn privileged_network_a_container_can_be_on_several_networks_and_leave_them() {
         assert!(links.contains("eth1@") && links.contains("mtu 1400"), "{links}");
         assert!(links.contains("02:00:00:00:00:99"), "{links}");
 
-        lab.networks.unplug(&endpoints[0]).unwrap();
+        lab.networks.unplug(&endpoints[0], None).unwrap();
         assert!(silent(fd, &format!("{OUTSIDE}:80")));
-        lab.networks.route_through(&endpoints[1], netns.as_fd()).unwrap();
+        let heir = network::Endpoint { default_route: true, ..endpoints[1].clone() };
+        lab.networks.route_through(&heir, netns.as_fd()).unwrap();
         assert!(ask(fd, &format!("{OUTSIDE}:80")).is_ok());
         let links = within(netns.as_fd(), || output("ip -o link"));
         assert!(!links.contains("eth0"), "{links}");
@@ -302,6 +304,7 @@ fn privileged_network_a_link_can_have_any_name_and_size() {
             container: "a".to_owned(),
             interface: Some("lan0".to_owned()),
             default_route: true,
+            default_route6: true,
             ..Attach::default()
         };
         let mut endpoint = lab.networks.reserve(&attach).unwrap().endpoint;

@@ -1,19 +1,22 @@
 //! A container's place on a network: plugged, published, released.
 
 use std::collections::HashSet;
-use std::os::fd::BorrowedFd;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use sys::netlink::{
-    Address, Change, Request, Socket, Target, add_address, isolate_port, remove_link,
-    replace_default_route,
+    Address, Change, Request, Socket, Target, add_address, default_over, isolate_port,
+    remove_link, replace_default_route,
 };
 
 use super::{Networks, Sandbox, lock};
 use crate::bridge::{ENODEV, at};
+use crate::cidr::Cidr;
+use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::model::{Endpoint, Network};
 use crate::warm::{self, Wire};
-use crate::{options, sysctl};
+use crate::{options, stacked, sysctl};
 
 /// The first of `eth0`, `eth1`, … that is not among the names.
 pub fn next_interface<'a>(taken: impl IntoIterator<Item = &'a str>) -> String {
@@ -40,6 +43,9 @@ impl Networks {
             let entry = state.entry(&endpoint.network)?;
             (entry.network.clone(), entry.index)
         };
+        if network.driver.is_stacked() {
+            return self.plug_on_parent(endpoint, &network, sandbox);
+        }
         // 1. A link: the ready one or a new one.
         let mut wire = self.wire_for(endpoint, &network, sandbox)?;
         let link = wire.host_link.clone();
@@ -55,11 +61,53 @@ impl Networks {
             return Error::all(errors);
         }
         // 4. What is to be remembered of it.
-        endpoint.host_link = link;
+        endpoint.host_link.clone_from(&link);
+        let mut state = self.state();
+        if let Ok(entry) = state.entry(&endpoint.network)
+            && let Some(known) = entry.endpoints.get_mut(&endpoint.id)
+        {
+            known.host_link.clone_from(&link);
+            state.links.insert(link, network.id);
+        }
+        Ok(())
+    }
+
+    fn plug_on_parent(
+        &self,
+        endpoint: &mut Endpoint,
+        network: &Network,
+        sandbox: &Sandbox,
+    ) -> Result<()> {
+        let netns = sandbox.fd();
+        let plugged = stacked::wire(endpoint, network, netns)
+            .and_then(|mut wire| configure(endpoint, network, netns, &mut wire));
+        if let Err(e) = plugged {
+            let mut errors = vec![e];
+            errors.extend(stacked::remove(netns, &endpoint.interface).err());
+            return Error::all(errors);
+        }
         if let Ok(entry) = self.state().entry(&endpoint.network)
             && let Some(known) = entry.endpoints.get_mut(&endpoint.id)
         {
-            known.host_link.clone_from(&endpoint.host_link);
+            known.mac = endpoint.mac;
+        }
+        self.keep_inside(endpoint, netns)
+    }
+
+    /// Remembers the namespace of an endpoint whose link has no end on the host, for its removal:
+    /// also one that an earlier daemon plugged in. Nothing to do for others.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn keep_inside(&self, endpoint: &Endpoint, netns: BorrowedFd<'_>) -> Result<()> {
+        let mut state = self.state();
+        let stacked = state.entry(&endpoint.network)?.network.driver.is_stacked();
+        if stacked {
+            let copy = netns.try_clone_to_owned().map_err(|source| Error::Namespace {
+                step: "keeping the network namespace",
+                source,
+            })?;
+            state.inside.insert(endpoint.id.clone(), copy);
         }
         Ok(())
     }
@@ -116,17 +164,15 @@ impl Networks {
                 // The bridge was removed behind our back, EINVAL or ENODEV by kernel version; or
                 // something is wrong with the link, and then the second try says so.
                 Err(e) if matches!(e.errno(), Some(ENODEV | EINVAL)) => {}
-                Err(e) => return Err(at("connecting to its bridge", &wire.host_link)(e)),
+                Err(e) => return Err(refused(network, wire, e)),
             }
         }
         let index = self.rebuild(network)?;
-        lock(&self.kernel)
-            .run(&requests(index))
-            .map_err(at("connecting to its bridge", &wire.host_link))
+        lock(&self.kernel).run(&requests(index)).map_err(|e| refused(network, wire, e))
     }
 
-    /// Makes an endpoint's gateway the default route of its container, after the endpoint that
-    /// had it was removed.
+    /// Makes the default routes of a container go through an endpoint that says so, after another
+    /// one had them.
     ///
     /// # Errors
     /// What the kernel says.
@@ -162,25 +208,32 @@ impl Networks {
             Some(firewall) => firewall.unpublish(endpoint),
             None => Ok(()),
         };
-        // 2. Ports and addresses.
-        let link = self.forget(endpoint).filter(|l| !l.is_empty());
-        // 3. The link.
-        if let Some(link) = link {
-            self.departed.add(link);
+        // 2. The link, where it has no other end: the next owner of its address must not find it.
+        let inside = self.state().inside.remove(&endpoint.id);
+        let removed =
+            inside.map_or(Ok(()), |netns| stacked::remove(netns.as_fd(), &endpoint.interface));
+        // 3. Ports and addresses.
+        let known = self.forget(endpoint);
+        // 4. The link, if it does not go by itself.
+        if let Some(known) = known.filter(|e| !e.host_link.is_empty()) {
+            self.departed.add(known.host_link);
         }
-        closed
+        Error::all(closed.err().into_iter().chain(removed.err()).collect())
     }
 
     /// Takes a running container off a network: removes its link at once (some 30 ms), then
-    /// everything else as [`Networks::release`].
+    /// everything else as [`Networks::release`]. An endpoint of which nobody knows how far it was
+    /// plugged in is looked for in the container's namespace.
     ///
     /// # Errors
     /// What failed, after everything was tried.
-    pub fn unplug(&self, endpoint: &Endpoint) -> Result<()> {
+    pub fn unplug(&self, endpoint: &Endpoint, netns: Option<BorrowedFd<'_>>) -> Result<()> {
         let mut errors = Vec::new();
         let link = self.host_link(endpoint);
         if !link.is_empty() {
             errors.extend(Self::remove_host_link(&link).err());
+        } else if let Some(netns) = netns {
+            errors.extend(stacked::remove(netns, &endpoint.interface).err());
         }
         errors.extend(self.release(endpoint).err());
         Error::all(errors)
@@ -214,7 +267,11 @@ fn configure(
             Error::Namespace { step: "entering the network namespace", source }
         })??;
     }
-    let mut change = Change::of(Target::Index(index)).mac(endpoint.mac.0);
+    let mut change = Change::of(Target::Index(index));
+    // An ipvlan link has its parent's.
+    if network.driver != Driver::Ipvlan {
+        change = change.mac(endpoint.mac.0);
+    }
     if wire.mtu != network.mtu {
         change = change.mtu(network.mtu);
     }
@@ -225,17 +282,51 @@ fn configure(
         change = change.rename(&endpoint.interface).up(true);
     }
     requests.push(change.request());
-    let addresses = [endpoint.ipv4, endpoint.ipv6].into_iter().flatten();
+    let own = [endpoint.ipv4, endpoint.ipv6].into_iter().flatten();
+    let further = endpoint.link_local.iter().filter_map(|a| {
+        // What such addresses have: 169.254.0.0/16 and fe80::/64.
+        Cidr::new(*a, if a.is_ipv4() { 16 } else { 64 })
+    });
     requests.extend(
-        addresses.map(|c| add_address(Address { link: index, addr: c.addr(), prefix: c.prefix() })),
+        own.chain(further)
+            .map(|c| add_address(Address { link: index, addr: c.addr(), prefix: c.prefix() })),
     );
-    if endpoint.default_route {
-        requests.extend(routes(endpoint, index));
+    requests.extend(routes(endpoint, index));
+    wire.inside.run(&requests).map_err(at("configuring", &endpoint.interface))?;
+    if endpoint.sysctls.is_empty() {
+        return Ok(());
     }
-    wire.inside.run(&requests).map_err(at("configuring", &endpoint.interface))
+    sys::netns::within(netns, || set_all(endpoint))
+        .map_err(|source| Error::Namespace { step: "entering the network namespace", source })?
 }
 
+/// The kernel settings of an endpoint's link.
+fn set_all(endpoint: &Endpoint) -> Result<()> {
+    endpoint.sysctls.iter().try_for_each(|(path, value)| {
+        sysctl::set(&path.replace("IFNAME", &endpoint.interface), value)
+    })
+}
+
+/// The default routes that an endpoint says that it has.
 fn routes(endpoint: &Endpoint, link: u32) -> Vec<Request> {
-    let gateways = [endpoint.gateway4, endpoint.gateway6].into_iter().flatten();
-    gateways.map(|g| replace_default_route(g, link)).collect()
+    let families = [
+        (endpoint.default_route, true, endpoint.gateway4),
+        (endpoint.default_route6, false, endpoint.gateway6),
+    ];
+    let through = |(wanted, v4, gateway): (bool, bool, Option<IpAddr>)| match gateway {
+        _ if !wanted || !endpoint.leads_out(v4) => None,
+        Some(gateway) => Some(replace_default_route(gateway, link)),
+        None => Some(default_over(link, v4)),
+    };
+    families.into_iter().filter_map(through).collect()
+}
+
+/// Why a link could not join a bridge.
+fn refused(network: &Network, wire: &Wire, source: sys::netlink::Error) -> Error {
+    /// `br_add_if`: no port number is left.
+    const EXFULL: i32 = 54;
+    match source.errno() {
+        Some(EXFULL) => Error::BridgeFull { network: network.name.clone() },
+        _ => Error::Link { step: "connecting to its bridge", link: wire.host_link.clone(), source },
+    }
 }

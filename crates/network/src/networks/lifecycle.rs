@@ -1,19 +1,20 @@
-//! Whole networks: made, removed, repaired.
+//! Whole networks: made and removed.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
-use sys::netlink::{Change, Target};
+use sys::netlink::{Socket, link_named};
 
 use super::open::{lock_host, obstacles};
 use super::{Entry, Networks, lock, now};
-use crate::bridge::{self, ENODEV, at};
+use crate::bridge::{self, at};
+use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::model::{Driver, Network, NetworkSpec};
+use crate::model::{Network, NetworkSpec};
 use crate::plan::{self, Given};
-use crate::random;
+use crate::{parent, random};
 
 impl Networks {
-    /// Makes a network: its bridge, its address, its place in the firewall.
+    /// Makes a network: its bridge, its address, its place in the firewall; or its parent.
     ///
     /// # Errors
     /// What is wrong with the spec; what the kernel or `nft` say, and then nothing is left of it.
@@ -34,17 +35,44 @@ impl Networks {
     ) -> Result<Network> {
         let _topology = lock(&self.topology);
         let guard = lock_host()?;
-        let networks = self.list();
-        let own: Vec<&str> = networks.iter().map(|n| n.bridge.as_str()).collect();
-        let routed = obstacles(&mut lock(&self.kernel), &own)?;
-        let all: Vec<&Network> = networks.iter().collect();
-        let given = Given { config: &self.config, networks: &all, routed: &routed };
-        let network = plan::network(spec, &given, random::hex(32)?, now())?;
+        let network = self.choose(spec)?;
         known(&network).map_err(Error::NotKept)?;
-        let index = self.build(&network)?;
+        let index = match network.driver {
+            Driver::Bridge => Some(self.build(&network)?),
+            _ => None,
+        };
+        if network.driver.is_stacked() {
+            parent::ensure(&mut lock(&self.kernel), &network)?;
+        }
         drop(guard);
-        let entry = Entry::new(network.clone(), Some(index));
-        self.state().networks.insert(network.id.clone(), entry);
+        self.state().insert(Entry::new(network.clone(), index));
+        Ok(network)
+    }
+
+    /// Decides what a network will be. Nothing is made.
+    fn choose(&self, spec: &NetworkSpec) -> Result<Network> {
+        let own: HashSet<u32> = Self::bridges(&self.state()).filter_map(|e| e.index).collect();
+        let routed = match spec.config_only {
+            true => Vec::new(),
+            false => obstacles(&mut lock(&self.kernel), &own)?,
+        };
+        let id = random::hex(32)?;
+        let mut network = {
+            let state = self.state();
+            let networks: Vec<&Network> = state.networks.values().map(|e| &e.network).collect();
+            let given = Given { config: &self.config, networks: &networks, routed: &routed };
+            plan::network(spec, &given, id, now())?
+        };
+        if network.driver.is_stacked() {
+            // The last of those that stand on what was made takes it along.
+            let made = |e: &Entry| e.network.parent_made && e.network.parent == network.parent;
+            let made = self.state().networks.values().any(made);
+            let mut kernel = lock(&self.kernel);
+            parent::check_kernel(&mut kernel, &network)?;
+            let name = network.parent.as_str();
+            let there = link_named(&mut kernel, name).map_err(at("looking for", name))?;
+            network.parent_made = there.is_none() || made;
+        }
         Ok(network)
     }
 
@@ -78,12 +106,13 @@ impl Networks {
     /// Removes a network that no container is on.
     ///
     /// # Errors
-    /// [`Error::Predefined`], [`Error::HasEndpoints`], that there is none; what the kernel or
-    /// `nft` say, after everything was tried. The network is gone from the list then too.
+    /// [`Error::Predefined`], [`Error::HasEndpoints`], [`Error::ConfigInUse`], that there is none;
+    /// what the kernel or `nft` say, after everything was tried. The network is gone from the list
+    /// then too.
     pub fn remove_network(&self, id_or_name: &str) -> Result<Network> {
         let _topology = lock(&self.topology);
         // 1. The list, so that nobody joins any more.
-        let network = {
+        let (network, parent_shared) = {
             let mut state = self.state();
             let id = state.resolve(id_or_name)?.to_owned();
             let entry = state.entry(&id)?;
@@ -95,59 +124,31 @@ impl Networks {
                 return Err(Error::HasEndpoints { name: name.clone(), id });
             }
             let network = entry.network.clone();
-            state.networks.remove(&id);
-            network
+            let others = || state.networks.values().map(|e| &e.network).filter(|n| n.id != id);
+            if network.config_only && others().any(|n| n.config_from == network.name) {
+                return Err(Error::ConfigInUse(network.name));
+            }
+            let shared = others().any(|n| n.parent == network.parent);
+            state.remove(&id);
+            (network, shared)
         };
-        // 2. The bridge, 3. its rules.
+        // 2. The bridge, 3. its rules, 4. what was made to stand on.
         let mut errors = Vec::new();
-        errors.extend(bridge::remove(&mut lock(&self.kernel), &network.bridge).err());
-        errors.extend(self.firewall.as_ref().and_then(|f| f.remove_bridge(&network.bridge).err()));
+        if network.driver == Driver::Bridge {
+            // Waits for RCU: not on the socket that all starts share.
+            let socket = |source| Error::Namespace { step: "opening a netlink socket", source };
+            let removed = Socket::open()
+                .map_err(socket)
+                .and_then(|mut kernel| bridge::remove(&mut kernel, &network.bridge));
+            errors.extend(removed.err());
+            errors.extend(
+                self.firewall.as_ref().and_then(|f| f.remove_bridge(&network.bridge).err()),
+            );
+        }
+        if network.parent_made && !parent_shared {
+            errors.extend(parent::remove(&mut lock(&self.kernel), &network.parent).err());
+        }
         Error::all(errors).map(|()| network)
-    }
-
-    /// Puts back what somebody else removed: bridges with their addresses, the links of
-    /// containers on them, the firewall's table.
-    ///
-    /// # Errors
-    /// What could not be put back, after everything was tried.
-    pub fn repair(&self) -> Result<()> {
-        let _topology = lock(&self.topology);
-        let networks: Vec<Network> =
-            self.list().into_iter().filter(|n| n.driver == Driver::Bridge).collect();
-        let mut errors = Vec::new();
-        for network in networks {
-            match self.rebuild(&network) {
-                Ok(_) => {}
-                Err(e) => errors.push(e),
-            }
-        }
-        errors.extend(self.firewall.as_ref().and_then(|f| f.write().err()));
-        Error::all(errors)
-    }
-
-    /// Makes a network's bridge again if it is gone, and puts its containers back on it.
-    pub(super) fn rebuild(&self, network: &Network) -> Result<u32> {
-        let index = bridge::ensure(&mut lock(&self.kernel), network)?;
-        let links: BTreeMap<String, String> = {
-            let mut state = self.state();
-            let entry = state.entry(&network.id)?;
-            let before = entry.index.replace(index);
-            if before == Some(index) {
-                return Ok(index);
-            }
-            let plugged = entry.endpoints.values().filter(|e| !e.host_link.is_empty());
-            plugged.map(|e| (e.host_link.clone(), e.container.clone())).collect()
-        };
-        let mut errors = Vec::new();
-        for link in links.keys() {
-            let change = Change::of(Target::Name(link)).master(index).up(true).request();
-            match lock(&self.kernel).run(&[change]) {
-                // The container ended.
-                Err(e) if e.errno() == Some(ENODEV) => {}
-                other => errors.extend(other.map_err(at("putting back", link)).err()),
-            }
-        }
-        Error::all(errors).map(|()| index)
     }
 
     /// Removes every bridge and the firewall's table, for a daemon that will not come back.

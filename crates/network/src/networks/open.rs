@@ -1,21 +1,24 @@
 //! The daemon's start: from what was saved and what the host has to networks that work.
 
+use std::collections::HashSet;
 use std::fs;
 use std::sync::{Arc, Mutex};
 
-use sys::netlink::Socket;
+use sys::netlink::{Change, Socket, Target};
 
-use super::{Entry, Networks, State, now};
+use super::{Entry, Networks, State, now, repair};
+use crate::bridge::Host;
 use crate::cidr::Cidr;
 use crate::config::Config;
 use crate::departed::Departed;
+use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::firewall::Firewall;
-use crate::model::{DEFAULT_NETWORK, Driver, Endpoint, Network};
+use crate::model::{DEFAULT_NETWORK, Endpoint, Network};
 use crate::plan::{self, Given};
 use crate::ports::{EPHEMERAL, Ports};
 use crate::warm::Warm;
-use crate::{bridge, options, random, resolv, sysctl};
+use crate::{bridge, options, parent, random, resolv, sysctl};
 
 /// What the engine kept of an earlier run.
 #[derive(Debug, Clone, Default)]
@@ -42,14 +45,26 @@ impl Networks {
         let mut warnings = Vec::new();
         // 1. Two daemons that start at the same time must not choose the same subnet.
         let guard = lock_host()?;
-        let networks = predefined(&config, &saved, &mut kernel)?;
+        let host = Host::survey(&mut kernel)?;
+        let networks = predefined(&config, &saved, &mut kernel, &host)?;
+        let occupied: HashSet<&str> = saved.endpoints.iter().map(|e| e.network.as_str()).collect();
         let mut state = State { ports: Ports::default(), ..State::default() };
+        let (mut made, mut missing) = (0, Vec::new());
         for network in networks {
-            restore_network(&mut state, &mut kernel, network, &mut warnings)?;
+            let absent = network.driver == Driver::Bridge && host.link(&network.bridge).is_none();
+            made += usize::from(absent);
+            let now = network.is_default_bridge() || occupied.contains(network.id.as_str());
+            if absent && made > MADE_AT_ONCE && !now {
+                missing.push(network.id.clone());
+                state.insert(Entry::new(network, None));
+                continue;
+            }
+            restore_network(&mut state, (&mut kernel, &host), network, &mut warnings)?;
         }
         drop(guard);
         // 2. Who lives.
         for endpoint in saved.endpoints {
+            plug_again(&state, (&mut kernel, &host), &endpoint, &mut warnings);
             restore_endpoint(&mut state, endpoint, &mut warnings);
         }
         // 3. The way in and out.
@@ -61,7 +76,7 @@ impl Networks {
         let thread = |source| Error::Namespace { step: "starting a thread", source };
         let warm = Warm::start(config.warm, config.warm_max, config.mtu).map_err(thread)?;
         let departed = Departed::start(firewall.as_ref().map(Firewall::guards)).map_err(thread)?;
-        Ok(Arc::new(Networks {
+        let networks = Arc::new(Networks {
             ephemeral: sysctl::ephemeral_ports().unwrap_or(EPHEMERAL),
             config,
             topology: Mutex::new(()),
@@ -71,9 +86,16 @@ impl Networks {
             warm,
             departed,
             warnings,
-        }))
+        });
+        // 5. What others do to them, and the bridges that nobody waits for.
+        repair::start(Arc::downgrade(&networks), missing).map_err(thread)?;
+        Ok(networks)
     }
 }
+
+/// So many bridges are made before the daemon answers. After a restart of the machine there may be
+/// thousands to be made, each some milliseconds, and those without containers are not needed yet.
+const MADE_AT_ONCE: usize = 64;
 
 /// The host's lock on the choice of subnets.
 pub(super) fn lock_host() -> Result<std::os::fd::OwnedFd> {
@@ -82,13 +104,22 @@ pub(super) fn lock_host() -> Result<std::os::fd::OwnedFd> {
 }
 
 /// The saved networks with the three that always exist, the default bridge first.
-fn predefined(config: &Config, saved: &Saved, kernel: &mut Socket) -> Result<Vec<Network>> {
+fn predefined(
+    config: &Config,
+    saved: &Saved,
+    kernel: &mut Socket,
+    host: &Host,
+) -> Result<Vec<Network>> {
     let find = |name: &str| saved.networks.iter().find(|n| n.name == name);
     let others: Vec<&Network> =
         saved.networks.iter().filter(|n| n.name != DEFAULT_NETWORK).collect();
     let before = find(DEFAULT_NETWORK);
-    let own: Vec<&str> =
-        config.bridge.iter().chain(others.iter().map(|n| &n.bridge)).map(String::as_str).collect();
+    let own: HashSet<u32> = config
+        .bridge
+        .iter()
+        .chain(others.iter().map(|n| &n.bridge))
+        .filter_map(|name| Some(host.link(name)?.index))
+        .collect();
     let routed = obstacles(kernel, &own)?;
     let given = Given { config, networks: &others, routed: &routed };
     let on_link = match &config.bridge {
@@ -101,7 +132,7 @@ fn predefined(config: &Config, saved: &Saved, kernel: &mut Socket) -> Result<Vec
         plan::default_bridge(&given, before, on_link, keep, id, now())?.into_iter().collect();
     for (name, driver) in [("host", Driver::Host), ("none", Driver::Null)] {
         if find(name).is_none() {
-            all.push(plan::without_bridge(name, driver, random::hex(32)?, now()));
+            all.push(plan::blank(name, driver, random::hex(32)?, now()));
         }
     }
     all.extend(others.into_iter().cloned());
@@ -109,7 +140,7 @@ fn predefined(config: &Config, saved: &Saved, kernel: &mut Socket) -> Result<Vec
 }
 
 /// Addresses that no new subnet may cover: those behind the host's routes and its name servers.
-pub(super) fn obstacles(kernel: &mut Socket, own: &[&str]) -> Result<Vec<Cidr>> {
+pub(super) fn obstacles(kernel: &mut Socket, own: &HashSet<u32>) -> Result<Vec<Cidr>> {
     let mut all = bridge::routed(kernel, own)?;
     let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     all.extend(
@@ -122,24 +153,46 @@ pub(super) fn obstacles(kernel: &mut Socket, own: &[&str]) -> Result<Vec<Cidr>> 
 
 fn restore_network(
     state: &mut State,
-    kernel: &mut Socket,
+    (kernel, host): (&mut Socket, &Host),
     network: Network,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let mut index = None;
-    if network.driver == Driver::Bridge {
-        match bridge::ensure(kernel, &network) {
-            Ok(i) => index = Some(i),
-            Err(e) if network.is_default_bridge() => return Err(e),
-            Err(e) => warnings.push(format!("network {}: {e}", network.name)),
-        }
+    let made = match network.driver {
+        Driver::Bridge => bridge::ensure_on(kernel, &network, host).map(|i| index = Some(i)),
+        Driver::Macvlan | Driver::Ipvlan => parent::ensure(kernel, &network).map(drop),
+        Driver::Host | Driver::Null => Ok(()),
+    };
+    match made {
+        Ok(()) => {}
+        Err(e) if network.is_default_bridge() => return Err(e),
+        Err(e) => warnings.push(format!("network {}: {e}", network.name)),
     }
-    state.networks.insert(network.id.clone(), Entry::new(network, index));
+    state.insert(Entry::new(network, index));
     Ok(())
 }
 
+/// Puts the link of a container that lives back on its bridge, if it is on none or another: the
+/// bridge may have been removed while there was no daemon.
+fn plug_again(
+    state: &State,
+    (kernel, host): (&mut Socket, &Host),
+    endpoint: &Endpoint,
+    warnings: &mut Vec<String>,
+) {
+    let bridge = state.networks.get(&endpoint.network).and_then(|e| e.index);
+    let (Some(index), Some(link)) = (bridge, host.link(&endpoint.host_link)) else { return };
+    if link.master == Some(index) && link.up {
+        return;
+    }
+    let change = Change::of(Target::Index(link.index)).master(index).up(true).request();
+    if let Err(e) = kernel.run(&[change]) {
+        warnings.push(format!("putting {} back on its bridge: {e}", link.name));
+    }
+}
+
 fn restore_endpoint(state: &mut State, endpoint: Endpoint, warnings: &mut Vec<String>) {
-    let State { networks, ports } = state;
+    let State { networks, ports, links, .. } = state;
     let Some(entry) = networks.get_mut(&endpoint.network) else {
         warnings.push(format!(
             "container {} has an endpoint on network {}, which does not exist",
@@ -157,6 +210,9 @@ fn restore_endpoint(state: &mut State, endpoint: Endpoint, warnings: &mut Vec<St
         }
     }
     endpoint.ports.iter().for_each(|p| ports.mark(p));
+    if !endpoint.host_link.is_empty() {
+        links.insert(endpoint.host_link.clone(), endpoint.network.clone());
+    }
     entry.endpoints.insert(endpoint.id.clone(), endpoint);
 }
 

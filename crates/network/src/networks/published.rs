@@ -80,7 +80,7 @@ impl Networks {
         add: &[PortRequest],
     ) -> Result<(Endpoint, Vec<OwnedFd>)> {
         let mut guard = self.state();
-        let State { networks, ports } = &mut *guard;
+        let State { networks, ports, .. } = &mut *guard;
         let entry = networks
             .get_mut(&endpoint.network)
             .ok_or_else(|| Error::NetworkNotFound(endpoint.network.clone()))?;
@@ -105,7 +105,7 @@ impl Networks {
     /// Puts an endpoint's ports back as they were.
     fn set_ports(&self, endpoint: &Endpoint) {
         let mut guard = self.state();
-        let State { networks, ports } = &mut *guard;
+        let State { networks, ports, .. } = &mut *guard;
         let entry = networks.get_mut(&endpoint.network);
         if let Some(known) = entry.and_then(|entry| entry.endpoints.get_mut(&endpoint.id)) {
             ports.release(&known.ports);

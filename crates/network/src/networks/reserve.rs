@@ -10,9 +10,10 @@ use super::{Entry, Networks, State};
 use crate::addresses::mac_of;
 use crate::cidr::Cidr;
 use crate::config::Config;
+use crate::driver::{self, Driver};
 use crate::error::{Error, Result};
 use crate::model::{
-    Attach, BoundPort, DEFAULT_NETWORK, Driver, Endpoint, Network, PortRequest, Protocol, Reserved,
+    Attach, BoundPort, DEFAULT_NETWORK, Endpoint, Network, PortRequest, Protocol, Reserved,
 };
 use crate::ports::{Host, Side};
 use crate::warm::INSIDE;
@@ -33,7 +34,7 @@ impl Networks {
         let mut guard = self.state();
         let state = &mut *guard;
         let id = state.resolve(&attach.network)?.to_owned();
-        let State { networks, ports } = state;
+        let State { networks, ports, .. } = state;
         let entry =
             networks.get_mut(&id).ok_or_else(|| Error::NetworkNotFound(attach.network.clone()))?;
         check_wish(attach, entry, self.firewall.is_some())?;
@@ -54,21 +55,28 @@ impl Networks {
         Ok(Reserved { endpoint, sockets })
     }
 
-    /// Frees what is in memory; returns the link's name if it was not free already.
-    pub(super) fn forget(&self, endpoint: &Endpoint) -> Option<String> {
+    /// Frees what is in memory; returns what was known of it, if it was not free already.
+    pub(super) fn forget(&self, endpoint: &Endpoint) -> Option<Endpoint> {
         let mut guard = self.state();
-        let State { networks, ports } = &mut *guard;
+        let State { networks, ports, links, .. } = &mut *guard;
         let entry = networks.get_mut(&endpoint.network)?;
-        let known = entry.endpoints.remove(&endpoint.id)?;
+        let mut known = entry.endpoints.remove(&endpoint.id)?;
         ports.release(&known.ports);
         give_back(entry, [known.ipv4, known.ipv6]);
-        Some(if known.host_link.is_empty() { endpoint.host_link.clone() } else { known.host_link })
+        if known.host_link.is_empty() {
+            known.host_link.clone_from(&endpoint.host_link);
+        }
+        links.remove(&known.host_link);
+        Some(known)
     }
 }
 
 fn check_wish(attach: &Attach, entry: &Entry, firewall: bool) -> Result<()> {
     let network = &entry.network;
-    if network.driver != Driver::Bridge {
+    if network.config_only {
+        return Err(Error::ConfigJoined(network.name.clone()));
+    }
+    if !network.has_endpoints() {
         return Err(Error::NotPluggable(network.name.clone()));
     }
     if entry.endpoints.values().any(|e| e.container == attach.container) {
@@ -89,6 +97,9 @@ pub(super) const NO_FIREWALL: &str = "this daemon was started without firewall r
 pub(super) fn check_ports(network: &Network, wanted: &[PortRequest], firewall: bool) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
+    }
+    if network.driver != Driver::Bridge {
+        return Err(Error::CannotPublish("the network has no bridge"));
     }
     if network.internal {
         return Err(Error::CannotPublish("the network is internal"));
@@ -119,7 +130,9 @@ pub(super) fn side(
 fn take_addresses(entry: &mut Entry, attach: &Attach) -> Result<(Option<Cidr>, Option<Cidr>)> {
     let mut taken = [None, None];
     for (v4, wish) in [(true, attach.ipv4), (false, attach.ipv6)] {
-        match take_address(entry, v4, wish) {
+        let preferred: Vec<IpAddr> =
+            attach.preferred.iter().copied().filter(|a| a.is_ipv4() == v4).collect();
+        match take_address(entry, v4, wish, &preferred) {
             Ok(cidr) => taken[usize::from(!v4)] = cidr,
             Err(e) => {
                 give_back(entry, taken);
@@ -130,21 +143,42 @@ fn take_addresses(entry: &mut Entry, attach: &Attach) -> Result<(Option<Cidr>, O
     Ok((taken[0], taken[1]))
 }
 
-fn take_address(entry: &mut Entry, v4: bool, wish: Option<IpAddr>) -> Result<Option<Cidr>> {
-    let at = entry.network.subnets.iter().position(|s| s.subnet.is_v4() == v4);
-    let Some((subnet, space)) =
-        at.and_then(|i| Some((entry.network.subnets.get(i)?, entry.addresses.get_mut(i)?)))
-    else {
-        return wish.map_or(Ok(None), |addr| Err(Error::AddressOutside(addr)));
-    };
-    let addr = match wish {
-        Some(addr) => space.take(addr).map(|()| addr)?,
-        None => space.allocate().ok_or_else(|| Error::AddressesExhausted {
-            family: if v4 { "IPv4" } else { "IPv6" },
-            name: entry.network.name.clone(),
-        })?,
-    };
-    Ok(Cidr::new(addr, subnet.subnet.prefix()))
+/// The address that is wished for; else the one that is preferred, if it is free; else the next of
+/// the first subnet that has one.
+fn take_address(
+    entry: &mut Entry,
+    v4: bool,
+    wish: Option<IpAddr>,
+    preferred: &[IpAddr],
+) -> Result<Option<Cidr>> {
+    let subnets = entry.network.subnets.iter().zip(&mut entry.addresses);
+    let mut spaces: Vec<_> = subnets.filter(|(s, _)| s.subnet.is_v4() == v4).collect();
+    if let Some(addr) = wish {
+        let home = spaces.iter_mut().find(|(s, _)| s.subnet.contains(addr));
+        let (subnet, space) = home.ok_or(Error::AddressOutside(addr))?;
+        space.take(addr)?;
+        return Ok(Cidr::new(addr, subnet.subnet.prefix()));
+    }
+    if spaces.is_empty() {
+        return Ok(None);
+    }
+    for addr in preferred {
+        let home = spaces.iter_mut().find(|(s, _)| s.subnet.contains(*addr));
+        if let Some((subnet, space)) = home
+            && space.take(*addr).is_ok()
+        {
+            return Ok(Cidr::new(*addr, subnet.subnet.prefix()));
+        }
+    }
+    for (subnet, space) in spaces {
+        if let Some(addr) = space.allocate() {
+            return Ok(Cidr::new(addr, subnet.subnet.prefix()));
+        }
+    }
+    Err(Error::AddressesExhausted {
+        family: if v4 { "IPv4" } else { "IPv6" },
+        name: entry.network.name.clone(),
+    })
 }
 
 fn give_back(entry: &mut Entry, addresses: [Option<Cidr>; 2]) {
@@ -163,9 +197,10 @@ fn describe(
     (ipv4, ipv6): (Option<Cidr>, Option<Cidr>),
     ports: Vec<BoundPort>,
 ) -> Endpoint {
+    let on_link = driver::is_on_link(network.driver, &network.options);
     let gateway = |address: Option<Cidr>| {
-        let v4 = address.filter(|_| !network.internal)?.is_v4();
-        network.subnet(v4).map(|s| s.gateway)
+        let addr = address.filter(|_| !network.is_closed() && !on_link)?.addr();
+        network.subnets.iter().find(|s| s.subnet.contains(addr)).map(|s| s.gateway)
     };
     let any = ipv4.or(ipv6).map_or(IpAddr::from([0, 0, 0, 0]), |c| c.addr());
     Endpoint {
@@ -179,7 +214,11 @@ fn describe(
         mac: attach.mac.unwrap_or_else(|| mac_of(any)),
         interface,
         host_link: String::new(),
+        on_link: on_link && !network.is_closed(),
         default_route: attach.default_route,
+        default_route6: attach.default_route6,
+        link_local: attach.link_local.clone(),
+        sysctls: attach.sysctls.clone(),
         ports,
     }
 }

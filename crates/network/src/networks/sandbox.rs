@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::Networks;
+use crate::driver::Driver;
 use crate::error::Result;
+use crate::model::Endpoint;
 use crate::warm::{self, Wire};
 
 /// A network namespace that endpoints are plugged into.
@@ -40,6 +42,19 @@ impl Networks {
     pub fn sandbox(&self) -> Result<Sandbox> {
         let ready = self.warm.take()?;
         Ok(Sandbox { netns: ready.netns, ready: Some(ready.wire) })
+    }
+
+    /// A namespace for endpoints that will be plugged into it in this order.
+    ///
+    /// # Errors
+    /// What the kernel says when one has to be made.
+    pub fn sandbox_for(&self, endpoints: &[Endpoint]) -> Result<Sandbox> {
+        let bridged = endpoints.first().is_some_and(|endpoint| {
+            let state = self.state();
+            let entry = state.networks.get(&endpoint.network);
+            entry.is_some_and(|e| e.network.driver == Driver::Bridge)
+        });
+        if bridged { self.sandbox() } else { self.bare_sandbox() }
     }
 
     /// A namespace with nothing but its loopback link, up: for network `none`.

@@ -104,6 +104,7 @@ impl Lab {
             container: name.to_owned(),
             ports: ports.to_vec(),
             default_route: true,
+            default_route6: true,
             ..Attach::default()
         };
         let Reserved { mut endpoint, sockets } = self.networks.reserve(&attach)?;

@@ -1,0 +1,166 @@
+//! What somebody else removed or changed is put back.
+//!
+//! ```text
+//! news from the kernel ──hurt()──► networks ──(a moment)──► mend(): bridge, address, up, ports
+//! ```
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Weak;
+use std::thread;
+use std::time::Duration;
+
+use sys::netlink::{Change, LinkNews, LinkWatch, Socket, Target, link_named};
+
+use super::{Entry, Networks, State, lock};
+use crate::bridge::{self, ENODEV, Host, at};
+use crate::driver::Driver;
+use crate::error::{Error, Result};
+use crate::model::Network;
+
+/// A moment for whoever changes links step by step.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Starts the thread that listens, after it has made what was left to it. It ends with the first
+/// news after the networks are gone, or with the process.
+pub(super) fn start(networks: Weak<Networks>, missing: Vec<String>) -> io::Result<()> {
+    let work = move || {
+        if let Some(networks) = networks.upgrade() {
+            missing.iter().for_each(|id| networks.mend(id));
+        }
+        if let Err(e) = listen(&networks) {
+            tracing::warn!("changes of links by others are not noticed any more: {e}");
+        }
+    };
+    thread::Builder::new().name("link-watch".to_owned()).stack_size(256 << 10).spawn(work)?;
+    Ok(())
+}
+
+fn listen(networks: &Weak<Networks>) -> io::Result<()> {
+    // Not before the missing bridges are made: thousands of them would be more news than the
+    // socket keeps. Whatever happened until now is looked for.
+    let mut watch = LinkWatch::open()?;
+    let mut news = vec![LinkNews::Lost];
+    loop {
+        let Some(networks) = networks.upgrade() else { return Ok(()) };
+        let mut hurt = hurt(&networks.state(), &news);
+        if news.contains(&LinkNews::Lost) {
+            hurt.extend(networks.broken());
+        }
+        if !hurt.is_empty() {
+            thread::sleep(SETTLE);
+        }
+        for id in hurt {
+            tracing::warn!(network = id.get(..12).unwrap_or(&id), "somebody changed its links");
+            networks.mend(&id);
+        }
+        drop(networks);
+        news = watch.wait()?;
+    }
+}
+
+/// The networks, by id, that are not as they should be after what is told.
+fn hurt(state: &State, news: &[LinkNews]) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    let of_index = |index: u32| {
+        let mut bridges = Networks::bridges(state);
+        bridges.find(|e| e.index == Some(index))
+    };
+    for one in news {
+        let id = match one {
+            LinkNews::Gone(link) if link.kind == "bridge" => of_index(link.index),
+            LinkNews::Changed(link) if link.kind == "bridge" && !link.up => of_index(link.index),
+            LinkNews::Changed(link) if link.kind == "veth" => state
+                .links
+                .get(&link.name)
+                .and_then(|id| state.networks.get(id))
+                .filter(|entry| link.master != entry.index),
+            LinkNews::AddressGone(address) => of_index(address.link)
+                .filter(|e| e.network.subnets.iter().any(|s| s.gateway == address.addr)),
+            _ => None,
+        };
+        ids.extend(id.map(|entry| entry.network.id.clone()));
+    }
+    ids
+}
+
+impl Networks {
+    /// The networks, by id, that are not as they should be, found out with one look at the host.
+    fn broken(&self) -> Vec<String> {
+        // A socket of its own: with thousands of links it takes a while, and starts go first.
+        let socket = |source| Error::Namespace { step: "opening a netlink socket", source };
+        let host = Socket::open().map_err(socket).and_then(|mut kernel| Host::survey(&mut kernel));
+        let host = match host {
+            Ok(host) => host,
+            Err(e) => {
+                tracing::warn!("links cannot be looked over: {e}");
+                return Vec::new();
+            }
+        };
+        let state = self.state();
+        let whole = |entry: &&Entry| {
+            let ports = entry.endpoints.values().filter_map(|e| host.link(&e.host_link));
+            host.has(&entry.network) && ports.map(|link| link.master).all(|m| m == entry.index)
+        };
+        let broken = Networks::bridges(&state).filter(|entry| !whole(entry));
+        broken.map(|entry| entry.network.id.clone()).collect()
+    }
+
+    /// Puts a network back; what fails is logged, as nobody asked for it. A network that has been
+    /// removed meanwhile is left alone.
+    fn mend(&self, id: &str) {
+        let _topology = lock(&self.topology);
+        let Some(network) = self.state().networks.get(id).map(|e| e.network.clone()) else {
+            return;
+        };
+        if let Err(e) = self.rebuild(&network) {
+            tracing::error!("network {} cannot be repaired: {e}", network.name);
+        }
+    }
+
+    /// Puts back what somebody else removed: bridges with their addresses, the links of
+    /// containers on them, the firewall's table.
+    ///
+    /// # Errors
+    /// What could not be put back, after everything was tried.
+    pub fn repair(&self) -> Result<()> {
+        let _topology = lock(&self.topology);
+        let networks: Vec<Network> =
+            self.list().into_iter().filter(|n| n.driver == Driver::Bridge).collect();
+        let mut errors = Vec::new();
+        for network in networks {
+            match self.rebuild(&network) {
+                Ok(_) => {}
+                Err(e) => errors.push(e),
+            }
+        }
+        errors.extend(self.firewall.as_ref().and_then(|f| f.write().err()));
+        Error::all(errors)
+    }
+
+    /// Makes a network's bridge again if it is gone, and puts its containers back on it.
+    pub(super) fn rebuild(&self, network: &Network) -> Result<u32> {
+        let index = bridge::ensure(&mut lock(&self.kernel), network)?;
+        let links: BTreeSet<String> = {
+            let mut state = self.state();
+            let entry = state.entry(&network.id)?;
+            entry.index = Some(index);
+            let links = entry.endpoints.values().map(|e| &e.host_link);
+            links.filter(|link| !link.is_empty()).cloned().collect()
+        };
+        let errors = links.iter().filter_map(|link| self.put_back(link, index).err()).collect();
+        Error::all(errors).map(|()| index)
+    }
+
+    fn put_back(&self, name: &str, bridge: u32) -> Result<()> {
+        let mut kernel = lock(&self.kernel);
+        let link = link_named(&mut kernel, name).map_err(at("looking for", name))?;
+        // Without one the container has ended.
+        let Some(link) = link.filter(|l| l.master != Some(bridge) || !l.up) else { return Ok(()) };
+        let change = Change::of(Target::Index(link.index)).master(bridge).up(true).request();
+        match kernel.run(&[change]) {
+            Err(e) if e.errno() == Some(ENODEV) => Ok(()),
+            other => other.map_err(at("putting back", name)),
+        }
+    }
+}
