@@ -11,7 +11,7 @@ use types::event::Subject;
 use types::filter::Filters;
 
 use crate::container::archive::{name_of, produce};
-use crate::{ByteStream, Engine, Pruned, aside, blocking, from_image};
+use crate::{ByteStream, Engine, aside, blocking, from_image};
 
 impl Engine {
     /// The images that a filter lets through.
@@ -270,29 +270,6 @@ impl Engine {
             .to_string();
         self.tell(Subject::Image, "import", &id, &[("name", name.as_deref().unwrap_or(&id))]);
         Ok(id)
-    }
-
-    /// Removes unused networks.
-    ///
-    /// # Errors
-    /// [`types::ErrorKind::Invalid`] for unknown filters.
-    pub async fn network_prune(&self, filters: &Filters) -> Result<Pruned, Error> {
-        filters.allow(&["label", "label!", "until"])?;
-        let until = crate::volumes::until(filters)?;
-        let mut pruned = Pruned::default();
-        for network in self.networks.list() {
-            let created = types::Timestamp(i64::try_from(network.created).unwrap_or(0));
-            let chosen = !network.is_predefined()
-                && until.is_none_or(|until| created < until)
-                && filters.labels("label", &network.labels)
-                && (!filters.has("label!") || !filters.labels("label!", &network.labels))
-                && !self.network_in_use(&network.name);
-            if chosen && self.network_remove(&network.id).await.is_ok() {
-                pruned.deleted.push(network.name);
-            }
-        }
-        self.tell(Subject::Network, "prune", "", &[("reclaimed", "0")]);
-        Ok(pruned)
     }
 }
 

@@ -90,7 +90,7 @@ pub use image::{
     HistoryItem as ImageHistory, Inspect as ImageInspect, Loaded, Origin as ImageOrigin,
     OriginManifest as ImageManifest, Progress as LoadProgress, Removal, Summary as ImageSummary,
 };
-pub use network::{Network, NetworkSpec, Pool as AddressPool, SubnetSpec};
+pub use network::{Cidr, Network, NetworkSpec, Pool as AddressPool, SubnetSpec};
 pub use volume::{CreateOptions as VolumeCreateOptions, Volume};
 
 use container::Container;

@@ -4,6 +4,9 @@
 mod attach;
 mod connect;
 mod files;
+mod options;
+mod prune;
+mod routes;
 
 use network::{Endpoint, Network, NetworkSpec};
 use types::event::Subject;
@@ -27,12 +30,14 @@ pub struct NetworkDetail {
 
 impl Engine {
     pub(crate) fn tell_network(&self, action: &str, endpoint: &Endpoint, id: &ContainerId) {
-        let name = self.networks.find(&endpoint.network).map(|n| n.name).unwrap_or_default();
+        let network = self.networks.find(&endpoint.network);
+        let (name, kind) =
+            network.map(|n| (n.name, n.driver.as_str())).unwrap_or((String::new(), "bridge"));
         self.tell(
             Subject::Network,
             action,
             &endpoint.network,
-            &[("container", id.as_str()), ("name", &name), ("type", "bridge")],
+            &[("container", id.as_str()), ("name", &name), ("type", kind)],
         );
     }
 
@@ -96,7 +101,7 @@ impl Engine {
                 && filters.any("type", |kind| (kind == "custom") == custom)
                 && filters.labels("label", &network.labels)
                 && dangling.is_none_or(|wanted| {
-                    custom && (self.networks.endpoints(&network.id).is_empty() == wanted)
+                    custom && ((self.networks.occupants(&network.id) == 0) == wanted)
                 })
         });
         Ok(list)
@@ -116,11 +121,6 @@ impl Engine {
         let endpoints =
             endpoints.into_iter().map(|endpoint| (name(&endpoint.container), endpoint)).collect();
         Ok(NetworkDetail { network, endpoints })
-    }
-
-    /// Whether any container, running or not, wants to stand in a network.
-    pub(crate) fn network_in_use(&self, name: &str) -> bool {
-        self.containers.all().iter().any(|container| container.record().networks.contains_key(name))
     }
 
     /// Removes a network.

@@ -74,11 +74,15 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
     let volumes = volume::Volumes::open(&config.data_root).map_err(crate::from_volume)?;
     let secrets =
         crate::secrets::Store::open(&config.data_root, config.secret_key_file.as_deref())?;
+    let id = engine_id(&config.data_root)?;
+    let pools = &mut config.network.pools;
+    if pools.iter().all(|pool| pool.base.is_v4()) {
+        pools.push(network::unique_local_pool(&id));
+    }
     let networks = network::Networks::open(config.network.clone(), Saved { networks, endpoints })
         .map_err(crate::from_network)?;
     keep_networks(&database, &networks)?;
     let (remap, remap_namespace) = remap(config.userns_remap.as_deref())?;
-    let id = engine_id(&config.data_root)?;
     if config.log.kind.is_empty() {
         "json-file".clone_into(&mut config.log.kind);
     }
@@ -120,9 +124,9 @@ fn image_options(config: &Config) -> image::Options {
     }
 }
 
-/// Remembers the networks that were made just now, so that they keep their ids.
+/// Remembers the networks that may have been made just now, so that they keep their ids.
 fn keep_networks(database: &Database, networks: &network::Networks) -> Result<(), Error> {
-    for network in networks.list() {
+    for network in networks.list().into_iter().filter(Network::is_predefined) {
         database.post(Change::put(Table::Networks, &network.id, &network)?);
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What the engine remembers of a container.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::container::{ContainerConfig, HostConfig};
@@ -35,6 +36,9 @@ pub struct Record {
     /// MAC addresses that the user chose, by network name.
     #[serde(default)]
     pub macs: BTreeMap<String, String>,
+    /// The addresses that its last run had, by network name: it gets them again if they are free.
+    #[serde(default)]
+    pub last_addresses: BTreeMap<String, Vec<IpAddr>>,
     /// The last thing that is known of its process.
     pub state: State,
     /// How often its restart policy has started it since the user did.

@@ -259,6 +259,7 @@ impl Engine {
             // Not by a user: a commit was cut.
             phase = Phase::Running;
         }
+        let run = self.settle_endpoints(container, run, hello.pid).await;
         container.set_live(Some(Live { link, run: Arc::clone(&run) }));
         // The earlier daemon may have died before it could write that it runs.
         self.change_soon(container, |record| {

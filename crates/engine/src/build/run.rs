@@ -145,6 +145,7 @@ impl Worker {
             mounts: Vec::new(),
             unsettled: Vec::new(),
             macs: Default::default(),
+            last_addresses: Default::default(),
             networks,
             state: State::default(),
             restart_count: 0,

@@ -124,6 +124,7 @@ impl Engine {
             mounts: Vec::new(),
             unsettled: Vec::new(),
             macs: chosen_macs(&networks),
+            last_addresses: Default::default(),
             networks,
             state: State::default(),
             restart_count: 0,

@@ -1,6 +1,6 @@
 //! What a container asks of networks, and what it is given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use network::{Attach, Endpoint};
@@ -8,6 +8,7 @@ use types::Error;
 use types::container::{ContainerConfig, HostConfig};
 use types::network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 
+use super::options::{self, LinkOptions};
 use crate::container::validate;
 use crate::record::Record;
 use crate::{Engine, ports};
@@ -31,54 +32,67 @@ impl Engine {
                 wanted.entry("bridge".to_owned()).or_insert(settings);
             }
         }
+        // Ids and beginnings of ids become names.
+        let mut wanted: BTreeMap<String, EndpointSettings> =
+            wanted.into_iter().map(|(name, settings)| (self.name_of(&name), settings)).collect();
         let own = matches!(mode.as_str(), "host" | "none");
         if own && wanted.keys().any(|name| *name != mode) {
             return Err(Error::invalid(format!(
                 "conflicting options: cannot attach both to the {mode} network and to others"
             )));
         }
-        let named = wanted.contains_key(&mode)
-            || self.networks.find(&mode).is_ok_and(|network| {
-                wanted.contains_key(&network.id) || wanted.contains_key(&network.name)
-            });
-        if !named {
-            wanted.insert(mode.clone(), EndpointSettings::default());
-        }
-        if !config.mac_address.is_empty()
-            && let Some(settings) = wanted.get_mut(&mode)
-            && settings.mac_address.is_empty()
-        {
+        let settings = wanted.entry(self.name_of(&mode)).or_default();
+        if settings.mac_address.is_empty() {
             settings.mac_address.clone_from(&config.mac_address);
+        } else if !config.mac_address.is_empty() && config.mac_address != settings.mac_address {
+            return Err(Error::invalid(
+                "conflicting MAC address: the container-wide MAC address must match the \
+                 endpoint-specific MAC address for the main network, or be left empty",
+            ));
         }
-        for settings in wanted.values_mut() {
+        for (name, settings) in &mut wanted {
             clear_answers(settings);
-            if !settings.mac_address.is_empty() {
-                settings.mac_address.parse::<network::Mac>().map_err(|_| {
-                    Error::invalid(format!("invalid MAC address: {}", settings.mac_address))
-                })?;
-            }
+            options::check(name, settings)?;
         }
         Ok(wanted)
     }
 
-    /// The places that a container's next run needs.
+    /// A network's name; what is not known stays as it is.
+    fn name_of(&self, reference: &str) -> String {
+        self.networks.find(reference).map_or_else(|_| reference.to_owned(), |found| found.name)
+    }
+
+    /// The places that a container's next run needs, in the order in which they are plugged in.
     pub(crate) fn attachments(&self, record: &Record) -> Result<Vec<Attach>, Error> {
         let mut order: Vec<(&String, &EndpointSettings)> = record.networks.iter().collect();
-        // The highest priority gives the default route; then the first name.
         order.sort_by_key(|(name, settings)| (-settings.gw_priority, (*name).clone()));
-        let ports = ports::requests(&record.config, &record.host)?;
         let mut attachments = Vec::new();
-        let mut interfaces: Vec<String> = Vec::new();
-        for (name, settings) in order {
-            let first = attachments.is_empty();
-            let interface = network::next_interface(interfaces.iter().map(String::as_str));
-            interfaces.push(interface.clone());
-            let mut attach = attach(record, name, settings, interface)?;
-            attach.default_route = first;
-            if first {
-                attach.ports.clone_from(&ports);
-            }
-            attachments.push(attach);
+        for (name, settings) in &order {
+            attachments.push(attach(record, name, settings)?);
+        }
+        name_links(&mut attachments)?;
+        let networks: Vec<Option<network::Network>> =
+            order.iter().map(|(name, _)| self.networks.find(name).ok()).collect();
+        // The first that leads out, of each family.
+        let way =
+            |v4: bool| networks.iter().position(|n| n.as_ref().is_some_and(|n| n.leads_out(v4)));
+        let (way4, way6) = (way(true), way(false));
+        for (index, attach) in attachments.iter_mut().enumerate() {
+            attach.default_route = way4 == Some(index);
+            attach.default_route6 = way6 == Some(index);
+        }
+        let ports = ports::requests(&record.config, &record.host)?;
+        // Answers leave by the default route, so that is where requests come in. As in Docker,
+        // ports are published by bridges that lead out, and not at all by other networks.
+        if let Some(index) = way4.or(way6)
+            && networks[index].as_ref().is_some_and(|n| n.driver == network::Driver::Bridge)
+        {
+            attachments[index].ports = ports;
+        } else if !ports.is_empty() {
+            tracing::warn!(
+                container = record.id.short(),
+                "no port is published: the container is on no bridge network that leads out"
+            );
         }
         Ok(attachments)
     }
@@ -106,6 +120,9 @@ impl Engine {
             settings.global_ipv6_address = text(endpoint.ipv6.map(|cidr| cidr.addr()));
             settings.global_ipv6_prefix_len =
                 endpoint.ipv6.map_or(0, |cidr| i64::from(cidr.prefix()));
+            let addresses = [endpoint.ipv4, endpoint.ipv6].into_iter().flatten();
+            let addresses = addresses.map(|cidr| cidr.addr()).collect();
+            record.last_addresses.insert(network.name.clone(), addresses);
             if !network.is_default_bridge() {
                 let mut names = vec![record.name.clone()];
                 names.extend(settings.aliases.iter().cloned());
@@ -145,32 +162,60 @@ pub(super) fn clear_answers(settings: &mut EndpointSettings) {
     settings.dns_names.clear();
 }
 
-/// A wish for a place in a network.
+/// A wish for a place in a network; its link has no name yet unless the user chose one.
 pub(super) fn attach(
     record: &Record,
     network: &str,
     settings: &EndpointSettings,
-    interface: String,
 ) -> Result<Attach, Error> {
     let wanted = settings.ipam_config.clone().unwrap_or_default();
     let EndpointIpamConfig { ipv4_address, ipv6_address, .. } = wanted;
-    let address = |text: &str| -> Result<Option<IpAddr>, Error> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let parsed = text.parse().map(Some);
-        parsed.map_err(|_| Error::invalid(format!("invalid IP address: {text}")))
-    };
     let mac = record.macs.get(network).map(|mac| mac.parse()).transpose();
     let mac = mac.map_err(|error: network::MacError| Error::invalid(error.to_string()))?;
+    let LinkOptions { interface, sysctls } = LinkOptions::read(&settings.driver_opts)?;
     Ok(Attach {
         network: network.to_owned(),
         container: record.id.to_string(),
-        ipv4: address(&ipv4_address)?,
-        ipv6: address(&ipv6_address)?,
+        ipv4: options::address(&ipv4_address)?,
+        ipv6: options::address(&ipv6_address)?,
         mac,
-        interface: Some(interface),
+        interface,
+        preferred: record.last_addresses.get(network).cloned().unwrap_or_default(),
+        link_local: options::link_local(settings)?,
+        sysctls,
         default_route: false,
+        default_route6: false,
         ports: Vec::new(),
     })
+}
+
+/// Gives links a name that have none: `eth0`, `eth1`, …, past those that were chosen.
+fn name_links(attachments: &mut [Attach]) -> Result<(), Error> {
+    let mut taken: Vec<String> = attachments.iter().filter_map(|a| a.interface.clone()).collect();
+    let chosen: BTreeSet<&String> = taken.iter().collect();
+    if chosen.len() < taken.len() {
+        return Err(Error::invalid("two networks of a container have the same interface name"));
+    }
+    for attach in attachments.iter_mut().filter(|a| a.interface.is_none()) {
+        let name = network::next_interface(taken.iter().map(String::as_str));
+        taken.push(name.clone());
+        attach.interface = Some(name);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_numbered_past_the_names_that_were_chosen() {
+        let named =
+            |name: Option<&str>| Attach { interface: name.map(str::to_owned), ..Attach::default() };
+        let mut all = [named(None), named(Some("eth0")), named(None)];
+        name_links(&mut all).expect("different");
+        let names: Vec<_> = all.iter().filter_map(|a| a.interface.as_deref()).collect();
+        assert_eq!(names, ["eth1", "eth0", "eth2"]);
+        assert!(name_links(&mut [named(Some("a")), named(Some("a"))]).is_err());
+    }
 }

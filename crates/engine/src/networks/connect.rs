@@ -8,6 +8,7 @@ use types::Error;
 use types::network::EndpointSettings;
 
 use super::attach::{attach, clear_answers};
+use super::options;
 use crate::container::{Container, Live, validate};
 use crate::record::{Record, Run};
 use crate::{Engine, blocking, from_network, to_the_end};
@@ -26,10 +27,16 @@ impl Engine {
         let network = self.networks.find(reference).map_err(from_network)?;
         let container = self.containers.find(container)?;
         clear_answers(&mut settings);
+        options::check(&network.name, &settings)?;
+        if network.config_only {
+            return Err(from_network(network::Error::ConfigJoined(network.name)));
+        }
         let engine = self.clone();
         to_the_end(async move { engine.connect_one(network, &container, settings).await }).await
     }
 
+    /// What runs is plugged in first, and the record is written last: a crash in between leaves an
+    /// endpoint that the record does not ask for, which `settle_endpoints` takes away.
     async fn connect_one(
         &self,
         network: Network,
@@ -56,29 +63,108 @@ impl Engine {
         wish(&mut record);
         let mut endpoint = None;
         if let Some(live) = container.live() {
-            let (engine, subject, name) = (self.clone(), record, network.name.clone());
-            let settings = settings.clone();
-            let run = Arc::clone(&live.run);
-            let reserved =
-                blocking(move || engine.plug_in(&subject, &run, &name, &settings)).await?;
-            let all = [&*live.run.endpoints, std::slice::from_ref(&reserved)].concat();
-            if let Err(error) = self.change_run(container, &live, |run| run.endpoints = all) {
-                self.unplug(&reserved).await?;
+            let (live, plugged) = self.plug_in(container, &live, &record, &network.name).await?;
+            if let Err(error) = self.choose_routes(container, &live, &record).await {
+                self.take_back(container, &plugged).await;
                 return Err(error);
             }
-            self.tell_network("connect", &reserved, &container.id);
-            endpoint = Some(reserved);
+            endpoint = Some(plugged);
         }
-        self.change(container, |record| {
+        let written = self.change(container, |record| {
             wish(record);
             self.note_endpoints(record, endpoint.as_slice());
-        })
-        .await
+        });
+        if let Err(error) = written.await {
+            if let Some(endpoint) = &endpoint {
+                self.take_back(container, endpoint).await;
+            }
+            return Err(error);
+        }
+        if let Some(endpoint) = &endpoint {
+            self.tell_network("connect", endpoint, &container.id);
+        }
+        Ok(())
     }
 
-    async fn unplug(&self, endpoint: &Endpoint) -> Result<(), Error> {
+    /// Gives a running container a place in a network. The run knows of it before the kernel does.
+    async fn plug_in(
+        &self,
+        container: &Container,
+        live: &Live,
+        record: &Record,
+        name: &str,
+    ) -> Result<(Live, Endpoint), Error> {
+        let reserved = self.reserve_beside(record, &live.run, name)?;
+        let known = self.change_run(container, live, |run| run.endpoints.push(reserved.clone()));
+        let live = match known {
+            Ok(live) => live,
+            Err(error) => {
+                // The first error is the one to tell.
+                drop(self.networks.release(&reserved));
+                return Err(error);
+            }
+        };
+        let (engine, mut endpoint, pid) = (self.clone(), reserved.clone(), record.state.pid);
+        let plugged = blocking(move || {
+            let mut sandbox = Sandbox::adopt(network_namespace(pid)?);
+            engine.networks.plug(&mut endpoint, &mut sandbox).map_err(from_network)?;
+            Ok(endpoint)
+        });
+        let changed = plugged.await.and_then(|endpoint| {
+            let live = self.change_run(container, &live, |run| {
+                let known = run.endpoints.iter_mut().find(|known| known.id == endpoint.id);
+                if let Some(known) = known {
+                    known.clone_from(&endpoint);
+                }
+            })?;
+            Ok((live, endpoint))
+        });
+        if changed.is_err() {
+            self.take_back(container, &reserved).await;
+        }
+        changed
+    }
+
+    fn reserve_beside(&self, record: &Record, run: &Run, name: &str) -> Result<Endpoint, Error> {
+        let settings = record.networks.get(name).cloned().unwrap_or_default();
+        let mut attach = attach(record, name, &settings)?;
+        let mut taken = run.endpoints.iter().map(|endpoint| endpoint.interface.as_str());
+        match &attach.interface {
+            Some(chosen) if taken.any(|name| name == chosen) => {
+                return Err(Error::invalid(format!(
+                    "the container has an interface {chosen} already"
+                )));
+            }
+            Some(_) => {}
+            None => attach.interface = Some(network::next_interface(taken)),
+        }
+        Ok(self.networks.reserve(&attach).map_err(from_network)?.endpoint)
+    }
+
+    /// Undoes [`Engine::plug_in`]; what fails of that is logged, as another error is to be told.
+    async fn take_back(&self, container: &Container, endpoint: &Endpoint) {
+        let pid = container.record().state.pid;
+        if let Err(error) = self.unplug(endpoint, pid).await {
+            tracing::error!(container = container.id.short(), "{error}");
+        }
+        let Some(live) = container.live() else { return };
+        let changed = self.change_run(container, &live, |run| {
+            run.endpoints.retain(|other| other.id != endpoint.id);
+        });
+        if let Err(error) = changed {
+            tracing::error!(container = container.id.short(), "{error}");
+        }
+    }
+
+    pub(super) async fn unplug(&self, endpoint: &Endpoint, pid: i32) -> Result<(), Error> {
         let (engine, gone) = (self.clone(), endpoint.clone());
-        blocking(move || engine.networks.unplug(&gone).map_err(from_network)).await
+        blocking(move || {
+            // Without a process its namespace has gone, and the link with it.
+            let namespace = network_namespace(pid).ok();
+            let namespace = namespace.as_ref().map(AsFd::as_fd);
+            engine.networks.unplug(&gone, namespace).map_err(from_network)
+        })
+        .await
     }
 
     /// Takes a container out of a network, at once if it runs.
@@ -97,6 +183,7 @@ impl Engine {
         to_the_end(async move { engine.disconnect_one(&network, &container, force).await }).await
     }
 
+    /// The record is written first: a crash after it leaves an endpoint that is not asked for.
     async fn disconnect_one(
         &self,
         network: &Network,
@@ -111,85 +198,39 @@ impl Engine {
             let record = container.record();
             [&network.name, &network.id].iter().any(|name| record.networks.contains_key(*name))
         };
-        if !known && !force {
+        // With force also one that only the run knows of.
+        let stands = |live: Live| live.run.endpoints.iter().any(|e| e.network == network.id);
+        if !known && !(force && container.live().is_some_and(stands)) {
             return Err(Error::forbidden(format!(
                 "container {} is not connected to network {}",
                 container.id, network.name
             )));
         }
-        let mut unplugged = Ok(());
-        if let Some(live) = container.live()
-            && let Some(endpoint) =
-                live.run.endpoints.iter().find(|endpoint| endpoint.network == network.id).cloned()
-        {
-            // What fails of it is told at the end: the rest is done all the same.
-            unplugged = self.unplug(&endpoint).await;
-            self.tell_network("disconnect", &endpoint, &container.id);
-            let changed = self.change_run(container, &live, |run| {
-                run.endpoints.retain(|other| other.id != endpoint.id);
-            });
-            match changed {
-                Ok(live) if endpoint.default_route => {
-                    unplugged = unplugged.and(self.route_elsewhere(container, &live).await);
-                }
-                Ok(_) => {}
-                Err(error) => unplugged = unplugged.and(Err(error)),
-            }
-        }
-        let written = self.change(container, |record| {
+        self.change(container, |record| {
             record.macs.remove(&network.name);
+            record.last_addresses.remove(&network.name);
             record.networks.remove(&network.name);
             record.networks.remove(&network.id);
-        });
-        written.await.and(unplugged)
-    }
-
-    /// Gives the default route to another endpoint, if there is one.
-    async fn route_elsewhere(&self, container: &Container, live: &Live) -> Result<(), Error> {
-        let record = container.record().clone();
-        let priority = |endpoint: &Endpoint| {
-            let name = self.networks.find(&endpoint.network).map(|n| n.name).unwrap_or_default();
-            let settings = record.networks.get(&name);
-            (-settings.map_or(0, |settings| settings.gw_priority), name)
-        };
-        let heirs = live.run.endpoints.iter().filter(|e| e.gateway4.or(e.gateway6).is_some());
-        let Some(heir) = heirs.min_by_key(|endpoint| priority(endpoint)).cloned() else {
-            return Ok(());
-        };
-        let engine = self.clone();
-        let (endpoint, pid) = (heir.clone(), record.state.pid);
-        blocking(move || {
-            let namespace = network_namespace(pid)?;
-            engine.networks.route_through(&endpoint, namespace.as_fd()).map_err(from_network)
         })
         .await?;
-        self.change_run(container, live, |run| {
-            for endpoint in run.endpoints.iter_mut().filter(|endpoint| endpoint.id == heir.id) {
-                endpoint.default_route = true;
-            }
-        })?;
-        Ok(())
-    }
-
-    fn plug_in(
-        &self,
-        record: &Record,
-        run: &Run,
-        name: &str,
-        settings: &EndpointSettings,
-    ) -> Result<Endpoint, Error> {
-        let taken = run.endpoints.iter().map(|endpoint| endpoint.interface.as_str());
-        let interface = network::next_interface(taken);
-        let mut attach = attach(record, name, settings, interface)?;
-        attach.default_route = run.endpoints.is_empty();
-        let mut sandbox = Sandbox::adopt(network_namespace(record.state.pid)?);
-        let mut endpoint = self.networks.reserve(&attach).map_err(from_network)?.endpoint;
-        if let Err(error) = self.networks.plug(&mut endpoint, &mut sandbox) {
-            // The first error is the one to tell.
-            drop(self.networks.release(&endpoint));
-            return Err(from_network(error));
-        }
-        Ok(endpoint)
+        let Some(live) = container.live() else { return Ok(()) };
+        let mut endpoints = live.run.endpoints.iter();
+        let Some(endpoint) = endpoints.find(|endpoint| endpoint.network == network.id).cloned()
+        else {
+            return Ok(());
+        };
+        let record = container.record().clone();
+        // What fails is told at the end: the rest is done all the same.
+        let unplugged = self.unplug(&endpoint, record.state.pid).await;
+        self.tell_network("disconnect", &endpoint, &container.id);
+        let changed = self.change_run(container, &live, |run| {
+            run.endpoints.retain(|other| other.id != endpoint.id);
+        });
+        let routed = match changed {
+            Ok(live) => self.choose_routes(container, &live, &record).await,
+            Err(error) => Err(error),
+        };
+        unplugged.and(routed)
     }
 
     /// Changes what a run holds, in memory and for the next daemon.

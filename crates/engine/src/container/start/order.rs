@@ -207,7 +207,7 @@ impl Engine {
         if late {
             return Ok((None, held, true));
         }
-        let mut sandbox = self.networks.sandbox().map_err(from_network)?;
+        let mut sandbox = self.networks.sandbox_for(&run.endpoints).map_err(from_network)?;
         for endpoint in &mut run.endpoints {
             self.networks.plug(endpoint, &mut sandbox).map_err(from_network)?;
         }
