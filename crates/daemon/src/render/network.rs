@@ -1,25 +1,44 @@
 //! Networks.
 
-use docker_api::network::{EndpointResource, Ipam, IpamConfig, NetworkInspect};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use docker_api::network::{ConfigReference, EndpointResource, Ipam, IpamConfig, NetworkInspect};
 use engine::{Network, NetworkDetail};
 use types::Timestamp;
 
+/// The subnets as Docker shows them: what was asked for as it was, and what was chosen with its
+/// gateway.
+fn subnets(found: &Network) -> Vec<IpamConfig> {
+    let text = |address: Option<IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+    let named = |aux: &BTreeMap<String, IpAddr>| {
+        aux.iter().map(|(name, address)| (name.clone(), address.to_string())).collect()
+    };
+    let asked: Vec<_> = found.asked.iter().filter(|asked| asked.subnet.is_some()).collect();
+    let is_chosen = |v4: bool| {
+        !asked.iter().any(|asked| asked.subnet.is_some_and(|subnet| subnet.is_v4() == v4))
+    };
+    let chosen = found.subnets.iter().filter(|subnet| is_chosen(subnet.subnet.is_v4()));
+    let chosen = chosen.map(|subnet| IpamConfig {
+        subnet: subnet.subnet.to_string(),
+        ip_range: subnet.range.map(|range| range.to_string()).unwrap_or_default(),
+        gateway: subnet.gateway.to_string(),
+        auxiliary_addresses: named(&subnet.aux),
+    });
+    let asked = asked.iter().map(|asked| IpamConfig {
+        subnet: asked.subnet.map(|subnet| subnet.to_string()).unwrap_or_default(),
+        ip_range: asked.range.map(|range| range.to_string()).unwrap_or_default(),
+        gateway: text(asked.gateway),
+        auxiliary_addresses: named(&asked.aux),
+    });
+    chosen.chain(asked).collect()
+}
+
 /// A network without its containers, as lists show it.
 pub(crate) fn network(found: Network) -> NetworkInspect {
-    let config = found
-        .subnets
-        .into_iter()
-        .map(|subnet| IpamConfig {
-            subnet: subnet.subnet.to_string(),
-            ip_range: subnet.range.map(|range| range.to_string()).unwrap_or_default(),
-            gateway: subnet.gateway.to_string(),
-            auxiliary_addresses: subnet
-                .aux
-                .into_iter()
-                .map(|(name, address)| (name, address.to_string()))
-                .collect(),
-        })
-        .collect();
+    let config = subnets(&found);
+    let driver = if found.ipam_driver.is_empty() { "default" } else { &found.ipam_driver };
+    let driver = driver.to_owned();
     let options = (!found.ipam_options.is_empty()).then_some(found.ipam_options);
     NetworkInspect {
         name: found.name,
@@ -27,11 +46,13 @@ pub(crate) fn network(found: Network) -> NetworkInspect {
         created: Timestamp(i64::try_from(found.created).unwrap_or(0)),
         scope: "local".to_owned(),
         driver: found.driver.as_str().to_owned(),
-        enable_ipv4: true,
+        enable_ipv4: found.ipv4,
         enable_ipv6: found.ipv6,
-        ipam: Ipam { driver: "default".to_owned(), options, config },
+        ipam: Ipam { driver, options, config },
         internal: found.internal,
         attachable: found.attachable,
+        config_from: ConfigReference { network: found.config_from },
+        config_only: found.config_only,
         options: found.options,
         labels: found.labels,
         ..NetworkInspect::default()
