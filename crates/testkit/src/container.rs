@@ -41,7 +41,9 @@ pub struct Container {
 }
 
 impl Container {
-    pub(crate) fn new(engine: &Engine, id: String, name: &str) -> Self {
+    /// One that was made by other means than [`Engine::create`].
+    #[must_use]
+    pub fn new(engine: &Engine, id: String, name: &str) -> Self {
         Self { engine: engine.clone(), id, name: name.to_owned() }
     }
 
