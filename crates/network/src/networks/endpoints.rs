@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use sys::netlink::{
-    Address, Change, Request, Socket, Target, add_address, default_over, isolate_port,
-    remove_link, replace_default_route,
+    Address, Change, Request, Socket, Target, add_address, default_over, isolate_port, remove_link,
+    replace_default_route,
 };
 
 use super::{Networks, Sandbox, lock};
