@@ -75,9 +75,9 @@ def app(tmp_path_factory):
     shutil.copytree(SOURCES, folder)
     app = App(folder, "shop", "compose.yaml")
     app("build", "--build-arg", "GREETING=good day")
-    wait = ["--wait", "--wait-timeout", "120"] if V2 else []
+    wait = ["--wait", "--wait-timeout", "240"] if V2 else []
     # A migration that has ended is no failure for Compose 2.
-    app("up", "-d", *wait, timeout=240)
+    app("up", "-d", *wait, timeout=300)
     app.healthy("web")
     yield app
     app("down", "-v", "--remove-orphans", "-t", "3")
@@ -154,20 +154,21 @@ def test_settings_of_containers_hold(app):
     cache = app.inspect("cache")
     assert cache["HostConfig"]["ReadonlyRootfs"] is True
     assert cache["HostConfig"]["Memory"] == 200 << 20
-    assert app("exec", "-T", "cache", "cat", "/proc/sys/net/core/somaxconn") == "1024"
-    refused = run(*app.words("exec", "-T", "cache", "touch", "/file"), cwd=app.folder, code=None)
+    inside = lambda service, *words: docker("exec", app.container(service), *words)
+    assert inside("cache", "cat", "/proc/sys/net/core/somaxconn") == "1024"
+    refused = run("docker", "exec", app.container("cache"), "touch", "/file", code=None)
     assert refused.returncode != 0 and "Read-only file system" in refused.stdout + refused.stderr
-    app("exec", "-T", "cache", "touch", "/tmp/file")
-    assert "size=8192k" in app("exec", "-T", "cache", "grep", " /tmp ", "/proc/mounts")
-    status = app("exec", "-T", "cache", "cat", "/proc/self/status")
+    inside("cache", "touch", "/tmp/file")
+    assert "size=8192k" in inside("cache", "grep", " /tmp ", "/proc/mounts")
+    status = inside("cache", "cat", "/proc/self/status")
     assert re.search(r"CapBnd:\s+0{16}$", status, re.M) and re.search(r"NoNewPrivs:\s+1$", status, re.M)
-    assert "init" in app("exec", "-T", "cache", "cat", "/proc/1/cmdline").replace("tini", "init")
-    limits = app("exec", "-T", "database", "cat", "/proc/1/limits")
+    assert "init" in inside("cache", "cat", "/proc/1/cmdline").replace("tini", "init")
+    limits = inside("database", "cat", "/proc/1/limits")
     assert re.search(r"Max open files\s+4096\s+8192", limits) and re.search(r"Max processes\s+2048\s+2048", limits)
-    assert "64M" in run("docker", "exec", app.container("database"), "df", "-h", "/dev/shm").stdout
+    assert "64M" in inside("database", "df", "-h", "/dev/shm")
     worker = app.inspect("worker")
     assert {"DATABASE=postgres", "QUOTED=two words", "GREETING=hello"} <= set(worker["Config"]["Env"])
-    assert app("exec", "-T", "worker", "cat", "/run/secrets/pg-password") == "a secret of the tests"
+    assert inside("worker", "cat", "/run/secrets/pg-password") == "a secret of the tests"
     web = app.inspect("web")
     assert web["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "2", "max-size": "1m"}}
     assert web["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
@@ -251,7 +252,7 @@ def test_stop_start_restart_and_kill(app):
     app.healthy("cache")
     app("kill", "-s", "SIGKILL", "worker")
     eventually(lambda: app.state("worker")["ExitCode"] == 137, what="the worker is dead")
-    app("up", "-d", timeout=240)
+    app("up", "-d", timeout=300)
     app.job("after-kill")
 
 
@@ -280,11 +281,11 @@ def test_events_are_told(app):
 
 def test_up_recreates_what_changed_only(app):
     ids = {service: app.inspect(service)["Id"] for service in ("web", "cache", "database")}
-    app("up", "-d", "--no-build", env={"WEB_PORT": "8090"}, timeout=240)
+    app("up", "-d", "--no-build", env={"WEB_PORT": "8090"}, timeout=300)
     eventually(lambda: page(port=8090) == "good day from the build\n", what="the new port")
     assert app.inspect("web")["Id"] != ids["web"]
     assert (app.inspect("cache")["Id"], app.inspect("database")["Id"]) == (ids["cache"], ids["database"])
-    app("up", "-d", "--force-recreate", "--no-deps", "web", timeout=240)
+    app("up", "-d", "--force-recreate", "--no-deps", "web", timeout=300)
     eventually(lambda: page() == "good day from the build\n", what="the old port")
 
 
@@ -307,7 +308,7 @@ def test_several_files_and_extends(app):
     assert probe["Config"]["Labels"]["org.example.shared"] == "yes"
     assert probe["Config"]["WorkingDir"] == "/srv" and probe["HostConfig"]["Init"] is True
     # The first file alone does not know the probe: an orphan.
-    app("up", "-d", "--no-recreate", "--remove-orphans", timeout=240)
+    app("up", "-d", "--no-recreate", "--remove-orphans", timeout=300)
     assert not docker("ps", "-aq", "--filter", "name=probe")
 
 
@@ -318,14 +319,19 @@ def test_env_file_of_the_project(app, tmp_path):
     assert "GREETING: moin" in shown and "9999" in shown
 
 
-def test_create_and_rm(app):
-    tools = App(app.folder, "made", "compose.yaml")
-    words = ["up", "--no-start", "--no-deps"] if not V2 else ["create"]
-    tools("--profile", "tools", *words, "tools")
-    assert tools.state("tools")["Status"] == "created"
-    tools("--profile", "tools", "rm", "-f", "tools")
-    tools("down", "-v")
+def test_create_and_rm(app, tmp_path):
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n  tools:\n    image: busybox:latest\n    command: sleep 600\n    volumes: ['kept:/kept']\nvolumes:\n  kept:\n"
+    )
+    made = App(tmp_path, "made", "compose.yaml")
+    made(*(["create"] if V2 else ["up", "--no-start"]))
+    assert made.state("tools")["Status"] == "created"
+    made("rm", "-f", "tools")
+    assert not docker("ps", "-aq", "--filter", "label=com.docker.compose.project=made")
+    assert "made_kept" in docker("volume", "ls", "-q").split()
+    made("down", "-v")
     assert not docker("network", "ls", "-q", "--filter", "label=com.docker.compose.project=made")
+    assert "made_kept" not in docker("volume", "ls", "-q").split()
 
 
 def test_images_and_registry(app, tmp_path):
