@@ -48,12 +48,12 @@ def test_a_web_server_on_a_port_of_its_own():
 
 def test_every_setting():
     container = (
-        DockerContainer(IMAGE, hostname="tests", privileged=False, mem_limit="64m")
+        DockerContainer(IMAGE)
         .with_command("sh -c 'echo started; sleep 600'")
         .with_env("ONE", "1")
         .with_envs(TWO="2", THREE="3")
         .with_name("testcontainers-settings")
-        .with_kwargs(labels={"a": "b"}, init=True)
+        .with_kwargs(hostname="tests", mem_limit="64m", labels={"a": "b"}, init=True)
         .with_volume_mapping("/etc/hostname", "/host-name", "ro")
         .with_tmpfs_mount("/scratch", "size=1m")
         .with_bind_ports(80, 18080)
