@@ -187,7 +187,7 @@ test('a registry', async () => {
   const name = `localhost:5000/${unique()}`
   await docker.getImage(image).tag({ repo: name, tag: '1' })
   const pushed = docker.getImage(`${name}:1`)
-  const steps = await progress(await pushed.push({}))
+  const steps = await progress(await pushed.push({ authconfig: { username: 'u', password: 'p' } }))
   assert.ok(steps.some(step => step.aux?.Digest))
   assert.ok((await pushed.distribution()).Descriptor.digest)
   await pushed.remove()
