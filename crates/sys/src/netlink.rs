@@ -10,6 +10,7 @@ mod conntrack;
 mod elements;
 mod link;
 mod nftables;
+mod redirect;
 mod route;
 mod sockets;
 mod stacked;
@@ -42,6 +43,7 @@ pub use stacked::{
     can_share,
 };
 pub use watch::{LinkNews, LinkWatch};
+pub use redirect::Redirect;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;

@@ -138,3 +138,27 @@ pub fn recv(socket: impl AsFd, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd
     }
     Ok((got.bytes, fds))
 }
+
+/// Which addresses a socket of the internet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// A socket of the calling thread's network namespace that is bound to nothing, for TCP (`stream`)
+/// or UDP; close-on-exec, non-blocking.
+///
+/// # Errors
+/// `EAFNOSUPPORT` without IPv6, `EMFILE`.
+pub fn unbound(family: Family, stream: bool) -> io::Result<OwnedFd> {
+    let family = match family {
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
+    };
+    let kind = if stream { SocketType::STREAM } else { SocketType::DGRAM };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+}
