@@ -39,6 +39,7 @@ mod firewall;
 mod hosts;
 mod mac;
 mod model;
+mod names;
 mod networks;
 mod options;
 mod parent;
@@ -59,7 +60,10 @@ pub use model::{
     Attach, BoundPort, DEFAULT_NETWORK, Driver, Endpoint, HostPort, Mac, MacError, Network,
     NetworkSpec, PortRequest, Protocol, Reserved, Subnet, SubnetSpec, UnknownProtocol,
 };
+pub use names::{Asks, NameSockets, name_sockets};
 pub use networks::{Networks, Republished, Sandbox, Saved, next_interface};
 pub use options::is_link_name;
 pub use ports::{HELD_PORTS, join};
-pub use resolv::{ResolvOptions, host_resolv_conf, name_servers, resolv_conf};
+pub use resolv::{
+    ResolvOptions, host_name_servers, host_resolv_conf, name_servers, own_resolv_conf, resolv_conf,
+};

@@ -1,6 +1,6 @@
 //! The text of a container's `/etc/resolv.conf`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
 /// What `--dns`, `--dns-search` and `--dns-opt` say. Empty: as the host has it.
@@ -34,6 +34,51 @@ pub fn host_resolv_conf(etc_resolv_conf: &str) -> PathBuf {
 /// The servers that a text of `resolv.conf` names.
 pub fn name_servers(text: &str) -> Vec<IpAddr> {
     lines(text, "nameserver").filter_map(|v| address(v.first()?)).collect()
+}
+
+/// The servers that the host asks, where it reaches them: with the link that an address of IPv6 is
+/// on, if one is named.
+pub fn host_name_servers(text: &str) -> Vec<SocketAddr> {
+    let server = |words: Vec<&str>| {
+        let (text, zone) = words.first()?.split_once('%').unwrap_or((words.first()?, ""));
+        Some(match text.parse().ok()? {
+            IpAddr::V4(address) => SocketAddr::from((address, PORT)),
+            IpAddr::V6(address) => SocketAddrV6::new(address, PORT, 0, link_index(zone)).into(),
+        })
+    };
+    lines(text, "nameserver").filter_map(server).collect()
+}
+
+/// The port of DNS.
+const PORT: u16 = 53;
+
+/// The index of a link by its name or by its number; 0 without one.
+fn link_index(zone: &str) -> u32 {
+    let named = || {
+        let mut kernel = sys::netlink::Socket::open().ok()?;
+        sys::netlink::link_named(&mut kernel, zone).ok()?.map(|link| link.index)
+    };
+    zone.parse().ok().or_else(|| named().filter(|_| !zone.is_empty())).unwrap_or(0)
+}
+
+/// The text for a container that asks a resolver of ours: the host's, or what the user chose, but
+/// for the servers. As in Docker, a name without a dot is asked for as it is before search domains
+/// are put behind it, unless somebody has said otherwise.
+pub fn own_resolv_conf(
+    host: &str,
+    resolver: std::net::Ipv4Addr,
+    search: &[String],
+    options: &[String],
+) -> String {
+    let servers = [IpAddr::V4(resolver)];
+    let own = ResolvOptions { servers: &servers, search, options, ..Default::default() };
+    let text = resolv_conf(host, &own);
+    let all = |key| lines(&text, key).flatten().map(str::to_owned).collect::<Vec<_>>();
+    if all("options").iter().any(|option| option.starts_with("ndots:")) {
+        return text;
+    }
+    let options = [all("options"), vec!["ndots:0".to_owned()]].concat();
+    resolv_conf(host, &ResolvOptions { options: &options, ..own })
 }
 
 /// The text for a container, from the host's.
@@ -150,6 +195,29 @@ mod tests {
         let dot = [".".to_owned()];
         let o = ResolvOptions { search: &dot, ..Default::default() };
         assert!(!resolv_conf(HOST, &o).contains("search"));
+    }
+
+    #[test]
+    fn our_resolver_takes_the_place_of_the_servers_only() {
+        let own = |host, search: &[String], options: &[String]| {
+            own_resolv_conf(host, [127, 0, 0, 11].into(), search, options)
+        };
+        assert_eq!(
+            own(HOST, &[], &[]),
+            "nameserver 127.0.0.11\nsearch a.example b.example\noptions ndots:2\n"
+        );
+        assert_eq!(
+            own("nameserver 1.1.1.1\n", &[], &[]),
+            "nameserver 127.0.0.11\noptions ndots:0\n"
+        );
+        let (search, options) = (["x.example".to_owned()], ["timeout:1".to_owned()]);
+        assert_eq!(
+            own(HOST, &search, &options),
+            "nameserver 127.0.0.11\nsearch x.example\noptions timeout:1 ndots:0\n"
+        );
+        let servers = host_name_servers("nameserver 127.0.0.53\nnameserver fe80::1%7\n");
+        let expected = ["127.0.0.53:53", "[fe80::1%7]:53"];
+        assert_eq!(servers.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
     }
 
     #[test]
