@@ -12,7 +12,7 @@ fn main() -> ExitCode {
             if let Err(error) = runtime::protect_program() {
                 eprintln!("isopod: containers could write to {}: {error}", args[0].display());
             }
-            daemon::main(args.into_iter().skip(2).collect(), monitor::launcher::spawn, support)
+            daemon::main(args.into_iter().skip(2).collect(), launcher, support)
         }
         Some("oci") => {
             let code = runtime::oci::main(args.into_iter().skip(2).collect());
@@ -25,6 +25,11 @@ fn main() -> ExitCode {
             cli::main(&words)
         }
     }
+}
+
+/// The process that forks monitors and the resolver.
+fn launcher() -> std::io::Result<std::os::fd::OwnedFd> {
+    monitor::launcher::spawn(resolver::run)
 }
 
 /// What this host can limit. A host without cgroups can limit nothing, which each container is

@@ -42,6 +42,10 @@ pub(crate) struct Prepared {
     pub(crate) filter: Option<filter::Shared>,
 }
 
+/// What a forked process does to be the resolver: given the directory to listen in and what came
+/// with the order, it returns its exit status in the end.
+pub type Resolver = fn(&std::path::Path, Vec<OwnedFd>) -> i32;
+
 impl Prepared {
     fn new() -> Self {
         Self { layout: Layout::probe().ok(), filter: filter::Shared::new().ok() }
@@ -55,7 +59,7 @@ impl Prepared {
 ///
 /// # Errors
 /// Those of `socketpair(2)` and `fork(2)`.
-pub fn spawn() -> io::Result<OwnedFd> {
+pub fn spawn(resolver: Resolver) -> io::Result<OwnedFd> {
     let (ours, theirs) = sys::stream::pair()?;
     match sys::role::fork()? {
         Some(_) => Ok(ours),
@@ -63,20 +67,20 @@ pub fn spawn() -> io::Result<OwnedFd> {
             // Our copy of the daemon's end goes with everything else that the daemon had open:
             // the frames that own those are never returned to.
             std::mem::forget(ours);
-            serve(theirs)
+            serve(theirs, resolver)
         }
     }
 }
 
 /// Is the launcher: takes orders from this connection until it ends. For a process of its own that
 /// has one thread, as [`spawn`] makes it; every other descriptor but the standard ones is closed.
-pub fn serve(orders: OwnedFd) -> ! {
+pub fn serve(orders: OwnedFd, resolver: Resolver) -> ! {
     let code = std::panic::catch_unwind(move || {
         if let Err(error) = become_launcher(&orders) {
             eprintln!("isopod: the launcher cannot be set up: {error}");
             return 1;
         }
-        take_orders(orders)
+        take_orders(orders, resolver)
     });
     sys::process::exit_now(code.unwrap_or(101))
 }
@@ -103,7 +107,7 @@ fn become_launcher(orders: &OwnedFd) -> io::Result<()> {
 }
 
 /// Forks for every order. Returns the exit status of whichever process this is in the end.
-fn take_orders(orders: OwnedFd) -> i32 {
+fn take_orders(orders: OwnedFd, resolver: Resolver) -> i32 {
     let prepared = Prepared::new();
     let mut reader = FrameReader::new(frame::MAX_LEN, MAX_FDS);
     loop {
@@ -115,7 +119,7 @@ fn take_orders(orders: OwnedFd) -> i32 {
             Ok(Some(_)) => {}
             Ok(None) => {
                 drop((orders, reader));
-                return obey(order, &prepared);
+                return obey(order, &prepared, resolver);
             }
             // The order's connection is closed with it, and that is what the daemon sees.
             Err(_) => drop(order),
@@ -124,7 +128,7 @@ fn take_orders(orders: OwnedFd) -> i32 {
 }
 
 /// In the forked process: does what the order says.
-fn obey(order: Frame, prepared: &Prepared) -> i32 {
+fn obey(order: Frame, prepared: &Prepared, resolver: Resolver) -> i32 {
     let Frame { body, fds } = order;
     match serde_json::from_slice(&body) {
         Ok(proto::launch::Order::Launch(launch)) => {
@@ -132,6 +136,10 @@ fn obey(order: Frame, prepared: &Prepared) -> i32 {
             monitor::run(*launch, fds, prepared)
         }
         Ok(proto::launch::Order::Reap(order)) => reap::run(&order, fds, prepared),
+        Ok(proto::launch::Order::Resolve(order)) => {
+            drop(body);
+            resolver(&order.directory, fds)
+        }
         Err(error) => monitor::refuse(fds, &format!("an order that cannot be read: {error}")),
     }
 }

@@ -24,6 +24,9 @@ pub enum Order {
     /// its cgroups. The frame carries a stream socket, on which one [`Reaped`] comes back, and
     /// perhaps a lock that is let go of then.
     Reap(Reap),
+    /// Become the resolver. The frame carries its first connection, a stream socket, on which
+    /// it says [`crate::names::Hello`].
+    Resolve(Resolve),
 }
 
 /// The name of the JSON field that tells old and new daemons and monitors apart.
@@ -143,6 +146,13 @@ pub struct Asked {
     pub oom_score_adj: bool,
     /// Capabilities, as `CAP_SYS_RESOURCE`.
     pub capabilities: Vec<String>,
+}
+
+/// The process that answers containers' questions for names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolve {
+    /// The exec root, where it listens for later daemons.
+    pub directory: PathBuf,
 }
 
 /// What is left of a container whose monitor died.

@@ -7,4 +7,5 @@ pub mod control;
 pub mod frame;
 pub mod launch;
 pub mod log;
+pub mod names;
 pub mod seccomp;

@@ -45,7 +45,7 @@ impl World {
     pub(crate) fn new() -> Self {
         assert!(rustix_is_root(), "this test needs root");
         // Before anything else that could have a thread.
-        let orders = monitor::launcher::spawn().expect("a launcher");
+        let orders = monitor::launcher::spawn(|_, _| 1).expect("a launcher");
         let dir = tempfile::Builder::new().prefix("isopod-monitor-").tempdir().expect("directory");
         let world = Self { orders: Some(orders), dir, number: AtomicU32::new(0) };
         world.make_root();

@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["image", "network", "volume", "distribution", "build", "proto", "types", "sys"],
     ),
     ("isopod-monitor", &["runtime", "vm", "proto", "sys", "types"]),
+    ("isopod-resolver", &["proto", "sys"]),
     ("isopod-guest-agent", &["runtime", "proto", "sys", "types"]),
     // `sys`: whether a client has read the head of an answer is known to an ioctl only.
     ("isopod-daemon", &["engine", "docker-api", "types", "sys"]),
@@ -36,7 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // `build`: what a `.dockerignore` leaves out must be the same on both ends, and `--check` reads
     // Dockerfiles without a daemon.
     ("isopod-cli", &["docker-api", "distribution", "build", "types"]),
-    ("isopod", &["cli", "daemon", "monitor", "registry", "oci", "runtime"]),
+    ("isopod", &["cli", "daemon", "monitor", "resolver", "registry", "oci", "runtime"]),
     ("isopod-testkit", &[]),
     // The benchmark starts the same daemons as the black-box suite.
     ("xtask", &["testkit"]),
