@@ -25,6 +25,7 @@ mod info;
 mod launcher;
 mod layers;
 mod link;
+mod names;
 mod networks;
 mod open;
 mod ports;
@@ -124,6 +125,7 @@ pub struct Inner {
     pub(crate) secrets: secrets::Store,
     pub(crate) networks: Arc<network::Networks>,
     pub(crate) launcher: Arc<launcher::Launcher>,
+    pub(crate) names: names::Names,
     pub(crate) containers: Containers,
     pub(crate) execs: Mutex<HashMap<String, Arc<container::exec::Exec>>>,
     /// Volumes, by name, and secrets that containers are being created with. Locked while one is

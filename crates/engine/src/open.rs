@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::database::{Change, Database, Table, read};
 use crate::events::Events;
 use crate::launcher::{Guard, Launcher};
+use crate::names::Names;
 use crate::record::Record;
 use crate::recover::{names_in, read_run};
 use crate::registries::Registries;
@@ -87,6 +88,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         "json-file".clone_into(&mut config.log.kind);
     }
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let launcher = Arc::new(Launcher::new(launcher, guard));
     let inner = Inner {
         available: available()?,
         cpus,
@@ -100,7 +102,8 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         volumes: Arc::new(volumes),
         secrets,
         networks,
-        launcher: Arc::new(Launcher::new(launcher, guard)),
+        names: Names::new(Arc::clone(&launcher), config.exec_root.clone()),
+        launcher,
         containers: Default::default(),
         execs: Default::default(),
         claims: Default::default(),

@@ -65,6 +65,7 @@ impl Engine {
             });
         }
         while tasks.join_next().await.is_some() {}
+        self.names.settle();
         self.remove_strays().await;
         self.opening.store(false, Ordering::SeqCst);
         containers.retain(|container| self.wants_start(container));
@@ -272,6 +273,8 @@ impl Engine {
             record.state.error.clear();
             self.note_endpoints(record, &run.endpoints);
         });
+        let record = container.record().clone();
+        self.adopt_names(&record, &run);
         container.progress.send_modify(|progress| progress.active = true);
         self.recall_execs(container, &hello.execs);
         self.watch_health(container);

@@ -28,10 +28,18 @@ impl Engine {
         }
     }
 
+    /// The links that are a matter of `/etc/hosts` and of variables: those on the default bridge.
+    /// In networks that users made, the resolver knows them.
+    pub(crate) fn legacy_links<'a>(&self, record: &'a crate::Record) -> &'a [String] {
+        let mode = record.host.network_mode.as_str();
+        let bridge = self.networks.find(mode).is_ok_and(|network| network.is_default_bridge());
+        if bridge || mode == "default" { &record.host.links } else { &[] }
+    }
+
     /// The variables that a container's links give it.
     pub(crate) fn link_environment(&self, record: &crate::Record) -> Result<Vec<String>, Error> {
         let mut variables = Vec::new();
-        for link in &record.host.links {
+        for link in self.legacy_links(record) {
             let (name, alias) = split(link);
             let (other, address) = self.linked(name)?;
             let other = other.record();

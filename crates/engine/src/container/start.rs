@@ -181,6 +181,7 @@ impl Engine {
             record.state.started_at = begun.at;
             self.note_endpoints(record, &live.run.endpoints);
         });
+        self.names.watch(container.id.as_str(), begun.pid);
         container.progress.send_modify(|progress| progress.active = true);
         for endpoint in &live.run.endpoints {
             self.tell_network("connect", endpoint, &container.id);

@@ -329,6 +329,9 @@ impl Engine {
             return Err(error);
         }
         self.containers.release(&old);
+        if let Err(error) = self.names_changed(container).await {
+            tracing::error!(container = container.id.short(), "{error}");
+        }
         self.tell_container(container, "rename", &[("oldName", &format!("/{old}"))]);
         Ok(())
     }

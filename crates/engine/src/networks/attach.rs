@@ -106,6 +106,8 @@ impl Engine {
                 .find(|name| record.networks.contains_key(*name))
                 .unwrap_or(&network.name)
                 .clone();
+            let before = record.networks.get(&name).cloned().unwrap_or_default();
+            let names = super::names::dns_names(record, &before);
             let settings = record.networks.entry(name).or_default();
             settings.network_id.clone_from(&endpoint.network);
             settings.endpoint_id.clone_from(&endpoint.id);
@@ -124,10 +126,6 @@ impl Engine {
             let addresses = addresses.map(|cidr| cidr.addr()).collect();
             record.last_addresses.insert(network.name.clone(), addresses);
             if !network.is_default_bridge() {
-                let mut names = vec![record.name.clone()];
-                names.extend(settings.aliases.iter().cloned());
-                names.push(record.id.short().to_owned());
-                names.dedup();
                 settings.dns_names = names;
             }
         }

@@ -80,10 +80,11 @@ impl Engine {
             }
             return Err(error);
         }
+        let named = self.names_changed(container).await;
         if let Some(endpoint) = &endpoint {
             self.tell_network("connect", endpoint, &container.id);
         }
-        Ok(())
+        named
     }
 
     /// Gives a running container a place in a network. The run knows of it before the kernel does.

@@ -34,7 +34,7 @@ impl Engine {
         }
         write("hostname", &format!("{}\n", record.config.hostname))?;
         write("hosts", &self.hosts(record, run)?)?;
-        write("resolv.conf", &self.resolv_conf(record)?)
+        write("resolv.conf", &self.resolv_conf(record, self.resolves(&run.endpoints))?)
     }
 
     fn hosts(&self, record: &Record, run: &Run) -> Result<String, Error> {
@@ -44,7 +44,7 @@ impl Engine {
             let entry = network::extra_host(line, gateway);
             extra.push(entry.map_err(|error| Error::invalid(error.to_string()))?);
         }
-        for link in &record.host.links {
+        for link in self.legacy_links(record) {
             extra.push(self.link(link)?);
         }
         if record.host.network_mode == "host" {
@@ -108,14 +108,20 @@ impl Engine {
         Ok(network::HostEntry { addr, names })
     }
 
-    fn resolv_conf(&self, record: &Record) -> Result<String, Error> {
-        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
-        let etc = read(std::path::Path::new("/etc/resolv.conf"));
-        let path = network::host_resolv_conf(&etc);
-        let host = if path == std::path::Path::new("/etc/resolv.conf") { etc } else { read(&path) };
+    /// The text of resolv.conf for who asks our resolver, or the host's.
+    pub(super) fn resolv_conf(&self, record: &Record, resolves: bool) -> Result<String, Error> {
         let or = |own: &Vec<String>, default: &Vec<String>| {
             if own.is_empty() { default.clone() } else { own.clone() }
         };
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+        let etc = read(std::path::Path::new("/etc/resolv.conf"));
+        let search = or(&record.host.dns_search, &self.config.dns_search);
+        let options = or(&record.host.dns_options, &self.config.dns_options);
+        if resolves {
+            return Ok(network::own_resolv_conf(&etc, proto::names::ADDRESS, &search, &options));
+        }
+        let path = network::host_resolv_conf(&etc);
+        let host = if path == std::path::Path::new("/etc/resolv.conf") { etc } else { read(&path) };
         let servers = or(&record.host.dns, &self.config.dns)
             .iter()
             .map(|server| {
@@ -128,8 +134,8 @@ impl Engine {
             &host,
             &network::ResolvOptions {
                 servers: &servers,
-                search: &or(&record.host.dns_search, &self.config.dns_search),
-                options: &or(&record.host.dns_options, &self.config.dns_options),
+                search: &search,
+                options: &options,
                 host_network: record.host.network_mode == "host",
                 ipv6: false,
             },

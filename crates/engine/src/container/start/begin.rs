@@ -45,7 +45,14 @@ impl Engine {
         if plug_later || publish {
             let engine = self.clone();
             let run = Arc::clone(&live.run);
-            let connected = blocking(move || engine.connect(&run, plug_later.then_some(pid)));
+            let record = container.record().clone();
+            let connected = blocking(move || {
+                let plugged = engine.connect(&run, plug_later.then_some(pid))?;
+                if plug_later {
+                    engine.give_names_late(&record, &run, pid)?;
+                }
+                Ok(plugged)
+            });
             plugged = connected.await.map_err(|error| external(container, error))?;
         }
         let attaches = std::mem::take(&mut *crate::lock(&container.attaches));

@@ -54,6 +54,9 @@ impl Engine {
         let user = users::resolve(root.as_fd(), &record.config.user, &record.host.group_add)?;
         let (sandbox, held, plug_later) = self.network_for(record, run)?;
         self.write_files(record, run, joined.network.is_some())?;
+        if let Some(sandbox) = &sandbox {
+            self.give_names(record, run, sandbox.fd())?;
+        }
         let mut trees = Vec::new();
         let mut mounts = self.resolve_mounts(record, &joined, &user, &mut trees)?;
         mounts.extend(self.file_mounts(record, &mut trees)?);

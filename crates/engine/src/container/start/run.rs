@@ -9,6 +9,7 @@ use crate::{Engine, from_network};
 impl Engine {
     /// Gives back what a run held of the networks.
     pub(crate) fn release_run(&self, container: &Container, run: &Run) {
+        self.names.remove(container.id.as_str());
         for endpoint in &run.endpoints {
             if let Err(error) = self.networks.release(endpoint) {
                 let error = from_network(error);
