@@ -126,9 +126,9 @@ impl State {
     /// Says something, if there is anybody to hear it; who comes later hears everything.
     fn tell(
         &mut self,
-        say: impl FnOnce(&Connection, &mut BTreeMap<String, Known>) -> std::io::Result<()>,
+        say: impl FnOnce(&mut Connection, &mut BTreeMap<String, Known>) -> std::io::Result<()>,
     ) {
-        let Some(connection) = &self.connection else { return };
+        let Some(connection) = &mut self.connection else { return };
         if let Err(error) = say(connection, &mut self.known) {
             tracing::error!("the resolver does not listen and is started again: {error}");
             connection.end();
@@ -159,7 +159,7 @@ impl Shared {
         }
     }
 
-    fn tell_all(&self, connection: Connection) -> std::io::Result<connection::End> {
+    fn tell_all(&self, mut connection: Connection) -> std::io::Result<connection::End> {
         let mut state = self.lock();
         for known in state.known.values_mut() {
             connection.introduce(known)?;

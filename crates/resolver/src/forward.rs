@@ -73,21 +73,21 @@ impl Resolver {
 
     /// The server that is being asked does not answer: on to the next.
     pub(crate) fn flight_failed(&mut self, key: Key) {
+        let waited = self.flights.get(key).is_some_and(|flight| flight.asked.is_none());
         self.end_attempt(key, false);
-        self.ask_next(key);
+        // Who has waited for a socket in vain has waited long enough.
+        if waited { self.land(key, None) } else { self.ask_next(key) }
     }
 
     fn end_attempt(&mut self, key: Key, answered: bool) {
         let Some(flight) = self.flights.get_mut(key) else { return };
         let Some(client) = self.clients.get_mut(flight.client) else { return };
-        match &flight.asked {
-            Some(asking) => {
-                self.events.remove(&asking.socket);
-                client.judge(asking.number, asking.server, answered);
-            }
-            // It has waited for a socket all the time.
-            None => client.waiting.retain(|other| *other != key),
-        }
+        let Some(asking) = &flight.asked else {
+            client.waiting.retain(|other| *other != key);
+            return;
+        };
+        self.events.remove(&asking.socket);
+        client.judge(asking.number, asking.server, answered);
         flight.put_down(client);
         // The socket is free for who waits for one.
         if let Some(next) = client.waiting.pop_front() {

@@ -7,6 +7,7 @@ mod contestants;
 mod density;
 mod image;
 mod memory;
+mod names;
 mod network;
 mod registry;
 
@@ -39,6 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "exec" => exec(&request, &binary),
         "density" => density::run(&request, &binary),
         "image" => image::run(&request, &binary),
+        "names" => names::run(&request, &binary),
         "network" => network::run(&request, &binary),
         "registry" => registry::run(&request, &binary),
         _ => bail!(super::USAGE),

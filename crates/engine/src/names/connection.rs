@@ -103,8 +103,9 @@ impl Connection {
         self.say(&Change::Watch { id: id.to_owned() }, &[process.as_fd()])
     }
 
-    /// Tells which containers there are.
-    pub(super) fn retain(&self, known: &BTreeMap<String, Known>) -> io::Result<()> {
+    /// Tells which containers there are; it forgets the others.
+    pub(super) fn retain(&mut self, known: &BTreeMap<String, Known>) -> io::Result<()> {
+        self.listening.retain(|id| known.contains_key(id));
         self.say(&Change::Retain { ids: known.keys().cloned().collect() }, &[])
     }
 
