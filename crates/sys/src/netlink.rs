@@ -34,6 +34,7 @@ pub use link::{
     links, remove_link,
 };
 pub use nftables::{Notice, Watch};
+pub use redirect::Redirect;
 pub use route::{
     Route, add_local_route, default_over, remove_default_route, replace_default_route,
 };
@@ -43,7 +44,6 @@ pub use stacked::{
     can_share,
 };
 pub use watch::{LinkNews, LinkWatch};
-pub use redirect::Redirect;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
