@@ -231,7 +231,8 @@ impl Engine {
             Ok(live) => self.choose_routes(container, &live, &record).await,
             Err(error) => Err(error),
         };
-        unplugged.and(routed)
+        let named = self.names_changed(container).await;
+        unplugged.and(routed).and(named)
     }
 
     /// Changes what a run holds, in memory and for the next daemon.
