@@ -131,6 +131,7 @@ fn start(
     // Before the lock, which a child would keep, and before anything that starts a thread.
     let launcher = launcher().map_err(StartError::Launcher)?;
     open_more_files();
+    engine::prepare_to_idle();
     let lock = lock::take(&settings.data_root())?;
     let listeners = listen::open(settings, &hosts)?;
     let metrics = settings.metrics_addr.as_deref().map(listen::metrics).transpose()?;

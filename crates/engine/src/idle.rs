@@ -1,22 +1,37 @@
 //! Giving memory back once nothing happens any more.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{Engine, EventOptions};
 
 /// So long nothing must have happened.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(1);
 /// A burst that does not end (a health check every second is one) counts as over after this: the
 /// disk must not fill up meanwhile.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// So long code is kept that has been executed: to map it again takes the next requests half a
+/// millisecond in all, which is nothing once in a minute.
+const KEEP_CODE: Duration = Duration::from_secs(60);
+
+/// The heaps that the daemon's threads share. They rarely allocate at the same moment, and one that
+/// has to wait for another loses less than a heap of its own costs.
+const HEAPS: i32 = 2;
+
+/// Prepares the process for long idle times; to be called before it has threads.
+pub fn prepare_to_idle() {
+    sys::memory::limit_heaps(HEAPS);
+}
+
 impl Engine {
     /// After every burst of activity the allocator is asked to return what it keeps for the next
-    /// one: a hundred starts at once leave some 15 MiB of free memory behind otherwise.
+    /// one: a hundred starts at once leave some 15 MiB of free memory behind otherwise. So it is with
+    /// code: most of what start-up and the first requests executed is not needed again.
     pub(crate) fn give_back_when_idle(&self) {
         let Ok(mut events) = self.events(EventOptions::default()) else { return };
         let engine = std::sync::Arc::downgrade(&self.inner);
         tokio::spawn(async move {
+            let mut forgotten: Option<Instant> = None;
             while events.next().await.is_some() {
                 let burst = async {
                     while let Ok(Some(_)) = tokio::time::timeout(QUIET, events.next()).await {}
@@ -25,8 +40,18 @@ impl Engine {
                 if let Some(inner) = engine.upgrade() {
                     Engine { inner }.make_room().await;
                 }
+                let code = forgotten.is_none_or(|at| at.elapsed() > KEEP_CODE);
+                if code {
+                    forgotten = Some(Instant::now());
+                }
                 // It walks the whole heap. If no thread can be had, the next burst does it.
-                drop(tokio::task::spawn_blocking(sys::memory::trim).await);
+                let work = move || {
+                    sys::memory::trim();
+                    if code {
+                        sys::memory::forget_code();
+                    }
+                };
+                drop(tokio::task::spawn_blocking(work).await);
             }
         });
     }

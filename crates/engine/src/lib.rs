@@ -65,6 +65,7 @@ pub use container::update::Update;
 pub use container::validate::size as parse_size;
 pub use container::wait::{WaitCondition, WaitOutcome, Waiter};
 pub use events::{EventOptions, EventStream};
+pub use idle::prepare_to_idle;
 pub use info::{DiskUsage, Info};
 pub use layers::ImageDocuments;
 pub use networks::NetworkDetail;
