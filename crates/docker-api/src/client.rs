@@ -283,15 +283,6 @@ impl Client {
         Err(Error::Status { status: status.as_u16(), message: String::new() })
     }
 
-    /// Opens a connection for the next request, while there is time.
-    pub async fn prepare(&self) {
-        if self.idle.borrow().is_empty()
-            && let Ok(sender) = self.connect().await
-        {
-            self.idle.borrow_mut().push(sender);
-        }
-    }
-
     /// A connection that waits for a request: one whose answer has been read, or a new one.
     async fn sender(&self) -> Result<SendRequest<Body>, Error> {
         {

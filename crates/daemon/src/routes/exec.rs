@@ -103,7 +103,7 @@ async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer
 /// Says in the stream why there is nothing else in it. As with dockerd, clients print it and then
 /// ask for the exit status, which is 126 or 127.
 async fn say(mut client: Client, tty: bool, message: &str) {
-    let text = format!("{message}\r\n");
+    let text = format!("{}\r\n", docker_api::plain(message));
     client.socket.heard().await;
     let sent = if tty {
         client.socket.write_all(text.as_bytes()).await
@@ -122,6 +122,12 @@ async fn resize(State(api): State<Api>, Name(id): Name, call: Call) -> Answer {
     empty(StatusCode::OK)
 }
 
-async fn inspect(State(api): State<Api>, Name(id): Name) -> Answer {
+/// With `wait`, which is ours alone, the answer comes when the process has ended: a client that asks
+/// for it beforehand has the status when it has the last output.
+async fn inspect(State(api): State<Api>, Name(id): Name, call: Call) -> Answer {
+    if call.flag("wait") {
+        call.is_endless();
+        api.engine.exec_wait(&id).await?;
+    }
     ok(&render::exec::inspect(api.engine.exec_inspect(&id)?))
 }
