@@ -36,22 +36,8 @@ pub(crate) fn status(error: &anyhow::Error) -> u8 {
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     match error.downcast_ref::<client::Error>() {
         Some(failure) => describe_client(failure),
-        None => plain(&format!("{error:#}")),
+        None => docker_api::plain(&format!("{error:#}")),
     }
-}
-
-/// The system's errors as Go words them, which scripts look for: without the number, and small.
-fn plain(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(" (os error ") {
-        let (before, after) = rest.split_at(at);
-        let start = before.rfind(": ").map_or(0, |colon| colon + 2);
-        out.push_str(&before[..start]);
-        out.push_str(&before[start..].to_lowercase());
-        rest = after.split_once(')').map_or("", |(_, rest)| rest);
-    }
-    out + rest
 }
 
 /// An error of the client as the user should read it.
@@ -137,18 +123,4 @@ where
         }
     }
     if failed.is_empty() { Ok(0) } else { Err(Failure::with(1, failed.join("\n"))) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn system_errors_read_as_gos() {
-        assert_eq!(
-            plain("open /X: No such file or directory (os error 2)"),
-            "open /X: no such file or directory"
-        );
-        assert_eq!(plain("Other (text)"), "Other (text)");
-    }
 }

@@ -38,6 +38,20 @@ pub const API_VERSION: &str = "1.51";
 /// The oldest version that clients may ask for.
 pub const MIN_API_VERSION: &str = "1.24";
 
+/// The system's errors as Go words them, which scripts look for: without the number, and small.
+pub fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(" (os error ") {
+        let (before, after) = rest.split_at(at);
+        let start = before.rfind(": ").map_or(0, |colon| colon + 2);
+        out.push_str(&before[..start]);
+        out.push_str(&before[start..].to_lowercase());
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    out + rest
+}
+
 /// The body of every answer with a status of 400 or more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorResponse {
@@ -71,4 +85,18 @@ pub struct Ping {
     pub builder_version: String,
     /// `Swarm`: `inactive` for a daemon outside a swarm.
     pub swarm: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn system_errors_read_as_gos() {
+        assert_eq!(
+            plain("open /X: No such file or directory (os error 2)"),
+            "open /X: no such file or directory"
+        );
+        assert_eq!(plain("Other (text)"), "Other (text)");
+    }
 }

@@ -61,10 +61,13 @@ pub fn extra_host(text: &str, gateway: Option<IpAddr>) -> Result<HostEntry, Host
 
 /// The container's own entry: with a domain the full name comes first.
 pub fn own_entry(addr: IpAddr, hostname: &str, domain: &str) -> HostEntry {
-    let names = match domain {
+    let mut names = match domain {
         "" => vec![hostname.to_owned()],
-        domain => vec![format!("{hostname}.{domain}"), hostname.to_owned()],
+        domain => vec![format!("{hostname}.{domain}")],
     };
+    // A host name may hold the domain already (`--hostname web.example.org`).
+    let bare = names[0].split_once('.').map(|(bare, _)| bare.to_owned());
+    names.extend(bare);
     HostEntry { addr, names }
 }
 
@@ -105,6 +108,9 @@ mod tests {
              10.0.0.9\tdb\n\
              172.17.0.2\tweb.example.org web\n"
         );
+        let names = |hostname, domain| own_entry(ip("::1"), hostname, domain).names;
+        assert_eq!(names("web.example.org", ""), ["web.example.org", "web"]);
+        assert_eq!(names("web.example", "org"), ["web.example.org", "web"]);
         let own = [own_entry(ip("172.17.0.2"), "web", "")];
         assert_eq!(hosts_file(&[], &own, false), "127.0.0.1\tlocalhost\n172.17.0.2\tweb\n");
     }

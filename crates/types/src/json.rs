@@ -1,5 +1,8 @@
 //! How Go's `encoding/json` reads and writes, where Docker's clients depend on it.
 
+use std::fmt;
+
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Declares a struct whose JSON has Docker's names: `PascalCase`, every field optional on
@@ -91,15 +94,29 @@ impl From<Vec<String>> for Words {
 
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            One(String),
-            Many(Vec<String>),
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// By hand, because derived choices say of what fits none of them only that.
+struct OneOrMany;
+
+impl<'de> Visitor<'de> for OneOrMany {
+    type Value = Words;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of strings")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Words, E> {
+        Ok(Words(vec![word.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Words, A::Error> {
+        let mut words = Vec::new();
+        while let Some(word) = seq.next_element()? {
+            words.push(word);
         }
-        Ok(Self(match Either::deserialize(deserializer)? {
-            Either::One(word) => vec![word],
-            Either::Many(words) => words,
-        }))
+        Ok(Words(words))
     }
 }

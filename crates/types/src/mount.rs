@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 docker_json! {
 /// A mount in the long form (`--mount`).
@@ -135,7 +136,7 @@ fn is_zero(value: &i64) -> bool {
 }
 
 /// What is mounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MountKind {
     /// A path of the host.
@@ -164,5 +165,15 @@ impl MountKind {
             Self::Npipe => "npipe",
             Self::Cluster => "cluster",
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for MountKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let all = [Self::Bind, Self::Volume, Self::Tmpfs, Self::Image, Self::Npipe, Self::Cluster];
+        all.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
+            D::Error::custom(format!("invalid mount config for type {word:?}: mount type unknown"))
+        })
     }
 }

@@ -66,7 +66,7 @@ impl IntoResponse for Refusal {
         } else {
             tracing::debug!(status = self.status.as_u16(), "{}", self.message);
         }
-        json(self.status, &ErrorResponse { message: self.message })
+        json(self.status, &ErrorResponse { message: docker_api::plain(&self.message) })
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
 /// without where it stands.
 fn explain(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    if !text.starts_with("invalid restart policy") {
+    if !text.starts_with("invalid restart policy") && !text.starts_with("invalid mount config") {
         return format!("invalid JSON: {text}");
     }
     match text.rsplit_once(" at line ") {

@@ -2,7 +2,9 @@
 
 use docker_api::container::{ContainerInspect, GraphDriver, NetworkSettings, State};
 use engine::{Inspect, Record};
+use types::container::HostConfig;
 use types::health::Health;
+use types::mount::{MountKind, MountPoint};
 use types::network::PortMap;
 use types::state::Status;
 
@@ -13,6 +15,7 @@ pub(crate) fn inspect(found: Inspect) -> ContainerInspect {
     let record = found.record;
     let mut command = record.command().into_iter();
     let network_settings = networks(&record, found.ports, found.sandbox_key);
+    let mounts = record.mounts.iter().cloned().chain(memory(&record.host)).collect();
     let graph_driver = match found.graph_driver {
         Some(driver) => GraphDriver { data: Some(driver.data), name: driver.name },
         None => GraphDriver::default(),
@@ -41,10 +44,21 @@ pub(crate) fn inspect(found: Inspect) -> ContainerInspect {
         size_rw: found.sizes.map(|sizes| signed(sizes.rw)),
         size_root_fs: found.sizes.map(|sizes| signed(sizes.root_fs)),
         image_manifest_descriptor: None,
-        mounts: record.mounts,
+        mounts,
         config: record.config,
         network_settings,
     }
+}
+
+/// Memory that was mounted in the long form, which Docker lists with the mounts.
+fn memory(host: &HostConfig) -> impl Iterator<Item = MountPoint> {
+    let asked = host.mounts.iter().filter(|mount| mount.kind == MountKind::Tmpfs);
+    asked.map(|mount| MountPoint {
+        kind: MountKind::Tmpfs,
+        destination: mount.target.clone(),
+        rw: !mount.read_only,
+        ..MountPoint::default()
+    })
 }
 
 fn state(record: &Record, health: Option<Health>) -> State {

@@ -11,6 +11,7 @@ use proto::control::Request;
 use tokio::sync::mpsc;
 use types::container::ContainerConfig;
 use types::digest::Digest;
+use types::event::Subject;
 use types::reference::Reference;
 use types::state::Status;
 use types::{Error, ErrorKind};
@@ -281,6 +282,9 @@ impl Engine {
                 .await;
         let id = made?.to_string();
         let name = reference.map(|name| name.familiar()).unwrap_or_default();
+        if !name.is_empty() {
+            self.tell(Subject::Image, "tag", &id, &[("name", &name)]);
+        }
         self.tell_container(
             &container,
             "commit",
@@ -298,12 +302,16 @@ impl Engine {
         pause: bool,
     ) -> Result<Digest, Error> {
         let frozen = if pause { freeze(container).await? } else { None };
+        if frozen.is_some() {
+            self.tell_container(container, "pause", &[]);
+        }
         let engine = self.clone();
         let subject = Arc::clone(container);
         let made =
             blocking(move || engine.images.commit(&subject.id, &options).map_err(from_image)).await;
         if let Some(live) = frozen {
             thaw(container, &live).await?;
+            self.tell_container(container, "unpause", &[]);
         }
         made
     }

@@ -49,7 +49,9 @@ pub(crate) fn check(
 /// Checks what only the user can get wrong, before the image adds its own: a container that joins
 /// another's network may not expose ports, but its image may.
 pub(crate) fn asked(config: &ContainerConfig, host: &HostConfig) -> Checked {
-    if joined(&host.network_mode).is_some() && !config.exposed_ports.is_empty() {
+    // A port that is published is exposed too, and refused as what it was asked for as.
+    let only_exposed = host.port_bindings.is_empty() && !host.publish_all_ports;
+    if joined(&host.network_mode).is_some() && only_exposed && !config.exposed_ports.is_empty() {
         refuse("conflicting options: port exposing and the container type network mode")?;
     }
     Ok(())

@@ -195,6 +195,10 @@ pub(super) fn parse_bind(text: &str, volume_driver: &str) -> Result<Wanted, Erro
         )));
     }
     point.driver = if volume_driver.is_empty() { "local" } else { volume_driver }.to_owned();
+    if mode.is_empty() && !source.is_empty() && point.driver == "local" {
+        // Docker shows what it takes for meant.
+        "z".clone_into(&mut point.mode);
+    }
     Ok(Wanted { copy, ..Wanted::new(point) })
 }
 

@@ -116,8 +116,7 @@ fn block_io(limits: &Resources) -> Result<Option<LinuxBlockIo>, Error> {
 }
 
 fn numbers(path: &str) -> Result<(i64, i64), Error> {
-    let found = stat(path)
-        .map_err(|error| Error::invalid(format!("cannot find block device {path:?}: {error}")))?;
+    let found = stat(path).map_err(|error| Error::invalid(format!("stat {path}: {error}")))?;
     Ok((major(found.st_rdev).into(), minor(found.st_rdev).into()))
 }
 

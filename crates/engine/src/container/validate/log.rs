@@ -36,8 +36,12 @@ pub(super) fn log(log: &types::container::LogConfig) -> Checked {
             _ => true,
         };
         if !fine {
-            refuse(format!("invalid value '{value}' for log opt '{key}'"))?;
+            refuse(format!("invalid value '{value}' for log opt '{key}': {}", expected(key)))?;
         }
+    }
+    let waits = log.config.get("mode").is_none_or(|mode| mode != "non-blocking");
+    if waits && log.config.contains_key("max-buffer-size") {
+        refuse("logger: max-buffer-size option is only supported with 'mode=non-blocking'")?;
     }
     if log.config.contains_key("max-file") && !log.config.contains_key("max-size") {
         let default = log.kind.is_empty() || log.kind == "json-file";
@@ -48,6 +52,16 @@ pub(super) fn log(log: &types::container::LogConfig) -> Checked {
         }
     }
     Ok(())
+}
+
+/// What an option takes.
+fn expected(key: &str) -> &'static str {
+    match key {
+        "max-file" => "it takes a number from 1 on",
+        "compress" => "it takes true or false",
+        "mode" => "it takes blocking or non-blocking",
+        _ => "it takes a size, as in 512k, 10m or 1g",
+    }
 }
 
 /// Bytes of `10m`, `1g`, `512k`, `7`, `7b`.
