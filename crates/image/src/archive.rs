@@ -115,7 +115,19 @@ pub fn get(root: BorrowedFd<'_>, path: &str, ids: &IdMap, output: &mut dyn Write
     let asked = Asked::new(path);
     let (dir, stat) = look_up(&root, &asked)?;
     let name = OsStr::from_bytes(asked.name_below().as_bytes());
-    write_tree(dir.as_fd(), name, &stat, asked.prefix().as_bytes(), ids, output)
+    write_tree(dir.as_fd(), name, &stat, asked.prefix().as_bytes(), (ids, false), output)
+}
+
+/// Writes a directory and everything below it as a tar whose names begin with `./`; holes of files
+/// are left out.
+///
+/// # Errors
+/// [`Error::Output`], [`Error::Io`].
+pub fn pack(dir: BorrowedFd<'_>, output: &mut dyn Write) -> Result<()> {
+    let root = open_root(dir)?;
+    let here = OsStr::new(".");
+    let stat = entry::stat(&root, here).step("open the directory")?;
+    write_tree(root.as_fd(), here, &stat, b".", (&IdMap::default(), true), output)
 }
 
 /// Writes the whole file system as a tar (`docker export`). What a running container has mounted
@@ -158,11 +170,12 @@ fn write_tree(
     name: &OsStr,
     stat: &Stat,
     prefix: &[u8],
-    ids: &IdMap,
+    (ids, sparse): (&IdMap, bool),
     output: &mut dyn Write,
 ) -> Result<()> {
     let mut output = Guarded { output, failed: false };
     let mut writer = TreeWriter::new(&mut output, ids);
+    writer.sparse = sparse;
     let top = Found { path: prefix, dir, name, stat };
     let done = writer.append(&top, prefix).and_then(|()| {
         if entry::kind(stat) == FileType::Directory {

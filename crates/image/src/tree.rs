@@ -3,18 +3,22 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 
 use sys::entry;
 use sys::fs::{FileType, OFlags, Root, Stat, major, minor};
 
 use crate::archive::IdMap;
-use crate::tarball::{Header, Kind, TarWriter};
+use crate::tarball::{Header, Kind, TarWriter, padding};
 
 /// Deeper trees than this are refused: each level costs an open directory.
 const MAX_DEPTH: usize = 900;
+
+/// A file with more runs of content than this is written with its holes.
+const MAX_EXTENTS: usize = 1 << 16;
 
 /// A name met on a walk.
 pub(crate) struct Found<'a> {
@@ -95,13 +99,15 @@ pub(crate) struct TreeWriter<'a, W: Write> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Files on any other device are shown empty, as what a mount covers would be.
     pub(crate) only_device: Option<u64>,
+    /// Holes of files are left out, in the way of GNU tar's version 1.0.
+    pub(crate) sparse: bool,
     buffer: Vec<u8>,
 }
 
 impl<'a, W: Write> TreeWriter<'a, W> {
     pub(crate) fn new(output: W, ids: &'a IdMap) -> Self {
         let (tar, links) = (TarWriter::new(output), HashMap::new());
-        Self { tar, ids, links, only_device: None, buffer: vec![0; 128 << 10] }
+        Self { tar, ids, links, only_device: None, sparse: false, buffer: vec![0; 128 << 10] }
     }
 
     /// Writes one name, as `as_name` in the tar. Sockets are left out.
@@ -135,12 +141,57 @@ impl<'a, W: Write> TreeWriter<'a, W> {
             return Ok(());
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let file = File::from(fd);
+        // Blocks count 512 bytes: a file with fewer than it has bytes has holes, or is compressed.
+        let taken = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        if self.sparse
+            && taken < size
+            && let Some(extents) = sys::content::extents(&file, MAX_EXTENTS)?
+        {
+            return self.with_holes(&file, size, &extents, &header);
+        }
         self.tar.header(&Header { size, ..header })?;
-        let mut file = File::from(fd);
-        let mut left = size;
+        self.content(&file, 0, size)?;
+        self.tar.pad(size)
+    }
+
+    /// A file without its holes: their map goes before the content.
+    fn with_holes(
+        &mut self,
+        file: &File,
+        size: u64,
+        extents: &[(u64, u64)],
+        header: &Header<'_>,
+    ) -> io::Result<()> {
+        // The last run says how long the file is, where that ends in a hole.
+        let ends = extents.last().is_none_or(|(_, end)| *end < size).then_some((size, size));
+        let runs = || extents.iter().copied().chain(ends);
+        let mut map = format!("{}\n", runs().count());
+        for (start, end) in runs() {
+            map.push_str(&format!("{start}\n{}\n", end - start));
+        }
+        let map_size = map.len() + padding(map.len() as u64);
+        let content: u64 = extents.iter().map(|(start, end)| end - start).sum();
+        let base = header.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let placeholder = [b"./GNUSparseFile.0/", &base[..base.len().min(60)]].concat();
+        let payload = map_size as u64 + content;
+        let sparse = Some((header.name, size));
+        self.tar.header(&Header { name: &placeholder, size: payload, sparse, ..header.clone() })?;
+        let mut bytes = map.into_bytes();
+        bytes.resize(map_size, 0);
+        self.tar.output().write_all(&bytes)?;
+        for (start, end) in extents {
+            self.content(file, *start, end - start)?;
+        }
+        self.tar.pad(payload)
+    }
+
+    /// Bytes of a file from an offset on.
+    fn content(&mut self, file: &File, mut at: u64, length: u64) -> io::Result<()> {
+        let mut left = length;
         while left > 0 {
             let want = left.min(self.buffer.len() as u64) as usize;
-            let mut n = file.read(&mut self.buffer[..want])?;
+            let mut n = file.read_at(&mut self.buffer[..want], at)?;
             if n == 0 {
                 // It has shrunk; the header promised more.
                 self.buffer[..want].fill(0);
@@ -148,8 +199,9 @@ impl<'a, W: Write> TreeWriter<'a, W> {
             }
             self.tar.output().write_all(&self.buffer[..n])?;
             left -= n as u64;
+            at += n as u64;
         }
-        self.tar.pad(size)
+        Ok(())
     }
 }
 
@@ -215,6 +267,7 @@ impl Described {
             link: &self.link,
             device: self.device,
             xattrs: &self.xattrs,
+            sparse: None,
         }
     }
 

@@ -23,24 +23,54 @@ pub fn copy(from: impl AsFd, to: impl AsFd) -> io::Result<bool> {
         Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
     }
-    let size = u64::try_from(rustix::fs::fstat(&from)?.st_size).unwrap_or(0);
+    let size = size(&from)?;
     rustix::fs::ftruncate(&to, size)?;
     let mut at = 0;
-    while at < size {
-        let start = match rustix::fs::seek(&from, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            // ENXIO: nothing but a hole up to the end.
-            Err(Errno::NXIO) => break,
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-            Err(error) => return Err(error.into()),
-        };
-        let end = rustix::fs::seek(&from, SeekFrom::Hole(start)).unwrap_or(size).min(size);
-        if end <= start || !copy_extent(&from, &to, start, end)? {
+    while let Some((start, end)) = extent(&from, at, size)? {
+        if !copy_extent(&from, &to, start, end)? {
             break;
         }
         at = end;
     }
     Ok(false)
+}
+
+/// What is no hole in a file: first byte and end of each run, at most `limit` of them; `None` if
+/// there are more.
+///
+/// # Errors
+/// Those of `lseek(2)`.
+pub fn extents(file: impl AsFd, limit: usize) -> io::Result<Option<Vec<(u64, u64)>>> {
+    let size = size(&file)?;
+    let (mut all, mut at) = (Vec::new(), 0);
+    while let Some((start, end)) = extent(&file, at, size)? {
+        if all.len() == limit {
+            return Ok(None);
+        }
+        all.push((start, end));
+        at = end;
+    }
+    Ok(Some(all))
+}
+
+fn size(file: impl AsFd) -> io::Result<u64> {
+    Ok(u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0))
+}
+
+/// The first run of content at or after an offset.
+fn extent(file: impl AsFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+    if at >= size {
+        return Ok(None);
+    }
+    let start = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
+        Ok(start) => start,
+        // ENXIO: nothing but a hole up to the end.
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+        Err(error) => return Err(error.into()),
+    };
+    let end = rustix::fs::seek(&file, SeekFrom::Hole(start)).unwrap_or(size).min(size);
+    Ok((start < end).then_some((start, end)))
 }
 
 /// Copies what lies between two offsets; false when the file has ended before.
@@ -109,11 +139,14 @@ mod tests {
                 .expect("made"),
         )
         .expect("copied");
+        let found = super::extents(&source, 10).expect("extents").expect("few");
         let (one, two) = (fs::read(&from).expect("read"), fs::read(&to).expect("read"));
         let blocks = fs::metadata(&to).expect("there").blocks();
         super::copy_by_hand(&source, File::create(&to).expect("made"), 0, 5000).expect("copied");
         let by_hand = fs::read(&to).expect("read");
         fs::remove_dir_all(&dir).expect("removed");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[1].0, 64 << 20);
         assert!(one == two, "the copy differs");
         assert!(blocks * 512 < 1 << 20, "{blocks} blocks: the holes were filled");
         assert_eq!(by_hand, [1; 5000]);

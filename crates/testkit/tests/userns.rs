@@ -83,6 +83,37 @@ fn files(engine: &Engine, folder: &Path) {
     assert_eq!(seen, "host\n65534:65534\n0:0\nrefused\nrefused\n");
     let made = std::fs::metadata(bind.join("theirs/new")).unwrap();
     assert_eq!((made.uid(), made.gid()), (UID, GID));
+
+    // Somebody else's directory takes what the container's root writes as that somebody's, unless
+    // told otherwise.
+    let home = folder.join("home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(4321), Some(4322)).unwrap();
+    let at =
+        |words: &str| json!({"HostConfig": {"Binds": [format!("{}:/h{words}", home.display())]}});
+    let seen =
+        engine.sh("stat -c %u:%g /h; touch /h/made; chown 5:6 /h/made; touch /h/own", at(""));
+    assert_eq!(seen, "0:0\n");
+    let ids = |name: &str| {
+        let made = std::fs::metadata(home.join(name)).unwrap();
+        (made.uid(), made.gid())
+    };
+    assert_eq!(ids("own"), (4321, 4322));
+    assert_eq!(ids("made"), (UID + 5, GID + 6));
+    let seen = engine.sh("stat -c %u:%g /h; touch /h/not || echo refused", at(":noidmap"));
+    assert_eq!(seen, "65534:65534\nrefused\n");
+
+    // Mounts come to running containers with the same ids.
+    let container = engine.sleeper(json!({}));
+    let both = json!({"BindAdd": [format!("{}:/h", home.display()), "liveids:/v"]});
+    let _ = engine.post(&container.path("/update"), &both).expect(200);
+    assert_eq!(container.sh("touch /h/live /v/live; stat -c %u:%g /h/live /v/live"), "0:0\n0:0");
+    assert_eq!(ids("live"), (4321, 4322));
+    let gone = json!({"MountRemove": ["/h", "/v"]});
+    let _ = engine.post(&container.path("/update"), &gone).expect(200);
+    assert_eq!(container.sh("ls /h /v"), "/h:\n\n/v:");
+    container.remove();
+    let _ = engine.delete("/volumes/liveids").expect(204);
 }
 
 fn copies_and_images(engine: &Engine) {

@@ -256,7 +256,7 @@ impl Engine {
         copy: bool,
     ) -> Result<Option<(OciMount, Option<std::os::fd::OwnedFd>)>, Error> {
         if copy && point.kind == MountKind::Volume && record.host.rootfs.is_empty() {
-            self.copy_up(record, &[(point.name.clone(), point.destination.clone())])?;
+            self.copy_up_of_image(record, &[(point.name.clone(), point.destination.clone())])?;
         }
         if record.state.pid == 0 {
             return Ok(None);

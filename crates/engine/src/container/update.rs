@@ -68,6 +68,7 @@ impl Engine {
             }
         }
         conflict(&record.host.resources, &resources).map_err(refused)?;
+        env.apply(&mut record.config.env)?;
         let changed = overlay(&mut record.host.resources, &resources);
         limits::complete(&mut record.host.resources, &self.config.support);
         record.host.restart_policy = restart_policy.unwrap_or(record.host.restart_policy);
@@ -85,7 +86,6 @@ impl Engine {
                 Err(error) => return Err(refused(error)),
             }
         }
-        env.apply(&mut record.config.env)?;
         self.remount(container, &mut record, &mounts).await.map_err(refused)?;
         self.republish(container, &mut record, &ports).await.map_err(refused)?;
         self.change(container, |now| {

@@ -18,6 +18,9 @@ use crate::container::archive::{freeze, produce, thaw};
 use crate::container::{Container, Live};
 use crate::{ByteStream, Engine, aside, blocking, from_image, from_volume, to_the_end};
 
+/// Bytes of a tar's smallest part.
+const BLOCK: u64 = 512;
+
 /// What is to be made of a volume's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VolumeCopy {
@@ -101,9 +104,7 @@ impl Engine {
     pub async fn volume_export(&self, name: &str) -> Result<ByteStream, Error> {
         let (engine, name) = (self.clone(), name.to_owned());
         let tree = blocking(move || engine.volumes.mount(&name).map_err(from_volume)).await?;
-        Ok(produce(move |output| {
-            image::archive::get(tree.as_fd(), "/.", &IdMap::default(), output).map_err(from_image)
-        }))
+        Ok(produce(move |output| image::archive::pack(tree.as_fd(), output).map_err(from_image)))
     }
 
     /// Makes a volume of a tar.
@@ -119,10 +120,11 @@ impl Engine {
         self.check_free(&wanted.name, wanted.replace)?;
         let engine = self.clone();
         aside(move || {
-            let mut first = [0];
-            let read = input.read(&mut first);
-            let read = read.map_err(|error| Error::invalid(format!("invalid tar: {error}")))?;
-            if read == 0 {
+            // As much as shows how it is compressed.
+            let mut first = Vec::new();
+            let read = (&mut input).take(BLOCK).read_to_end(&mut first);
+            read.map_err(|error| Error::invalid(format!("invalid tar: {error}")))?;
+            if first.is_empty() {
                 return Err(Error::invalid("the archive is empty: nothing was sent"));
             }
             let mut input = std::io::Cursor::new(first).chain(input);

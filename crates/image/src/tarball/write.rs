@@ -28,6 +28,8 @@ pub(crate) struct Header<'a> {
     pub(crate) device: (u32, u32),
     /// Extended attributes.
     pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    /// Its name and size, where those of the block are of the map and content of a file with holes.
+    pub(crate) sparse: Option<(&'a [u8], u64)>,
 }
 
 impl Default for Header<'_> {
@@ -43,6 +45,7 @@ impl Default for Header<'_> {
             link: b"",
             device: (0, 0),
             xattrs: &[],
+            sparse: None,
         }
     }
 }
@@ -161,6 +164,12 @@ fn records(header: &Header<'_>) -> Vec<u8> {
     }
     if !(0..1 << 33).contains(&header.mtime) {
         record(&mut out, b"mtime", header.mtime.to_string().as_bytes());
+    }
+    if let Some((name, size)) = header.sparse {
+        record(&mut out, b"GNU.sparse.major", b"1");
+        record(&mut out, b"GNU.sparse.minor", b"0");
+        record(&mut out, b"GNU.sparse.name", name);
+        record(&mut out, b"GNU.sparse.realsize", size.to_string().as_bytes());
     }
     for (key, value) in header.xattrs {
         record(&mut out, &[b"SCHILY.xattr.", &key[..]].concat(), value);

@@ -3,7 +3,7 @@
 //! A crash in the middle leaves a directory below `containers/` that no record speaks of. It says
 //! which volumes were made for this container alone, so that they go with it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use types::event::Subject;
@@ -126,11 +126,26 @@ impl Engine {
     }
 
     /// Fills volumes that are empty with what the image has in their places.
-    pub(crate) fn copy_up(&self, record: &Record, fill: &[(String, String)]) -> Result<(), Error> {
-        let mount = self
-            .images
-            .mount(&record.id, image::MountOptions { read_only: true, ..Default::default() })
-            .map_err(crate::from_image)?;
+    fn copy_up(&self, record: &Record, fill: &[(String, String)]) -> Result<(), Error> {
+        let options = image::MountOptions { read_only: true, ..Default::default() };
+        let mount = self.images.mount(&record.id, options).map_err(crate::from_image)?;
+        self.fill_volumes(mount, fill)
+    }
+
+    /// The same for a container that may be running. Its own layer must not be mounted twice: the
+    /// kernel would clear the directory in which the running one prepares its files.
+    pub(crate) fn copy_up_of_image(
+        &self,
+        record: &Record,
+        fill: &[(String, String)],
+    ) -> Result<(), Error> {
+        let options = image::MountOptions { read_only: true, ..Default::default() };
+        let image = self.images.resolve(&record.image).map_err(crate::from_image)?;
+        let mount = self.images.mount_image(&image, options).map_err(crate::from_image)?;
+        self.fill_volumes(mount, fill)
+    }
+
+    fn fill_volumes(&self, mount: OwnedFd, fill: &[(String, String)]) -> Result<(), Error> {
         let root = sys::fs::Root::from(mount);
         for (name, destination) in fill {
             match root.open_dir(destination) {
