@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::http::HeaderMap;
 use engine::Engine;
 
+use crate::access::Access;
 use crate::metrics::Metrics;
 use crate::session::Sessions;
 
@@ -30,6 +31,8 @@ pub(crate) struct Api {
     pub(crate) experimental: bool,
     /// What users of `docker info` should know.
     pub(crate) warnings: Arc<[String]>,
+    /// What clients with certificates may do.
+    pub(crate) access: Access,
     /// What builds ask their clients through.
     pub(crate) sessions: Sessions,
     changeable: Arc<RwLock<Changeable>>,
@@ -42,12 +45,13 @@ impl Api {
         experimental: bool,
         warnings: Vec<String>,
         changeable: Changeable,
+        access: Access,
     ) -> Self {
         let metrics = Arc::new(Metrics::default());
         let changeable = Arc::new(RwLock::new(changeable));
         let sessions = Sessions::default();
         let warnings = warnings.into();
-        Self { engine, always, metrics, experimental, warnings, sessions, changeable }
+        Self { engine, always, metrics, experimental, warnings, access, sessions, changeable }
     }
 
     /// The settings as they are now.

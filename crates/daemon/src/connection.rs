@@ -36,7 +36,8 @@ pub(crate) const HEAD_TIME: Duration = Duration::from_secs(15);
 
 /// What answers requests.
 pub(crate) trait Answer: Clone + Send + 'static {
-    /// Answers one request. Its extensions hold the [`Doorway`] and the [`Traffic`].
+    /// Answers one request. Its extensions hold the [`Doorway`], the [`Traffic`] and, of a client
+    /// that has shown a certificate, its [`crate::access::Identity`].
     fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
 }
 
@@ -48,6 +49,7 @@ pub(crate) async fn serve<A: Answer>(
     mut ending: watch::Receiver<bool>,
 ) {
     let traffic = Arc::new(Traffic::default());
+    let identity = socket.identity().map(Arc::new);
     let (doorway, mut takeovers) = Doorway::new();
     let service = {
         let traffic = traffic.clone();
@@ -59,6 +61,9 @@ pub(crate) async fn serve<A: Answer>(
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(doorway.clone());
             request.extensions_mut().insert(traffic.clone());
+            if let Some(identity) = &identity {
+                request.extensions_mut().insert(identity.clone());
+            }
             let (answer, traffic) = (answer.clone(), traffic.clone());
             async move {
                 let response = answer.answer(request).await;

@@ -4,6 +4,7 @@
 //! writes answers in Docker's JSON and copies streams. It never looks into a container, an image
 //! or the database, and does not know how a container is run.
 
+pub mod access;
 mod api;
 pub mod config;
 pub mod connection;

@@ -19,6 +19,7 @@ use engine::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 use types::host::Capabilities;
 
+use crate::access::Access;
 use crate::api::{Api, Changeable};
 use crate::config::{self, Config, ConfigError, Settings};
 use crate::gate::Gate;
@@ -194,8 +195,16 @@ async fn live(opened: Opened) -> Result<(), StartError> {
     let settings = &config.settings;
     let always = Arc::new(always(settings.experimental));
     let changeable = changeable(settings);
-    let api = Api::new(engine, always.clone(), settings.experimental, warnings, changeable);
-    let gate = Gate::new(routes::all(api.clone()), always, api.metrics.clone());
+    let access = Access::new(settings.access().unwrap_or_default());
+    let api = Api::new(
+        engine,
+        always.clone(),
+        settings.experimental,
+        warnings,
+        changeable,
+        access.clone(),
+    );
+    let gate = Gate::new(routes::all(api.clone()), always, api.metrics.clone(), access);
     let (connections, ender) = server::connections();
     for listener in listeners {
         tracing::info!("API listens on {listener}");
@@ -260,11 +269,13 @@ fn reload(config: &mut Config, api: &Api, logging: &Logging) {
     match config.reload() {
         Ok(()) => {
             api.change(changeable(&config.settings));
-            // They were checked with the rest.
+            // All of them were checked with the rest.
+            if let Ok(rules) = config.settings.access() {
+                api.access.change(rules);
+            }
             if let Ok(settings) = config::registry::registries(&config.settings) {
                 api.engine.set_registry_settings(settings);
             }
-            // It was checked with the rest.
             if let Ok(level) = config.settings.level() {
                 logging.set(level);
             }

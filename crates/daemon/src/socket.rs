@@ -12,6 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
+use crate::access::Identity;
+
 /// A client's connection.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -21,6 +23,14 @@ pub(crate) enum Socket {
     Tcp(TcpStream),
     /// Over TCP with TLS.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Who the client is, if it has shown a certificate.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let Self::Tls(stream) = self else { return None };
+        stream.get_ref().1.peer_certificates()?.first().map(Identity::read)
+    }
 }
 
 /// So long a client may take to read the head of an answer before what follows is sent.

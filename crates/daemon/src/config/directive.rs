@@ -70,6 +70,7 @@ pub(crate) const DIRECTIVES: &[Directive] = &[
     row("tlscacert", "tlscacert", Text, "PATH", "Trust clients whose certificates this authority signed [default: /etc/isopod/ca.pem]"),
     row("tlscert", "tlscert", Text, "PATH", "The daemon's certificate [default: /etc/isopod/cert.pem]"),
     row("tlskey", "tlskey", Text, "PATH", "The daemon's key [default: /etc/isopod/key.pem]"),
+    row("client-access", "client-access", Map, "SUBJECT=LEVEL", "What clients with a certificate may do: full, read-only or none for CN:NAME, OU:NAME, SAN:NAME, SHA256:FINGERPRINT or * (repeatable) [default: full]"),
     row("allow-insecure-tcp", "allow-insecure-tcp", Switch, "", "Serve plain TCP on other addresses than loopback: whoever reaches them is root here"),
     row("shutdown-timeout", "shutdown-timeout", Number, "SECONDS", "How long requests in flight may take when the daemon ends [default: 15]"),
     row("live-restore", "live-restore", Switch, "", "Accepted for Docker's sake: containers always outlive the daemon"),

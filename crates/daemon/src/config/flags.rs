@@ -20,7 +20,7 @@ Containers belong to their monitors, not to the daemon: they go on running when 
 daemon that is started next finds them as they are.
 
 SIGTERM and SIGINT end the daemon after the requests in flight. SIGHUP reads the configuration \
-file again (debug, log-level, labels, shutdown-timeout and what is said of registries take \
+file again (debug, log-level, labels, shutdown-timeout, client-access and what is said of registries take \
 effect at once).";
 
 /// What the command line says.

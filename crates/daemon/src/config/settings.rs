@@ -8,6 +8,7 @@ use types::resources::Ulimit;
 
 use super::ConfigError;
 use super::values::{Pool, check_ulimit, parse_size};
+use crate::access::Rules;
 use crate::host::Host;
 
 /// Everything that can be configured, under the keys of the file. Absent: the default.
@@ -27,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) tlscacert: Option<PathBuf>,
     pub(crate) tlscert: Option<PathBuf>,
     pub(crate) tlskey: Option<PathBuf>,
+    pub(crate) client_access: BTreeMap<String, String>,
     pub(crate) allow_insecure_tcp: bool,
     pub(crate) shutdown_timeout: Option<i64>,
     pub(crate) live_restore: Option<bool>,
@@ -204,6 +206,24 @@ impl Settings {
         Ok(pairs)
     }
 
+    /// What clients with certificates may do.
+    ///
+    /// # Errors
+    /// When a rule makes no sense, or nobody has to show a certificate.
+    pub(crate) fn access(&self) -> Result<Rules, ConfigError> {
+        if !self.client_access.is_empty() && !(self.tlsverify && self.encrypts()) {
+            // Without a certificate everybody would have full access after all.
+            return Err(ConfigError::Unsupported {
+                directive: "client-access",
+                reason: "it looks at certificates of clients, which --tlsverify has to demand"
+                    .to_owned(),
+            });
+        }
+        Rules::read(&self.client_access).map_err(|(rule, reason)| {
+            ConfigError::value("--client-access", rule, reason.to_string())
+        })
+    }
+
     /// Whether everything makes sense.
     ///
     /// # Errors
@@ -213,6 +233,7 @@ impl Settings {
         self.level()?;
         self.systemd_cgroup()?;
         self.label_pairs()?;
+        self.access()?;
         super::registry::check(self)?;
         let one_of = |directive, value: &Option<String>, known: &[&str]| match value {
             Some(value) if !known.contains(&value.as_str()) => {
