@@ -70,7 +70,7 @@ pub(crate) struct StoredContext {
     metadata: Metadata,
     endpoints: BTreeMap<String, StoredEndpoint>,
     #[serde(skip)]
-    directory: String,
+    pub(crate) directory: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -240,8 +240,8 @@ impl ConfigDir {
             };
             let directory = self.0.join("contexts/tls").join(&stored.directory).join("docker");
             let skip = stored.endpoints.get("docker").is_some_and(|e| e.skip_tls_verify);
-            let tls =
-                (directory.exists() || skip).then(|| TlsFiles::in_directory(&directory, !skip));
+            let tls = (directory.exists() || skip || host.starts_with("https://"))
+                .then(|| TlsFiles::in_directory(&directory, !skip));
             return Ok(Destination { endpoint: host.parse()?, tls, context });
         }
         let host = globals.host.clone().or_else(|| variable("DOCKER_HOST"));

@@ -87,6 +87,7 @@ fn cannot_connect(endpoint: &client::Endpoint, source: &std::io::Error) -> Strin
         client::Endpoint::Tcp { .. } => {
             "Is a daemon listening there? DOCKER_HOST, -H and the current context decide where to look."
         }
+        client::Endpoint::Ssh(_) => "Is ssh installed here?",
     };
     let reason = match source.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => String::new(),

@@ -32,7 +32,12 @@ pub(crate) const OPTIONS: &[(&str, Option<char>, Option<&str>, &str)] = &[
     ("config", None, Some("DIR"), "Directory of the client's configuration (default ~/.docker)"),
     ("context", Some('c'), Some("NAME"), "Context that says where the daemon is"),
     ("debug", Some('D'), None, "Accepted for docker's sake"),
-    ("host", Some('H'), Some("ADDRESS"), "Daemon's address: unix://PATH or tcp://HOST:PORT"),
+    (
+        "host",
+        Some('H'),
+        Some("ADDRESS"),
+        "Daemon's address: unix://PATH, tcp://HOST:PORT or ssh://USER@HOST",
+    ),
     ("log-level", Some('l'), Some("LEVEL"), "Accepted for docker's sake"),
     ("tls", None, None, "Use TLS without checking whom one speaks to"),
     ("tlscacert", None, Some("FILE"), "Authority that signed the daemon's certificate"),

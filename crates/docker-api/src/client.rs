@@ -1,4 +1,4 @@
-//! A client for the Engine API: HTTP/1.1 over a unix socket, TCP or TLS, for a single-threaded
+//! A client for the Engine API: HTTP/1.1 over a unix socket, TCP, TLS or ssh, for a single-threaded
 //! tokio runtime.
 //!
 //! A connection whose answer has been read is used again, so a sequence of plain requests takes
@@ -16,7 +16,7 @@ mod tls;
 mod transport;
 
 pub use demux::{Chunk, Demux, Stream};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, SshHost};
 pub use error::Error;
 pub use hijack::Hijacked;
 pub use lines::{JsonLines, JsonStream};
@@ -230,13 +230,23 @@ impl Client {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("tcp"));
         let mut sender = self.sender().await?;
-        let answer = sender.send_request(request).await.map_err(Error::Http)?;
+        let unanswered = |error| Error::unanswered(&self.config.endpoint, error);
+        let answer = sender.send_request(request).await.map_err(unanswered)?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Hijacked::new(answer).await;
         }
         let status = answer.status();
         refused(status, answer).await?;
         Err(Error::NotHijacked(status.as_u16()))
+    }
+
+    /// A connection of one's own, to which nothing has been said yet.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub async fn dial(&self) -> Result<Hijacked, Error> {
+        let stream = transport::connect(&self.config.endpoint, self.tls.as_ref()).await?;
+        Ok(Hijacked::fresh(stream))
     }
 
     fn request(
@@ -273,7 +283,8 @@ impl Client {
     ) -> Result<Response<Incoming>, Error> {
         let request = self.request(method, target, content_type, body)?;
         let mut sender = self.sender().await?;
-        let answer = sender.send_request(request).await.map_err(Error::Http)?;
+        let unanswered = |error| Error::unanswered(&self.config.endpoint, error);
+        let answer = sender.send_request(request).await.map_err(unanswered)?;
         self.idle.borrow_mut().push(sender);
         let status = answer.status();
         if status.is_success() || status == StatusCode::NOT_MODIFIED {

@@ -16,7 +16,9 @@ pub struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(code: i64, stdout: &[u8], stderr: &[u8]) -> Self {
+    /// What a program said and how it ended.
+    #[must_use]
+    pub fn new(code: i64, stdout: &[u8], stderr: &[u8]) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Self { code, stdout: text(stdout), stderr: text(stderr) }
     }

@@ -1,5 +1,10 @@
 //! Contexts: which daemon to speak to. They are Docker's own files.
 
+mod change;
+mod endpoint;
+mod exchange;
+mod store;
+
 use std::collections::BTreeMap;
 
 use crate::config::DEFAULT_SOCKET;
@@ -12,10 +17,15 @@ use crate::verbs::{MANY, Verb, verb};
 
 /// The commands.
 pub(crate) static VERBS: &[Verb] = &[
+    verb!("create", [], 1..=1, "[OPTIONS] CONTEXT", "Make a context", change::CreateArgs => change::create),
+    verb!("export", [], 1..=2, "CONTEXT FILE|-", "Write a context into an archive", exchange::ExportArgs => exchange::export),
+    verb!("import", [], 2..=2, "CONTEXT FILE|-", "Make a context from an archive", exchange::ImportArgs => exchange::import),
     verb!("inspect", [], 0..=MANY, "[OPTIONS] [CONTEXT] [CONTEXT...]", "Show all that is known of contexts",
         InspectArgs => inspect),
     verb!("ls", ["list"], 0..=0, "[OPTIONS]", "List contexts", LsArgs => ls),
+    verb!("rm", ["remove"], 1..=MANY, "CONTEXT [CONTEXT...]", "Remove contexts", change::RemoveArgs => change::remove),
     verb!("show", [], 0..=0, "", "Print the current context's name", NoArgs => show),
+    verb!("update", [], 1..=1, "[OPTIONS] CONTEXT", "Change a context", change::UpdateArgs => change::update),
     verb!("use", [], 1..=1, "CONTEXT", "Set the current context", UseArgs => use_context),
 ];
 
@@ -156,7 +166,7 @@ async fn inspect(session: &Session, args: InspectArgs) -> anyhow::Result<u8> {
             Value::from_json(text.as_bytes())?
         } else {
             let context = session.directory.context(name)?;
-            Value::from_json(&session.directory.context_text(&context)?)?
+            Value::from_json(store::described(&session.directory, &context)?.as_bytes())?
         });
     }
     match args.format.as_str() {

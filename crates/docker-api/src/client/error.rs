@@ -8,10 +8,12 @@ use super::endpoint::Endpoint;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `DOCKER_HOST` or `-H` is no address.
-    #[error("invalid daemon address {0:?}: expected unix://PATH or tcp://HOST:PORT")]
+    #[error(
+        "invalid daemon address {0:?}: expected unix://PATH, tcp://HOST:PORT or ssh://USER@HOST"
+    )]
     Address(String),
     /// A scheme that is not spoken here.
-    #[error("daemon addresses with {0}:// are not supported; use unix:// or tcp://")]
+    #[error("daemon addresses with {0}:// are not supported; use unix://, tcp:// or ssh://")]
     Scheme(String),
     /// Nobody listens.
     #[error("no daemon answers at {endpoint}")]
@@ -22,6 +24,11 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// What `ssh` was to reach does not answer.
+    #[error(
+        "no daemon answers at {0}: ssh has said why, or there is no program named isopod there"
+    )]
+    Tunnel(Endpoint),
     /// A TLS file that cannot be read or parsed.
     #[error("TLS file {path}: {reason}")]
     TlsFile {
@@ -74,6 +81,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why a request to a daemon got no answer.
+    pub(super) fn unanswered(endpoint: &Endpoint, error: hyper::Error) -> Self {
+        let gone = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+        match endpoint {
+            Endpoint::Ssh(_) if gone => Self::Tunnel(endpoint.clone()),
+            _ => Self::Http(error),
+        }
+    }
+
     /// The HTTP status, when the daemon refused.
     pub fn status(&self) -> Option<u16> {
         match self {

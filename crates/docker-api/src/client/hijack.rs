@@ -49,6 +49,18 @@ impl Hijacked {
     }
 }
 
+impl Hijacked {
+    /// A connection to which nothing has been said yet.
+    pub(super) fn fresh(transport: Transport) -> Self {
+        let (reader, writer) = tokio::io::split(transport);
+        Self {
+            reader: Reader { io: reader, early: Bytes::new() },
+            writer: Writer { io: writer },
+            multiplexed: None,
+        }
+    }
+}
+
 impl Reader {
     /// Reads some bytes; 0 at the end.
     ///
