@@ -1,6 +1,5 @@
 //! The API's routes, a file a noun.
 
-mod absent;
 mod archive;
 mod attach;
 mod build;
@@ -12,9 +11,11 @@ mod layers;
 mod lifecycle;
 mod logs;
 mod networks;
+mod plugins;
 mod registry;
 mod secrets;
 mod stats;
+mod swarm;
 mod system;
 mod transfer;
 mod upkeep;
@@ -45,6 +46,7 @@ pub(crate) fn all(api: Api) -> Router {
         .merge(secrets::routes())
         .merge(networks::routes())
         .merge(build::routes())
-        .merge(absent::routes())
+        .merge(swarm::routes())
+        .merge(plugins::routes())
         .with_state(api)
 }
