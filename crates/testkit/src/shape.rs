@@ -15,6 +15,13 @@ fn shapes() -> &'static Value {
     })
 }
 
+/// The operations of the definition (`GET /containers/json`): `parameters` by place, the names of
+/// `filters`, the `statuses` of answers.
+#[must_use]
+pub fn operations() -> &'static serde_json::Map<String, Value> {
+    shapes()["operations"].as_object().expect("the definition has operations")
+}
+
 /// Compares `value` with the answer of an operation such as `GET /containers/json`. Returns every
 /// difference: `path: what is wrong`. Fields that the definition does not know are reported too.
 #[must_use]
