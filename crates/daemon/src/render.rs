@@ -3,8 +3,10 @@
 pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod duration;
+mod earlier;
 pub(crate) mod exec;
 pub(crate) mod image;
+mod leases;
 pub(crate) mod list;
 pub(crate) mod network;
 pub(crate) mod stats;

@@ -44,6 +44,16 @@ pub struct ContainerSummary {
     pub host_config: SummaryHostConfig,
     pub network_settings: SummaryNetworkSettings,
     pub mounts: Vec<MountPoint>,
+    /// Since API 1.52.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSummary>,
+}
+
+/// How well a container is, in lists.
+pub struct HealthSummary {
+    /// `none`, `starting`, `healthy` or `unhealthy`.
+    pub status: String,
+    pub failing_streak: i64,
 }
 
 /// A port of a container as lists show it.

@@ -32,8 +32,13 @@ pub mod volume;
 
 use serde::{Deserialize, Serialize};
 
-/// The newest version of the API that these types know.
+/// The version that a daemon says it speaks, and speaks to those who ask for none: the last before
+/// answers lost what many clients still read (a container's address beside its networks, `status`
+/// and `id` of events, the lists of `/system/df`).
 pub const API_VERSION: &str = "1.51";
+
+/// The newest version that clients may ask for.
+pub const NEWEST_API_VERSION: &str = "1.55";
 
 /// The oldest version that clients may ask for.
 pub const MIN_API_VERSION: &str = "1.24";

@@ -29,6 +29,30 @@ pub struct NetworkInspect {
     pub containers: BTreeMap<String, EndpointResource>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// Since API 1.52, and not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<NetworkStatus>,
+}
+
+/// How a network is at the moment.
+pub struct NetworkStatus {
+    #[serde(rename = "IPAM")]
+    pub ipam: IpamStatus,
+}
+
+/// How many addresses are left, by subnet.
+pub struct IpamStatus {
+    pub subnets: BTreeMap<String, SubnetStatus>,
+}
+
+/// How many addresses of a subnet are left.
+pub struct SubnetStatus {
+    /// Those that are in use or reserved.
+    #[serde(rename = "IPsInUse")]
+    pub ips_in_use: u64,
+    /// Those that can be given out.
+    #[serde(rename = "DynamicIPsAvailable")]
+    pub dynamic_ips_available: u64,
 }
 
 /// How addresses are given out.

@@ -9,6 +9,9 @@ api_json_verbatim! {
 pub struct StatsResponse {
     pub name: String,
     pub id: String,
+    /// `linux`; since API 1.52.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub os_type: String,
     pub read: Timestamp,
     /// Zero time when there was no reading before.
     pub preread: Timestamp,

@@ -149,7 +149,8 @@ fn containers_match_the_specification() {
     let mut wrong = Vec::new();
     check! { spec, wrong,
         container::CreateResponse, "ContainerCreateResponse", [], [];
-        container::ContainerSummary, "ContainerSummary", [], ["Health"];
+        container::ContainerSummary, "ContainerSummary", [], [];
+        container::HealthSummary, "ContainerSummary Health", [], [];
         container::Port, "PortSummary", [], [];
         container::SummaryHostConfig, "ContainerSummary HostConfig", [], [];
         container::SummaryNetworkSettings, "ContainerSummary NetworkSettings", [], [];
@@ -189,7 +190,7 @@ fn counters_match_the_specification() {
     let spec = specification();
     let mut wrong = Vec::new();
     check! { spec, wrong,
-        stats::StatsResponse, "ContainerStatsResponse", [], ["os_type"];
+        stats::StatsResponse, "ContainerStatsResponse", [], [];
         stats::PidsStats, "ContainerPidsStats", [], [];
         stats::BlkioStats, "ContainerBlkioStats", [], [];
         stats::BlkioStatEntry, "ContainerBlkioStatEntry", [], [];
@@ -232,7 +233,10 @@ fn the_rest_matches_the_specification() {
         image::ImagesPruneReport, "/images/prune post 200", [], [];
         image::Descriptor, "OCIDescriptor", [], ["urls", "data", "artifactType"];
         image::Platform, "OCIPlatform", [], [];
-        network::NetworkInspect, "NetworkInspect", [], ["Peers", "Services", "Status"];
+        network::NetworkInspect, "NetworkInspect", [], ["Peers", "Services"];
+        network::NetworkStatus, "NetworkStatus", [], [];
+        network::IpamStatus, "IPAMStatus", [], [];
+        network::SubnetStatus, "SubnetStatus", [], [];
         network::Ipam, "IPAM", [], [];
         network::IpamConfig, "IPAMConfig", [], [];
         network::EndpointResource, "EndpointResource", [], [];
@@ -246,7 +250,13 @@ fn the_rest_matches_the_specification() {
         volume::VolumeListResponse, "VolumeListResponse", [], [];
         volume::VolumeCreateBody, "VolumeCreateRequest", [], ["ClusterVolumeSpec"];
         volume::VolumesPruneReport, "/volumes/prune post 200", [], [];
-        disk::BuildCache, "BuildCache", [], [];
+        disk::DiskUsage, "/system/df get 200",
+            ["LayersSize", "LayersDiskSize", "Images", "Containers", "Volumes", "BuildCache"], [];
+        disk::ImagesUsage, "ImagesDiskUsage", [], [];
+        disk::ContainersUsage, "ContainersDiskUsage", [], [];
+        disk::VolumesUsage, "VolumesDiskUsage", [], [];
+        disk::BuildCacheUsage, "BuildCacheDiskUsage", [], [];
+        disk::BuildCache, "BuildCache", ["Parent"], [];
         progress::JsonMessage, "BuildInfo", ["progress", "error"], [];
         progress::ProgressDetail, "ProgressDetail", [], [];
         progress::ErrorDetail, "ErrorDetail", [], [];

@@ -5,6 +5,7 @@
 
 mod agent;
 mod git;
+mod keep;
 mod memory;
 mod pull;
 mod run;
@@ -13,6 +14,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+pub use keep::CacheKeep;
 
 use build::cache::{Cache, Record as CacheRecord};
 use build::progress::Listener;
@@ -27,6 +30,7 @@ use types::{ContainerId, Error};
 
 use crate::spec::users;
 use crate::{Credentials, Engine, aside, blocking, from_image};
+use keep::{free_space, kept};
 
 /// The builder's part of the engine.
 #[derive(Debug)]
@@ -195,7 +199,7 @@ impl Engine {
     }
 
     /// Removes records of the build cache: without `all` those whose layers no image has, oldest
-    /// use first until no more than `keep` bytes are left.
+    /// use first until no more is left than `keep` says.
     ///
     /// # Errors
     /// [`types::ErrorKind::Invalid`] for unknown filters.
@@ -203,7 +207,7 @@ impl Engine {
         &self,
         filters: &Filters,
         all: bool,
-        keep: u64,
+        keep: CacheKeep,
     ) -> Result<(Vec<String>, u64), Error> {
         filters.allow(&[
             "description",
@@ -225,7 +229,9 @@ impl Engine {
         let (removed, space) = blocking(move || {
             let images = engine.layers_of_images()?;
             let cache = &engine.builds.cache;
-            let kept = kept(cache.records(&images).map_err(from_build)?, keep);
+            let records = cache.records(&images).map_err(from_build)?;
+            let total = records.iter().map(|record| record.size).sum();
+            let kept = kept(records, keep.bytes(total, free_space(&engine.config.data_root)));
             let pruned = cache.prune(&engine.images, &images, &|record| {
                 (all || !record.shared)
                     && until.is_none_or(|until| record.last_used < until)
@@ -240,17 +246,6 @@ impl Engine {
         self.tell(Subject::Builder, "prune", "", &[("reclaimed", &space.to_string())]);
         Ok((removed, space))
     }
-}
-
-/// The records that a prune to so many bytes leaves: those that were used last.
-fn kept(mut records: Vec<CacheRecord>, keep: u64) -> BTreeSet<String> {
-    records.sort_by_key(|record| std::cmp::Reverse(record.last_used));
-    let mut sum = 0;
-    let fits = records.into_iter().take_while(|record| {
-        sum += record.size;
-        sum <= keep
-    });
-    if keep == 0 { BTreeSet::new() } else { fits.map(|record| record.id).collect() }
 }
 
 /// `unused-for=24h`.

@@ -48,7 +48,7 @@ use types::capability::CapabilitySet;
 use types::event::{Event, Subject};
 use types::{ContainerId, Error, ErrorKind, Timestamp};
 
-pub use build::{BuildRequest, platform as builder_platform};
+pub use build::{BuildRequest, CacheKeep, platform as builder_platform};
 pub use config::{Config, RegistrySettings, Watermarks};
 pub use container::archive::{ArchiveOptions, CommitRequest};
 pub use container::attach::{AttachOptions, Attached};
@@ -61,7 +61,7 @@ pub use container::remount::{EnvChanges, MountChanges};
 pub use container::remove::{Pruned, RemoveOptions};
 pub use container::republish::PortChanges;
 pub use container::top::{StatsSample, Top};
-pub use container::update::Update;
+pub use container::update::{EmptiedDevices, Update};
 pub use container::validate::size as parse_size;
 pub use container::wait::{WaitCondition, WaitOutcome, Waiter};
 pub use events::{EventOptions, EventStream};

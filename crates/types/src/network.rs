@@ -2,13 +2,26 @@
 
 use std::collections::BTreeMap;
 
-docker_json! {
+use serde::{Deserialize, Deserializer, Serialize};
+
 /// What a container asks of the networks, by network name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct NetworkingConfig {
-    /// Network name or id to what is asked of it.
+    /// Network name or id to what is asked of it; `null` asks for nothing but the network.
+    #[serde(deserialize_with = "null_values")]
     pub endpoints_config: BTreeMap<String, EndpointSettings>,
 }
 
+fn null_values<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, EndpointSettings>, D::Error> {
+    let map = Option::<BTreeMap<String, Option<EndpointSettings>>>::deserialize(deserializer)?;
+    let settled = |(name, settings): (String, Option<_>)| (name, settings.unwrap_or_default());
+    Ok(map.unwrap_or_default().into_iter().map(settled).collect())
+}
+
+docker_json! {
 /// A container's place in one network: what was asked, and what it got.
 pub struct EndpointSettings {
     /// Addresses that were asked for.

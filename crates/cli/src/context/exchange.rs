@@ -93,21 +93,24 @@ pub(crate) async fn import(session: &Session, args: ImportArgs) -> anyhow::Resul
 /// Reads an archive. Nothing in it is taken for a path: an endpoint and a file are plain names.
 fn unpack(source: impl Read) -> anyhow::Result<(Value, Material)> {
     let refused = |message: String| Failure::with(1, message);
-    let mut archive = Archive::new(source.take(LARGEST + 1));
-    let (mut meta, mut material, mut read) = (None, Material::new(), 0);
+    let mut bytes = Vec::new();
+    source.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    let whole = bytes.len() as u64;
+    if whole > LARGEST {
+        return Err(refused(format!("the archive holds more than {LARGEST} bytes")));
+    }
+    // Docker's command line leaves the end of an archive out, and what fills its last block.
+    bytes.resize(bytes.len().next_multiple_of(512) + 1024, 0);
+    let mut archive = Archive::new(bytes.as_slice());
+    let (mut meta, mut material) = (None, Material::new());
     let entries = archive.entries()?;
     for entry in entries {
-        let mut entry = match entry {
-            // Docker's command line leaves the end of the archive out.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && meta.is_some() => break,
-            entry => entry.context("the archive is no tar of a context")?,
-        };
+        let mut entry = entry.context("the archive is no tar of a context")?;
+        if entry.raw_file_position() + entry.size() > whole {
+            return Err(refused("the archive is cut off".to_owned()));
+        }
         if !entry.header().entry_type().is_file() {
             continue;
-        }
-        read += entry.size();
-        if read > LARGEST {
-            return Err(refused(format!("the archive holds more than {LARGEST} bytes")));
         }
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let mut bytes = Vec::new();

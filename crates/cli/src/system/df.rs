@@ -52,7 +52,7 @@ const VOLUMES: Layout = Layout {
     quiet: "{{.Name}}",
 };
 
-fn line(kind: &str, total: usize, active: usize, size: i64, reclaimable: i64) -> Line {
+fn line(kind: &str, total: i64, active: i64, size: i64, reclaimable: i64) -> Line {
     #[allow(clippy::cast_precision_loss, reason = "a percentage")]
     let percent = if size > 0 {
         format!(" ({:.0}%)", (reclaimable as f64 * 100.0 / size as f64).floor())
@@ -73,57 +73,32 @@ fn line(kind: &str, total: usize, active: usize, size: i64, reclaimable: i64) ->
 }
 
 /// One line a kind of thing.
-fn summary(usage: &DiskUsage) -> Vec<Line> {
-    let images = usage.images.as_deref().unwrap_or_default();
-    let used: i64 = images
-        .iter()
-        .filter(|image| image.containers > 0 && image.size != -1 && image.shared_size != -1)
-        .map(|image| image.size - image.shared_size)
-        .sum();
-    let active = images.iter().filter(|image| image.containers > 0).count();
-    let containers = usage.containers.as_deref().unwrap_or_default();
-    let running = |state: &str| matches!(state, "running" | "paused" | "restarting");
-    let own = |c: &docker_api::container::ContainerSummary| c.size_rw.unwrap_or(0);
-    let volumes = usage.volumes.as_deref().unwrap_or_default();
-    let volume = |wanted: fn(i64) -> bool| -> (usize, i64) {
-        let fit =
-            volumes.iter().filter_map(|v| v.usage_data.as_ref()).filter(|u| wanted(u.ref_count));
-        fit.fold((0, 0), |(count, size), u| (count + 1, size + u.size.max(0)))
-    };
-    let cache = usage.build_cache.as_deref().unwrap_or_default();
-    let cache_size: i64 = cache.iter().filter(|c| !c.shared).map(|c| c.size).sum();
-    let cache_idle: i64 = cache.iter().filter(|c| !c.shared && !c.in_use).map(|c| c.size).sum();
-    vec![
-        line("Images", images.len(), active, usage.layers_size, usage.layers_size - used),
-        line(
-            "Containers",
-            containers.len(),
-            containers.iter().filter(|c| running(&c.state)).count(),
-            containers.iter().map(own).sum(),
-            containers.iter().filter(|c| !running(&c.state)).map(own).sum(),
-        ),
-        line(
-            "Local Volumes",
-            volumes.len(),
-            volume(|n| n > 0).0,
-            volume(|_| true).1,
-            volume(|n| n == 0).1,
-        ),
-        line(
-            "Build Cache",
-            cache.len(),
-            cache.iter().filter(|c| c.in_use).count(),
-            cache_size,
-            cache_idle,
-        ),
-    ]
+fn summary(usage: DiskUsage) -> Vec<Line> {
+    let usage = usage.summed(false);
+    let images = usage.image_usage.unwrap_or_default();
+    let containers = usage.container_usage.unwrap_or_default();
+    let volumes = usage.volume_usage.unwrap_or_default();
+    let cache = usage.build_cache_usage.unwrap_or_default();
+    macro_rules! lines {
+        ($($kind:literal => $sum:ident),*) => {
+            vec![$(line(
+                $kind, $sum.total_count, $sum.active_count, $sum.total_size, $sum.reclaimable,
+            )),*]
+        };
+    }
+    lines! {
+        "Images" => images, "Containers" => containers, "Local Volumes" => volumes,
+        "Build Cache" => cache
+    }
 }
 
 pub(crate) async fn df(session: &Session, args: Args) -> anyhow::Result<u8> {
-    let usage: DiskUsage = session.client()?.get(&Target::new("/system/df")).await?;
+    // Daemons since API 1.52 leave the lists out unless they are asked for them.
+    let target = Target::new("/system/df").with("verbose", "1");
+    let usage: DiskUsage = session.client()?.get::<DiskUsage>(&target).await?.listed();
     if !args.verbose {
         let format = Format::choose(&LAYOUT, &args.format, "", false);
-        session.text(&format.render(&LAYOUT, &summary(&usage))?);
+        session.text(&format.render(&LAYOUT, &summary(usage))?);
         return Ok(0);
     }
     let mut out = String::from("Images space usage:\n\n");

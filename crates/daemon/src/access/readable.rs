@@ -37,6 +37,8 @@ const READABLE: &[&[&str]] = &[
     &["networks", ANY],
     &["volumes"],
     &["volumes", ANY],
+    &["isopod", "secrets"],
+    &["isopod", "secrets", ANY],
     &["secrets"],
     &["secrets", ANY],
     &["plugins"],

@@ -211,7 +211,8 @@ impl Settings {
     /// # Errors
     /// When a rule makes no sense, or nobody has to show a certificate.
     pub(crate) fn access(&self) -> Result<Rules, ConfigError> {
-        if !self.client_access.is_empty() && !(self.tlsverify && self.encrypts()) {
+        let demands = self.tlsverify && self.encrypts();
+        if !self.client_access.is_empty() && !demands {
             // Without a certificate everybody would have full access after all.
             return Err(ConfigError::Unsupported {
                 directive: "client-access",

@@ -25,6 +25,26 @@ pub(crate) fn either(text: &str) -> Result<String, Error> {
     if text.trim_start().starts_with('{') { written(text) } else { Ok(text.to_owned()) }
 }
 
+/// The one platform among parameters that may come more than once; `None` when there is none. The
+/// images of this store have one platform each.
+///
+/// # Errors
+/// [`types::ErrorKind::Invalid`] for several different ones, in dockerd's words.
+pub(crate) fn only<'a>(
+    texts: impl Iterator<Item = &'a str>,
+    read: fn(&str) -> Result<String, Error>,
+) -> Result<Option<String>, Error> {
+    let mut texts = texts.filter(|text| !text.is_empty());
+    let Some(first) = texts.next() else { return Ok(None) };
+    let first = read(first)?;
+    for text in texts {
+        if read(text)? != first {
+            return Err(Error::invalid("multiple platform parameters not supported"));
+        }
+    }
+    Ok(Some(first))
+}
+
 /// The same as the engine reads it: `os/arch[/variant]`.
 ///
 /// # Errors
@@ -41,6 +61,16 @@ pub(crate) fn written(text: &str) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_one_platform() {
+        let arm = r#"{"os":"linux","architecture":"arm64"}"#;
+        let only = |texts: &[&str]| only(texts.iter().copied(), either);
+        assert_eq!(only(&[]), Ok(None));
+        assert_eq!(only(&["", arm, "linux/arm64"]), Ok(Some("linux/arm64".to_owned())));
+        let several = only(&[arm, "linux/amd64"]).expect_err("several");
+        assert_eq!(several.message, "multiple platform parameters not supported");
+    }
 
     #[test]
     fn platforms_are_objects() {

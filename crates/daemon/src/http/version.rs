@@ -2,16 +2,21 @@
 
 use std::fmt;
 
-use docker_api::{API_VERSION, MIN_API_VERSION};
+use docker_api::{MIN_API_VERSION, NEWEST_API_VERSION};
 
 /// A version of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
 
 impl Version {
-    /// The newest that is spoken here.
+    /// The one that is spoken to those who ask for none.
     pub fn latest() -> Self {
-        Self::parse(API_VERSION)
+        Self::parse(docker_api::API_VERSION)
+    }
+
+    /// The newest that may be asked for.
+    pub fn newest() -> Self {
+        Self::parse(NEWEST_API_VERSION)
     }
 
     /// Whether the client speaks at least this version.
@@ -36,7 +41,7 @@ impl fmt::Display for Version {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unspoken {
     /// Above the newest.
-    #[error("client version {0} is too new. Maximum supported API version is {API_VERSION}")]
+    #[error("client version {0} is too new. Maximum supported API version is {NEWEST_API_VERSION}")]
     TooNew(String),
     /// Below the oldest.
     #[error(
@@ -61,7 +66,7 @@ pub fn negotiate(path: &str) -> Result<(Version, &str), Unspoken> {
         return Ok((Version::latest(), path));
     }
     let version = Version::parse(text);
-    if version > Version::latest() {
+    if version > Version::newest() {
         return Err(Unspoken::TooNew(text.to_owned()));
     }
     if version < Version::parse(MIN_API_VERSION) {
@@ -81,6 +86,8 @@ mod tests {
             negotiate("/v1.51/containers/a/json"),
             Ok((Version(1, 51), "/containers/a/json"))
         );
+        assert_eq!(Version::newest().to_string(), NEWEST_API_VERSION);
+        assert!(Version::latest() <= Version::newest());
         for path in ["/info", "/version", "/volumes", "/vv1/x", "/v/x", "/v1a/x", "/", "", "*"] {
             assert_eq!(negotiate(path), Ok((Version::latest(), path)), "{path}");
         }
@@ -93,7 +100,9 @@ mod tests {
         let message = |path| negotiate(path).expect_err("refused").to_string();
         assert_eq!(
             message("/v1.99/info"),
-            "client version 1.99 is too new. Maximum supported API version is 1.51"
+            format!(
+                "client version 1.99 is too new. Maximum supported API version is {NEWEST_API_VERSION}"
+            )
         );
         assert!(message("/v1.12/info").starts_with("client version 1.12 is too old. Minimum"));
         assert!(message("/v1/info").contains("too old"));

@@ -8,6 +8,8 @@ use engine::builder::progress::{Event, StepInfo, StepKind};
 use engine::builder::{Failure, Place};
 use types::Timestamp;
 
+use crate::http::version::Version;
+
 /// An event for our own client; nothing for what only the classic text has.
 pub(crate) fn event(event: Event) -> Option<BuildEvent> {
     let at = Timestamp::now();
@@ -87,10 +89,12 @@ pub(crate) fn failure(failure: &Failure) -> JsonMessage {
 }
 
 /// A record of the cache.
-pub(crate) fn cache(record: Record) -> BuildCache {
+pub(crate) fn cache(record: Record, version: Version) -> BuildCache {
+    let several = version.at_least(42);
     BuildCache {
+        parent: record.parent.clone().filter(|_| !several).unwrap_or_default(),
         id: record.id,
-        parents: record.parent.into_iter().collect(),
+        parents: record.parent.into_iter().filter(|_| several).collect(),
         kind: record.kind.as_str().to_owned(),
         description: record.description,
         in_use: record.in_use,

@@ -2,16 +2,34 @@
 
 use docker_api::container::{ContainerInspect, GraphDriver, NetworkSettings, State};
 use engine::{Inspect, Record};
+use serde_json::Value;
 use types::container::HostConfig;
 use types::health::Health;
 use types::mount::{MountKind, MountPoint};
 use types::network::PortMap;
 use types::state::Status;
 
+use super::earlier;
 use super::list::{shown, signed};
+use crate::http::version::Version;
 
 /// `GET /containers/{id}/json`.
-pub(crate) fn inspect(found: Inspect) -> ContainerInspect {
+pub(crate) fn inspect(found: Inspect, version: Version) -> Value {
+    let (short, hostname) =
+        (found.record.id.short().to_owned(), found.record.config.hostname.clone());
+    let mut inspect = whole(found);
+    if !version.at_least(45) && earlier::is_user_defined(&inspect.host_config.network_mode) {
+        for settings in inspect.network_settings.networks.values_mut() {
+            earlier::alias(settings, &short, &hostname);
+        }
+    }
+    // Plain data: writing it as JSON cannot fail.
+    let mut value = serde_json::to_value(inspect).unwrap_or_default();
+    earlier::container(&mut value, version);
+    value
+}
+
+fn whole(found: Inspect) -> ContainerInspect {
     let record = found.record;
     let mut command = record.command().into_iter();
     let network_settings = networks(&record, found.ports, found.sandbox_key);

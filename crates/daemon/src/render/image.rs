@@ -10,6 +10,7 @@ use docker_api::progress::{JsonMessage, ProgressDetail};
 use serde_json::Value;
 use types::container::ContainerConfig;
 
+use super::earlier;
 use super::list::signed;
 use crate::http::version::Version;
 
@@ -128,6 +129,7 @@ pub(crate) fn inspect(found: engine::ImageInspect, version: Version) -> Value {
         // Before 1.50 every setting of a container was there, set or not.
         value["Config"] = serde_json::to_value(full).unwrap_or_default();
     }
+    earlier::image(&mut value, version);
     if !version.at_least(45) {
         // Before 1.45 the container that an image was committed from was there.
         value["Container"] = container.into();

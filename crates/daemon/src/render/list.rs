@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use docker_api::container::{
-    ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings, command_line,
+    ContainerSummary, HealthSummary, Port, SummaryHostConfig, SummaryNetworkSettings, command_line,
 };
 use engine::Summary;
 use types::Timestamp;
@@ -12,9 +12,10 @@ use types::network::EndpointSettings;
 use types::state::{State, Status};
 
 use super::duration::human;
+use crate::http::version::Version;
 
 /// An item of `GET /containers/json`.
-pub(crate) fn summary(found: Summary) -> ContainerSummary {
+pub(crate) fn summary(found: Summary, version: Version) -> ContainerSummary {
     let record = found.record;
     let mut command = record.command().into_iter();
     let path = command.next().unwrap_or_default();
@@ -46,10 +47,17 @@ pub(crate) fn summary(found: Summary) -> ContainerSummary {
         status: status(&record.state, found.health, Timestamp::now()),
         host_config: SummaryHostConfig {
             network_mode: record.host.network_mode,
-            annotations: record.host.annotations,
+            annotations: match version.at_least(46) {
+                true => record.host.annotations,
+                false => BTreeMap::new(),
+            },
         },
         network_settings: SummaryNetworkSettings { networks: shown(record.networks) },
         mounts: record.mounts,
+        health: version.at_least(52).then(|| HealthSummary {
+            status: found.health.as_str().to_owned(),
+            failing_streak: found.failing_streak,
+        }),
     }
 }
 

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use docker_api::network::{ConfigReference, EndpointResource, Ipam, IpamConfig, NetworkInspect};
+use docker_api::network::{
+    ConfigReference, EndpointResource, Ipam, IpamConfig, IpamStatus, NetworkInspect, NetworkStatus,
+};
 use engine::{Network, NetworkDetail};
 use types::Timestamp;
+
+use super::leases::{self, Block};
+use crate::http::version::Version;
 
 /// The subnets as Docker shows them: what was asked for as it was, and what was chosen with its
 /// gateway.
@@ -59,8 +64,33 @@ pub(crate) fn network(found: Network) -> NetworkInspect {
     }
 }
 
+/// How many addresses are left in a network's subnets.
+fn status(found: &NetworkDetail) -> NetworkStatus {
+    let endpoints = found.endpoints.iter().map(|(_, endpoint)| endpoint);
+    let addresses: Vec<IpAddr> = endpoints
+        .flat_map(|endpoint| [endpoint.ipv4, endpoint.ipv6])
+        .flatten()
+        .map(|cidr| cidr.addr())
+        .collect();
+    let subnets = found.network.subnets.iter().map(|subnet| {
+        let whole = subnet.subnet;
+        let range = subnet.range.unwrap_or(whole);
+        let others = subnet.aux.values().copied().chain(Option::<IpAddr>::from(subnet.gateway));
+        let used = addresses.iter().copied().chain(others).filter(|one| whole.contains(*one));
+        let block = |first: IpAddr, prefix| Block { first, prefix };
+        let status = leases::count(
+            block(whole.network().addr(), whole.prefix()),
+            block(range.network().addr(), range.prefix()),
+            used,
+        );
+        (whole.to_string(), status)
+    });
+    NetworkStatus { ipam: IpamStatus { subnets: subnets.collect() } }
+}
+
 /// A network with its containers.
-pub(crate) fn detail(found: NetworkDetail) -> NetworkInspect {
+pub(crate) fn detail(found: NetworkDetail, version: Version) -> NetworkInspect {
+    let status = version.at_least(52).then(|| status(&found));
     let containers = found.endpoints.into_iter().map(|(name, endpoint)| {
         let resource = EndpointResource {
             name,
@@ -71,5 +101,5 @@ pub(crate) fn detail(found: NetworkDetail) -> NetworkInspect {
         };
         (endpoint.container, resource)
     });
-    NetworkInspect { containers: containers.collect(), ..network(found.network) }
+    NetworkInspect { containers: containers.collect(), status, ..network(found.network) }
 }

@@ -8,13 +8,20 @@ use engine::StatsSample;
 use types::Timestamp;
 use types::stats::{BlkioEntry, Stats};
 
+use crate::http::version::Version;
+
 /// One reading, and the processor's from the reading before.
-pub(crate) fn reading(now: &StatsSample, before: Option<&StatsSample>) -> StatsResponse {
+pub(crate) fn reading(
+    now: &StatsSample,
+    before: Option<&StatsSample>,
+    version: Version,
+) -> StatsResponse {
     let name = format!("/{}", now.name);
     let id = now.id.to_string();
+    let os_type = if version.at_least(52) { "linux" } else { "" }.to_owned();
     let Some(sample) = &now.sample else {
         // It does not run: everything is nothing, and there is no time of a reading.
-        return StatsResponse { name, id, ..StatsResponse::default() };
+        return StatsResponse { name, id, os_type, ..StatsResponse::default() };
     };
     let stats = &sample.stats;
     let networks = sample.interfaces.iter().map(|(name, counts)| {
@@ -33,6 +40,7 @@ pub(crate) fn reading(now: &StatsSample, before: Option<&StatsSample>) -> StatsR
     StatsResponse {
         name,
         id,
+        os_type,
         read: sample.at,
         preread: before
             .and_then(|before| before.sample.as_ref())

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use docker_api::disk::DiskUsage;
 use docker_api::system::{
-    AddressPool, Component, IndexInfo, Info, PlatformName, PluginsInfo, RegistryConfig, Runtime,
-    SwarmInfo, Version,
+    AddressPool, Component, FirewallInfo, IndexInfo, Info, PlatformName, PluginsInfo,
+    RegistryConfig, Runtime, SwarmInfo, Version,
 };
 use docker_api::{API_VERSION, MIN_API_VERSION};
+use serde_json::Value;
 use types::Timestamp;
 
+use super::build::cache;
 use super::list::signed;
-use super::{image, list, volume};
+use super::{earlier, image, list, volume};
 use crate::api::Api;
 use crate::http::version::Version as ApiVersion;
 
@@ -65,7 +67,14 @@ pub(crate) fn version(info: &engine::Info, experimental: bool) -> Version {
 }
 
 /// `GET /info`.
-pub(crate) fn info(info: engine::Info, api: &Api) -> Info {
+pub(crate) fn info(info: engine::Info, api: &Api, version: ApiVersion) -> Value {
+    // Plain data: writing it as JSON cannot fail.
+    let mut value = serde_json::to_value(whole(info, api)).unwrap_or_default();
+    earlier::info(&mut value, version);
+    value
+}
+
+fn whole(info: engine::Info, api: &Api) -> Info {
     let changeable = api.changeable();
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let security_options = security(&info);
@@ -73,6 +82,7 @@ pub(crate) fn info(info: engine::Info, api: &Api) -> Info {
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let mut warnings = info.warnings;
     warnings.extend(api.warnings.iter().cloned());
+    let proxies = proxies(&api.engine.registry_settings());
     Info {
         id: info.id,
         containers: count(info.containers),
@@ -144,6 +154,13 @@ pub(crate) fn info(info: engine::Info, api: &Api) -> Info {
             .into_iter()
             .map(|(base, size)| AddressPool { base, size: i64::from(size) })
             .collect(),
+        firewall_backend: Some(FirewallInfo {
+            driver: "nftables".to_owned(),
+            ..FirewallInfo::default()
+        }),
+        http_proxy: proxies.0,
+        https_proxy: proxies.1,
+        no_proxy: proxies.2,
         warnings,
         ..Info::default()
     }
@@ -165,6 +182,29 @@ fn registries(settings: &engine::RegistrySettings) -> RegistryConfig {
     let index_configs =
         [hub].into_iter().chain(insecure).map(|index| (index.name.clone(), index)).collect();
     RegistryConfig { insecure_registry_cidrs, index_configs, mirrors: settings.mirrors.clone() }
+}
+
+/// Proxies to registries, without the passwords in their addresses.
+fn proxies(settings: &engine::RegistrySettings) -> (String, String, String) {
+    let one = |given: &Option<String>, names: [&str; 2]| {
+        let environment = || names.iter().find_map(|name| std::env::var(name).ok());
+        masked(&given.clone().or_else(environment).unwrap_or_default())
+    };
+    (
+        one(&settings.http_proxy, ["HTTP_PROXY", "http_proxy"]),
+        one(&settings.https_proxy, ["HTTPS_PROXY", "https_proxy"]),
+        one(&settings.no_proxy, ["NO_PROXY", "no_proxy"]),
+    )
+}
+
+/// An address whose user and password are not shown, in dockerd's manner.
+fn masked(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://xxxxx:xxxxx@{host}{path}"),
+        None => address.to_owned(),
+    }
 }
 
 fn security(info: &engine::Info) -> Vec<String> {
@@ -190,7 +230,19 @@ pub(crate) fn disk_usage(
     found: engine::DiskUsage,
     kinds: &[&str],
     version: ApiVersion,
-) -> DiskUsage {
+    verbose: bool,
+) -> Value {
+    let mut usage = lists(found, kinds, version);
+    if version.at_least(52) {
+        usage = usage.summed(verbose);
+    }
+    // Plain data: writing it as JSON cannot fail.
+    let mut value = serde_json::to_value(usage).unwrap_or_default();
+    earlier::disk_usage(&mut value, version, verbose);
+    value
+}
+
+fn lists(found: engine::DiskUsage, kinds: &[&str], version: ApiVersion) -> DiskUsage {
     let wants = |kind: &str| kinds.contains(&kind);
     DiskUsage {
         layers_size: if wants("image") { signed(found.images.layers_size) } else { 0 },
@@ -200,9 +252,22 @@ pub(crate) fn disk_usage(
             found.images.images.into_iter().map(summary).collect()
         }),
         containers: wants("container")
-            .then(|| found.containers.into_iter().map(list::summary).collect()),
+            .then(|| found.containers.into_iter().map(|one| list::summary(one, version)).collect()),
         volumes: wants("volume").then(|| found.volumes.into_iter().map(volume::usage).collect()),
         build_cache: wants("build-cache")
-            .then(|| found.build_cache.into_iter().map(super::build::cache).collect()),
+            .then(|| found.build_cache.into_iter().map(|one| cache(one, version)).collect()),
+        ..DiskUsage::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_proxies_are_not_shown() {
+        assert_eq!(masked("http://ann:s3cret@proxy:3128/x"), "http://xxxxx:xxxxx@proxy:3128/x");
+        assert_eq!(masked("http://proxy:3128/a@b"), "http://proxy:3128/a@b");
+        assert_eq!(masked("localhost,.example"), "localhost,.example");
     }
 }

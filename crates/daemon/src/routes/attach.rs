@@ -52,15 +52,15 @@ impl Opened {
     }
 }
 
-async fn open(api: &Api, name: &str, call: &Call) -> Result<Opened, Refusal> {
+async fn open(
+    api: &Api,
+    name: &str,
+    call: &Call,
+    options: AttachOptions,
+) -> Result<Opened, Refusal> {
     let text = call.text("detachKeys");
     let keys = detach::parse(text)
         .map_err(|_| Error::invalid(format!("Invalid detach keys ({text}) provided")))?;
-    let options = AttachOptions {
-        stdin: call.flag("stdin"),
-        stdout: call.flag("stdout"),
-        stderr: call.flag("stderr"),
-    };
     let past = if call.flag("logs") && (options.stdout || options.stderr) {
         let (stdout, stderr) = (options.stdout, options.stderr);
         Some(api.engine.logs(name, LogOptions { stdout, stderr, ..LogOptions::default() })?)
@@ -77,9 +77,15 @@ async fn open(api: &Api, name: &str, call: &Call) -> Result<Opened, Refusal> {
     Ok(Opened { past, live, options, tty, keys })
 }
 
+/// The streams that were asked for.
+fn streams(call: &Call) -> AttachOptions {
+    let flag = |name| call.flag(name);
+    AttachOptions { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr") }
+}
+
 async fn attach(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
     let doorway = call.doorway()?;
-    let opened = open(&api, &name, &call).await?;
+    let opened = open(&api, &name, &call, streams(&call)).await?;
     let head = stream_head(call.upgrades(), content_type(&call, opened.tty), &api.always);
     let session = async move |mut client: Client| {
         let watch = opened.watch();
@@ -106,7 +112,12 @@ async fn attach_ws(State(api): State<Api>, Name(name): Name, call: Call) -> Answ
     let head = websocket::accept(&call.headers, &api.always)
         .map_err(|refusal| Refusal::new(StatusCode::BAD_REQUEST, refusal.to_string()))?;
     let doorway = call.doorway()?;
-    let opened = open(&api, &name, &call).await?;
+    let wanted = match call.at_least(42) {
+        true => streams(&call),
+        // The parameters were there and not looked at.
+        false => AttachOptions { stdin: true, stdout: true, stderr: true },
+    };
+    let opened = open(&api, &name, &call, wanted).await?;
     let text = !call.at_least(28);
     let session = async move |mut client: Client| {
         let watch = opened.watch();

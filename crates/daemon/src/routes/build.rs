@@ -17,7 +17,7 @@ use engine::builder::classic::Printer;
 use engine::builder::progress::{Event, Listener};
 use engine::builder::worker::Session;
 use engine::builder::{Failure, Input, Outcome};
-use engine::{BuildRequest, Credentials};
+use engine::{BuildRequest, CacheKeep, Credentials};
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use types::Error;
@@ -226,7 +226,16 @@ async fn prune(State(api): State<Api>, call: Call) -> Answer {
     let number = |name: &str| -> Result<u64, Error> {
         Ok(u64::try_from(call.number(name)?.unwrap_or(0)).unwrap_or(0))
     };
-    let keep = number("keep-storage")?.max(number("reserved-space")?);
+    // It had another name before 1.48, which 1.52 no longer knows.
+    let mut keep = CacheKeep::default();
+    if !call.at_least(52) {
+        keep.reserved = number("keep-storage")?;
+    }
+    if call.at_least(48) {
+        keep.reserved = keep.reserved.max(number("reserved-space")?);
+        keep.most = number("max-used-space")?;
+        keep.free = number("min-free-space")?;
+    }
     let (caches_deleted, space_reclaimed) =
         api.engine.build_prune(&call.filters()?, call.flag("all"), keep).await?;
     ok(&BuildPruneReport { caches_deleted, space_reclaimed })

@@ -1,5 +1,7 @@
 //! Containers: make, list, look at, change, remove.
 
+mod earlier;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -13,7 +15,6 @@ use engine::{
 };
 use types::Error;
 use types::container::{RestartPolicy, RestartRule};
-use types::mount::MountKind;
 
 use crate::api::Api;
 use crate::http::answer::{Answer, done, json, ok};
@@ -40,12 +41,10 @@ async fn create(State(api): State<Api>, mut call: Call) -> Answer {
         let message = "config cannot be empty in order to create a container";
         return Err(Error::invalid(message).into());
     };
+    let warnings = earlier::create(&mut body, call.version);
     let host = &mut body.host_config;
     if host.resources.pids_limit.is_some_and(|limit| limit <= 0) {
         host.resources.pids_limit = None;
-    }
-    if !call.at_least(44) {
-        before_44(&mut body);
     }
     let spec = CreateSpec {
         config: body.config,
@@ -54,21 +53,9 @@ async fn create(State(api): State<Api>, mut call: Call) -> Answer {
         platform: call.some("platform").filter(|_| call.at_least(41)).map(str::to_owned),
     };
     let created = api.engine.create(call.some("name"), spec).await?;
-    let answer = CreateResponse { id: created.id.to_string(), warnings: created.warnings };
+    let warnings = created.warnings.into_iter().chain(warnings).collect();
+    let answer = CreateResponse { id: created.id.to_string(), warnings };
     Ok(json(StatusCode::CREATED, &answer))
-}
-
-/// What clients below 1.44 could not say, or meant otherwise: mounts were read-only at their top only.
-fn before_44(body: &mut CreateBody) {
-    if let Some(health) = &mut body.config.healthcheck {
-        health.start_interval = 0;
-    }
-    let mounts = body.host_config.mounts.iter_mut();
-    for mount in mounts.filter(|mount| mount.kind == MountKind::Bind && mount.read_only) {
-        let options = mount.bind_options.get_or_insert_default();
-        options.read_only_non_recursive = true;
-        options.read_only_force_recursive = false;
-    }
 }
 
 async fn list(State(api): State<Api>, call: Call) -> Answer {
@@ -81,13 +68,14 @@ async fn list(State(api): State<Api>, call: Call) -> Answer {
         filters: call.filters()?,
     };
     let found = api.engine.list(options).await?;
-    let list: Vec<_> = found.into_iter().map(render::list::summary).collect();
+    let list: Vec<_> =
+        found.into_iter().map(|one| render::list::summary(one, call.version)).collect();
     ok(&list)
 }
 
 async fn inspect(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
     let found = api.engine.inspect(&name, call.flag("size")).await?;
-    ok(&render::container::inspect(found))
+    ok(&render::container::inspect(found, call.version))
 }
 
 async fn top(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
@@ -113,7 +101,10 @@ async fn rename(State(api): State<Api>, Name(name): Name, call: Call) -> Answer 
 }
 
 async fn update(State(api): State<Api>, Name(name): Name, mut call: Call) -> Answer {
-    let body: UpdateBody = call.some_json().await?;
+    let text: serde_json::Value = call.some_json().await?;
+    let wrong = |error: serde_json::Error| Error::invalid(format!("invalid JSON: {error}"));
+    let mut body: UpdateBody = serde_json::from_value(text.clone()).map_err(wrong)?;
+    let emptied = earlier::update(&mut body.resources, &text, call.version);
     let policy = body.restart_policy;
     let restart_policy = if policy.name.is_empty() {
         None
@@ -126,7 +117,7 @@ async fn update(State(api): State<Api>, Name(name): Name, mut call: Call) -> Ans
     let mounts =
         MountChanges { add: body.mount_add, add_binds: body.bind_add, remove: body.mount_remove };
     let env = EnvChanges { set: body.env_add, remove: body.env_remove };
-    let update = Update { resources: body.resources, restart_policy, ports, mounts, env };
+    let update = Update { resources: body.resources, emptied, restart_policy, ports, mounts, env };
     let warnings = api.engine.update(&name, update).await?;
     ok(&WarningsResponse { warnings })
 }

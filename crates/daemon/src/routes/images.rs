@@ -33,13 +33,19 @@ async fn list(State(api): State<Api>, call: Call) -> Answer {
     let ids = found.iter().map(|summary| summary.id.clone()).collect();
     let mut list: Vec<_> =
         found.into_iter().map(|summary| image::summary(summary, call.version)).collect();
+    if !call.at_least(51) {
+        // They were not counted for lists.
+        list.iter_mut().for_each(|summary| summary.containers = -1);
+    }
     if call.at_least(48) {
         let targets = api.engine.image_targets(ids).await?;
         for (summary, target) in list.iter_mut().zip(targets) {
             summary.descriptor = target.map(|target| image::descriptor(&target));
         }
     }
-    if call.at_least(47) && call.flag("manifests") {
+    // Who vouches for an image is not known here; the manifests are told along with it.
+    let identity = call.at_least(54) && call.flag("identity");
+    if call.at_least(47) && call.flag("manifests") || identity {
         for summary in &mut list {
             let id = summary.id.clone();
             summary.manifests = origin(&api, &id, summary.size, true).await?.1;
@@ -78,8 +84,10 @@ async fn origin(
 
 /// Insists on the platform that a request names, if its version knows the parameter.
 async fn insist(api: &Api, name: &str, call: &Call, minor: u32) -> Result<(), Refusal> {
-    if let Some(text) = call.some("platform").filter(|_| call.at_least(minor)) {
-        api.engine.insist_on_platform(name, &platform::written(text)?).await?;
+    if call.at_least(minor)
+        && let Some(platform) = platform::only(call.params.all("platform"), platform::written)?
+    {
+        api.engine.insist_on_platform(name, &platform).await?;
     }
     Ok(())
 }
@@ -93,6 +101,9 @@ async fn about(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
         let found = api.engine.image_history(name).await?;
         let list: Vec<_> = found.into_iter().map(image::history).collect();
         return ok(&list);
+    }
+    if let Some(name) = path.strip_suffix("/attestations").filter(|_| call.at_least(55)) {
+        return attestations(&api, name, &call).await;
     }
     if let Some(name) = path.strip_suffix("/oci") {
         return super::layers::documents(&api, name).await;
@@ -130,6 +141,20 @@ async fn inspect(api: &Api, name: &str, call: &Call) -> Answer {
         }
     }
     ok(&answer)
+}
+
+/// `GET /images/{name}/attestations`. The store keeps what an image is made of, not what else an
+/// index has: as with dockerd's store of layers, nothing can be told.
+async fn attestations(api: &Api, name: &str, call: &Call) -> Answer {
+    let mut platforms = call.params.all("platform").filter(|text| !text.is_empty());
+    if let Some(text) = platforms.next() {
+        platform::parse(text)?;
+    }
+    if platforms.next().is_some() {
+        return Err(Error::invalid("multiple platform parameters not supported").into());
+    }
+    api.engine.image_inspect(name).await?;
+    Err(Error::not_implemented("this image store keeps no attestations").into())
 }
 
 async fn act(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {

@@ -20,6 +20,7 @@ use crate::render;
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/networks", get(list))
+        .route("/networks/", get(list))
         .route("/networks/create", post(create))
         .route("/networks/prune", post(prune))
         .route("/networks/{id}", get(inspect).delete(remove))
@@ -38,7 +39,7 @@ async fn list(State(api): State<Api>, call: Call) -> Answer {
     for network in found {
         // One may have been removed since.
         if let Ok(detail) = api.engine.network_inspect(&network.id) {
-            list.push(render::network::detail(detail));
+            list.push(render::network::detail(detail, call.version));
         }
     }
     ok(&list)
@@ -48,7 +49,7 @@ async fn inspect(State(api): State<Api>, Name(name): Name, call: Call) -> Answer
     if call.some("scope").is_some_and(|scope| scope != "local") {
         return Err(Error::not_found(format!("network {name} not found")).into());
     }
-    ok(&render::network::detail(api.engine.network_inspect(&name)?))
+    ok(&render::network::detail(api.engine.network_inspect(&name)?, call.version))
 }
 
 async fn create(State(api): State<Api>, mut call: Call) -> Answer {

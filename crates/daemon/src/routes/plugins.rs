@@ -52,7 +52,7 @@ fn unsupported() -> Refusal {
 }
 
 fn remote(text: &str) -> Result<(), Error> {
-    Reference::parse(text).map(drop).map_err(|error| Error::invalid(error.to_string()))
+    Reference::parse(text).map(drop).map_err(|_| Error::invalid("invalid reference format"))
 }
 
 async fn privileges(call: Call) -> Answer {

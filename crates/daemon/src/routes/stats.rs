@@ -13,6 +13,7 @@ use types::Error;
 use crate::api::Api;
 use crate::http::answer::{Answer, json_lines, ok};
 use crate::http::call::{Call, Name};
+use crate::http::version::Version;
 use crate::render;
 
 /// Time between two readings.
@@ -33,17 +34,23 @@ async fn stats(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
     let first = api.engine.stats(&name).await?;
     if !streams {
         if one_shot || first.sample.is_none() {
-            return ok(&render::stats::reading(&first, None));
+            return ok(&render::stats::reading(&first, None, call.version));
         }
         tokio::time::sleep(PERIOD).await;
         let second = api.engine.stats(&name).await?;
-        return ok(&render::stats::reading(&second, Some(&first)));
+        return ok(&render::stats::reading(&second, Some(&first), call.version));
     }
     call.is_endless();
     // By its id: it may be renamed meanwhile.
     let id = first.id.to_string();
-    let begin =
-        Readings { engine: api.engine, id, next: Instant::now(), first: Some(first), last: None };
+    let begin = Readings {
+        engine: api.engine,
+        id,
+        version: call.version,
+        next: Instant::now(),
+        first: Some(first),
+        last: None,
+    };
     Ok(json_lines(stream::unfold(begin, Readings::next)))
 }
 
@@ -51,6 +58,7 @@ async fn stats(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
 struct Readings {
     engine: Engine,
     id: String,
+    version: Version,
     next: Instant,
     first: Option<StatsSample>,
     last: Option<StatsSample>,
@@ -67,7 +75,7 @@ impl Readings {
             }
         };
         self.next = Instant::now() + PERIOD;
-        let reading = render::stats::reading(&now, self.last.as_ref());
+        let reading = render::stats::reading(&now, self.last.as_ref(), self.version);
         self.last = Some(now);
         Some((reading, self))
     }

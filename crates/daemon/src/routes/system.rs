@@ -40,8 +40,8 @@ async fn version(State(api): State<Api>) -> Answer {
     ok(&system::version(&api.engine.info(), api.experimental))
 }
 
-async fn info(State(api): State<Api>) -> Answer {
-    ok(&system::info(api.engine.info(), &api))
+async fn info(State(api): State<Api>, call: Call) -> Answer {
+    ok(&system::info(api.engine.info(), &api, call.version))
 }
 
 async fn disk_usage(State(api): State<Api>, call: Call) -> Answer {
@@ -54,5 +54,7 @@ async fn disk_usage(State(api): State<Api>, call: Call) -> Answer {
     if kinds.is_empty() {
         kinds.extend(known);
     }
-    ok(&system::disk_usage(api.engine.disk_usage().await?, &kinds, call.version))
+    let verbose = call.at_least(52) && call.flag("verbose");
+    let found = api.engine.disk_usage().await?;
+    ok(&system::disk_usage(found, &kinds, call.version, verbose))
 }

@@ -34,7 +34,7 @@ const WAITING: usize = 64;
 
 async fn load(State(api): State<Api>, mut call: Call) -> Answer {
     let quiet = call.flag("quiet");
-    let platform = call.some("platform").map(platform::either).transpose()?;
+    let platform = platform::only(call.params.all("platform"), platform::either)?;
     let reader = upload::detached(call.take_body());
     let (lines, receiver) = mpsc::channel::<JsonMessage>(WAITING);
     tokio::spawn(async move {
@@ -68,9 +68,11 @@ async fn save(State(api): State<Api>, call: Call) -> Answer {
     if names.is_empty() {
         return Err(Error::invalid("no image was named: give its name as ?names=").into());
     }
-    if let Some(text) = call.some("platform").filter(|_| call.at_least(48)) {
+    if call.at_least(48)
+        && let Some(platform) = platform::only(call.params.all("platform"), platform::either)?
+    {
         for name in &names {
-            api.engine.insist_on_platform(name, &platform::either(text)?).await?;
+            api.engine.insist_on_platform(name, &platform).await?;
         }
     }
     let oci = archive_format(&call)?;

@@ -1,5 +1,7 @@
 //! Changing limits and restart policies of existing containers.
 
+mod devices;
+
 use proto::control::{Reply, Request};
 use types::container::{RestartPolicy, RestartRule};
 use types::resources::Resources;
@@ -8,6 +10,8 @@ use types::{Error, ErrorKind};
 
 use super::remount::{EnvChanges, MountChanges};
 use super::republish::PortChanges;
+pub use devices::EmptiedDevices;
+
 use super::validate::limits;
 use super::{Container, validate};
 use crate::{Engine, spec, to_the_end};
@@ -17,6 +21,8 @@ use crate::{Engine, spec, to_the_end};
 pub struct Update {
     /// The new limits.
     pub resources: Resources,
+    /// Lists of limits of single devices that are to be empty.
+    pub emptied: EmptiedDevices,
     /// The new restart policy.
     pub restart_policy: Option<RestartPolicy>,
     /// What is published and what no more.
@@ -56,7 +62,7 @@ impl Engine {
             let message = format!("Cannot update container {}: {}", container.id, error.message);
             Error { message, ..error }
         };
-        let Update { mut resources, restart_policy, ports, mounts, env } = update;
+        let Update { mut resources, emptied, restart_policy, ports, mounts, env } = update;
         let mut warnings = limits::changes(&mut resources, &self.config.support, self.cpus)?;
         if let Some(policy) = &restart_policy {
             validate::restart_policy(policy, false)?;
@@ -69,11 +75,14 @@ impl Engine {
         }
         conflict(&record.host.resources, &resources).map_err(refused)?;
         env.apply(&mut record.config.env)?;
-        let changed = overlay(&mut record.host.resources, &resources);
+        let before = record.host.resources.clone();
+        let changed = overlay(&mut record.host.resources, &resources)
+            | devices::replace(&mut record.host.resources, &resources, emptied);
         limits::complete(&mut record.host.resources, &self.config.support);
         record.host.restart_policy = restart_policy.unwrap_or(record.host.restart_policy);
         if changed {
-            let all = spec::resources::limits(&record.host.resources)?;
+            let told = devices::lifting(&before, &record.host.resources);
+            let all = spec::resources::limits(&told)?;
             match container.ask(Request::Update(Box::new(all)), None).await {
                 Ok(Reply::Warnings(more)) => warnings.extend(more),
                 Ok(other) => {
@@ -157,17 +166,6 @@ fn overlay(old: &mut Resources, new: &Resources) -> bool {
     if let Some(limit) = new.pids_limit {
         old.pids_limit = Some(limit);
         changed = true;
-    }
-    for (old, new) in [
-        (&mut old.blkio_device_read_bps, &new.blkio_device_read_bps),
-        (&mut old.blkio_device_write_bps, &new.blkio_device_write_bps),
-        (&mut old.blkio_device_read_iops, &new.blkio_device_read_iops),
-        (&mut old.blkio_device_write_iops, &new.blkio_device_write_iops),
-    ] {
-        if !new.is_empty() {
-            old.clone_from(new);
-            changed = true;
-        }
     }
     changed
 }
