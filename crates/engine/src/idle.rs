@@ -10,9 +10,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// disk must not fill up meanwhile.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// So long code is kept that has been executed: to map it again takes the next requests half a
-/// millisecond in all, which is nothing once in a minute.
-const KEEP_CODE: Duration = Duration::from_secs(60);
+/// So long code is kept, at least, that has been executed since it was last let go: to map it again
+/// takes the next requests half a millisecond in all.
+const KEEP_CODE: Duration = Duration::from_secs(20);
 
 /// The heaps that the daemon's threads share. They rarely allocate at the same moment, and one that
 /// has to wait for another loses less than a heap of its own costs.
@@ -32,7 +32,8 @@ impl Engine {
         let engine = std::sync::Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             let mut forgotten: Option<Instant> = None;
-            while events.next().await.is_some() {
+            let mut event = events.next().await;
+            while event.is_some() {
                 let burst = async {
                     while let Ok(Some(_)) = tokio::time::timeout(QUIET, events.next()).await {}
                 };
@@ -40,18 +41,18 @@ impl Engine {
                 if let Some(inner) = engine.upgrade() {
                     Engine { inner }.make_room().await;
                 }
-                let code = forgotten.is_none_or(|at| at.elapsed() > KEEP_CODE);
-                if code {
-                    forgotten = Some(Instant::now());
-                }
                 // It walks the whole heap. If no thread can be had, the next burst does it.
-                let work = move || {
-                    sys::memory::trim();
-                    if code {
-                        sys::memory::forget_code();
+                drop(tokio::task::spawn_blocking(sys::memory::trim).await);
+                let kept = forgotten.map_or(KEEP_CODE, |at| at.elapsed());
+                let next = tokio::time::timeout(KEEP_CODE.saturating_sub(kept), events.next());
+                event = match next.await {
+                    Ok(event) => event,
+                    Err(_) => {
+                        drop(tokio::task::spawn_blocking(sys::memory::forget_code).await);
+                        forgotten = Some(Instant::now());
+                        events.next().await
                     }
                 };
-                drop(tokio::task::spawn_blocking(work).await);
             }
         });
     }
