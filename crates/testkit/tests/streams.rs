@@ -433,7 +433,7 @@ on_both! {
     }
 
     fn privileged_a_reader_that_stops_does_not_stop_the_container(engine) {
-        let container = engine.create(json!({"Cmd": ["sh", "-c", "head -c 8000000 /dev/zero | tr '\\0' '\\n'; touch /tmp/through; sleep 60"]}));
+        let container = engine.create(json!({"Cmd": ["sh", "-c", "yes 'a line of some length, for it is bytes that fill what lies between and not lines' | head -c 8000000; touch /tmp/through; sleep 60"]}));
         let stream = engine.hijack(&container.path("/attach?stream=1&stdout=1"), true, &json!(null));
         container.start();
         if engine.is_dockerd() {
