@@ -199,9 +199,10 @@ impl Engine {
             let record = container.record();
             [&network.name, &network.id].iter().any(|name| record.networks.contains_key(*name))
         };
-        // With force also one that only the run knows of.
         let stands = |live: Live| live.run.endpoints.iter().any(|e| e.network == network.id);
-        if !known && !(force && container.live().is_some_and(stands)) {
+        // With force also one that only the run knows of.
+        let connected = known || (force && container.live().is_some_and(stands));
+        if !connected {
             return Err(Error::forbidden(format!(
                 "container {} is not connected to network {}",
                 container.id, network.name
