@@ -551,7 +551,7 @@ fn churn(engine: &Engine, worker: usize, stop: &AtomicBool, done: &AtomicUsize) 
         let body = if body.is_null() { String::new() } else { body.to_string() };
         engine.client().attempt(method, &format!("{VERSION}{path}"), body.as_bytes()).ok()
     };
-    let mut round = 0;
+    let mut round = 0_u32;
     while !stop.load(Ordering::Relaxed) {
         round += 1;
         let (net, name) = (format!("w{worker}-{round}"), format!("c{worker}-{round}"));

@@ -10,7 +10,7 @@ use std::sync::Weak;
 use std::thread;
 use std::time::Duration;
 
-use sys::netlink::{Change, LinkNews, LinkWatch, Socket, Target, link_named};
+use sys::netlink::{Change, Link, LinkNews, LinkWatch, Socket, Target, link_named};
 
 use super::{Entry, Networks, State, lock};
 use crate::bridge::{self, ENODEV, Host, at};
@@ -43,14 +43,16 @@ fn listen(networks: &Weak<Networks>) -> io::Result<()> {
     let mut news = vec![LinkNews::Lost];
     loop {
         let Some(networks) = networks.upgrade() else { return Ok(()) };
-        let mut hurt = hurt(&networks.state(), &news);
-        if news.contains(&LinkNews::Lost) {
-            hurt.extend(networks.broken());
-        }
-        if !hurt.is_empty() {
+        let Suspects { mut bridges, links } = Suspects::of(&networks.state(), &news);
+        let lost = news.contains(&LinkNews::Lost);
+        if lost || !bridges.is_empty() || !links.is_empty() {
             thread::sleep(SETTLE);
         }
-        for id in hurt {
+        bridges.extend(links.iter().filter_map(|link| networks.astray(link)));
+        if lost {
+            bridges.extend(networks.broken());
+        }
+        for id in bridges {
             tracing::warn!(network = id.get(..12).unwrap_or(&id), "somebody changed its links");
             networks.mend(&id);
         }
@@ -59,29 +61,48 @@ fn listen(networks: &Weak<Networks>) -> io::Result<()> {
     }
 }
 
-/// The networks, by id, that are not as they should be after what is told.
-fn hurt(state: &State, news: &[LinkNews]) -> BTreeSet<String> {
-    let mut ids = BTreeSet::new();
-    let of_index = |index: u32| {
-        let mut bridges = Networks::bridges(state);
-        bridges.find(|e| e.index == Some(index))
-    };
-    for one in news {
-        let id = match one {
-            LinkNews::Gone(link) if link.kind == "bridge" => of_index(link.index),
-            LinkNews::Changed(link) if link.kind == "bridge" && !link.up => of_index(link.index),
-            LinkNews::Changed(link) if link.kind == "veth" => state
-                .links
-                .get(&link.name)
-                .and_then(|id| state.networks.get(id))
-                .filter(|entry| link.master != entry.index),
-            LinkNews::AddressGone(address) => of_index(address.link)
-                .filter(|e| e.network.subnets.iter().any(|s| s.gateway == address.addr)),
-            _ => None,
-        };
-        ids.extend(id.map(|entry| entry.network.id.clone()));
+/// What may not be as it should be after what is told.
+#[derive(Debug, Default)]
+struct Suspects {
+    /// Networks, by id.
+    bridges: BTreeSet<String>,
+    /// Links that have to be looked at once more: one that goes away with its container leaves its
+    /// bridge first, and news of a bridge that is down may be from when it was made.
+    links: BTreeSet<String>,
+}
+
+impl Suspects {
+    fn of(state: &State, news: &[LinkNews]) -> Suspects {
+        let mut suspects = Suspects::default();
+        let of_index = |index: u32| Networks::bridges(state).find(|e| e.index == Some(index));
+        for one in news {
+            let entry = match one {
+                LinkNews::Gone(link) if link.kind == "bridge" => of_index(link.index),
+                LinkNews::AddressGone(address) => of_index(address.link)
+                    .filter(|e| e.network.subnets.iter().any(|s| s.gateway == address.addr)),
+                LinkNews::Changed(link) if state.astray(link).is_some() => {
+                    suspects.links.insert(link.name.clone());
+                    None
+                }
+                _ => None,
+            };
+            suspects.bridges.extend(entry.map(|entry| entry.network.id.clone()));
+        }
+        suspects
     }
-    ids
+}
+
+impl State {
+    /// The network of a bridge that is down, or of a container's link that is on another bridge or
+    /// on none.
+    fn astray(&self, link: &Link) -> Option<&Entry> {
+        if link.kind == "bridge" {
+            let mut down = Networks::bridges(self).filter(|_| !link.up);
+            return down.find(|entry| entry.index == Some(link.index));
+        }
+        let entry = self.links.get(&link.name).and_then(|id| self.networks.get(id));
+        entry.filter(|entry| entry.index != link.master)
+    }
 }
 
 impl Networks {
@@ -104,6 +125,12 @@ impl Networks {
         };
         let broken = Networks::bridges(&state).filter(|entry| !whole(entry));
         broken.map(|entry| entry.network.id.clone()).collect()
+    }
+
+    /// The network, by id, of a link that is there and not as it should be.
+    fn astray(&self, name: &str) -> Option<String> {
+        let link = link_named(&mut lock(&self.kernel), name).ok()??;
+        self.state().astray(&link).map(|entry| entry.network.id.clone())
     }
 
     /// Puts a network back; what fails is logged, as nobody asked for it. A network that has been
