@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let expectations = expectations::read(&root.join(format!("docs/external/{suite}.txt")))?;
     let host = Host::start(kind, suite, &folder)?;
     let outcome = against(&host, suite, &root, &folder);
-    let left = host.daemon.stop();
+    let left = host.stop();
     let results = outcome?;
     if kind == Kind::Isopod {
         left.map_err(anyhow::Error::msg).context("left behind")?;
@@ -58,7 +58,8 @@ fn against(host: &Host, suite: &str, root: &Path, folder: &Path) -> Result<Vec<s
         "cli" => {
             // What docker's command line prints is compared with what it prints with dockerd.
             let reference = Host::start(Kind::Dockerd, suite, folder)?;
-            clients::python(&engine, Some(&reference.daemon.engine()), suite, &clients, folder)
+            let peer = reference.daemon.engine();
+            clients::python(&engine, Some(&peer), suite, &clients, folder)
         }
         "compose-1" | "compose-2" | "python" => {
             clients::python(&engine, None, suite, &clients, folder)
@@ -70,7 +71,7 @@ fn against(host: &Host, suite: &str, root: &Path, folder: &Path) -> Result<Vec<s
 /// An engine, and the registry on the loopback interface of its network.
 struct Host {
     daemon: Daemon,
-    _registry: Registry,
+    registry: Registry,
 }
 
 impl Host {
@@ -87,6 +88,12 @@ impl Host {
             ..RegistryOptions::default()
         });
         images::provide(&daemon.engine(), &netns, suite, folder)?;
-        Ok(Self { daemon, _registry: registry })
+        Ok(Self { daemon, registry })
+    }
+
+    /// Stops both; what the engine left behind is an error.
+    fn stop(self) -> Result<(), String> {
+        drop(self.registry);
+        self.daemon.stop()
     }
 }
