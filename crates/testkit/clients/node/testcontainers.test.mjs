@@ -8,6 +8,8 @@ import {
   DockerComposeEnvironment, GenericContainer, Network, PullPolicy, Wait, getContainerRuntimeClient
 } from 'testcontainers'
 
+// The client lets node end while it waits for a log; a test runner would not.
+setInterval(() => {}, 1000)
 const image = 'busybox:latest'
 const databases = 'clients/databases:latest'
 const server = ['sh', '-c', 'echo hello >/index.html; echo serving; httpd -f -p 80 -h /']
