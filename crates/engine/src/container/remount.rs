@@ -311,8 +311,9 @@ mod tests {
         let changes = EnvChanges { set: words(&["B=3", "C="]), remove: words(&["A", "X"]) };
         changes.apply(&mut environment).expect("valid");
         assert_eq!(environment, ["B=3", "C="]);
-        for (set, remove) in [(&["=x"][..], &[][..]), (&["X"], &[]), (&[], &["A=1"]), (&[], &[""])]
-        {
+        let bad: [(&[&str], &[&str]); 4] =
+            [(&["=x"], &[]), (&["X"], &[]), (&[], &["A=1"]), (&[], &[""])];
+        for (set, remove) in bad {
             let changes = EnvChanges { set: words(set), remove: words(remove) };
             assert!(changes.apply(&mut environment).is_err());
         }
