@@ -108,11 +108,11 @@ impl Firewall {
 
     /// Notes the ports and, on a network that is guarded, the addresses of an endpoint that is in
     /// use already, for the next [`Firewall::write`].
-    pub(crate) fn note_endpoint(&self, endpoint: &Endpoint, guarded: bool) {
+    pub(crate) fn note_endpoint(&self, endpoint: &Endpoint, guarded: bool, talks: bool) {
         let mut wanted = lock(&self.inner.wanted);
         wanted.ports.extend(Published::of(endpoint));
         if guarded && !endpoint.host_link.is_empty() {
-            wanted.guards.insert(endpoint.host_link.clone(), Guard::of(endpoint));
+            wanted.guards.insert(endpoint.host_link.clone(), Guard::of(endpoint, talks));
         }
     }
 
@@ -200,8 +200,8 @@ impl Firewall {
     }
 
     /// From now on what comes in by a port comes from this endpoint, or not in.
-    pub(crate) fn guard(&self, link: &str, endpoint: &Endpoint) -> Result<()> {
-        let guard = Guard::of(endpoint);
+    pub(crate) fn guard(&self, link: &str, endpoint: &Endpoint, talks: bool) -> Result<()> {
+        let guard = Guard::of(endpoint, talks);
         let steps = Step::all(Verb::Add, guard.elements(link));
         lock(&self.inner.wanted).guards.insert(link.to_owned(), guard);
         self.inner.commit(Work::Steps(steps)).inspect_err(|_| {

@@ -14,6 +14,9 @@
 //! - A neighbour advertisement that came in fragments is not looked into here: it is dropped by
 //!   whoever gets it (RFC 6980, Linux 3.12).
 //! - Ports that are not ours are let through.
+//! - What goes from one container to another of a network whose containers may talk is not tracked.
+//!   Where br_netfilter is on, it would be, only to be let through. A hairpin is still: it goes to
+//!   the bridge's own link-layer address, and its answer as well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -27,14 +30,18 @@ pub(super) const CHAINS: &str = "\
 	set ports { type ifname; }
 	set own4 { type ifname . ether_addr . ipv4_addr; }
 	set own6 { type ifname . ether_addr . ipv6_addr; }
+	set peers { type ether_addr; }
 	set told6 { typeof iifname . ether saddr . @th,64,128; }
 	chain guard {
 		type filter hook prerouting priority -300; policy accept;
 		ether type vmap { ip : goto four, ip6 : goto six, arp : goto claims }
 		iifname @ports drop
 	}
+	chain honest {
+		ether daddr @peers notrack
+	}
 	chain four {
-		iifname . ether saddr . ip saddr @own4 accept
+		iifname . ether saddr . ip saddr @own4 goto honest
 		iifname @ports drop
 	}
 	chain claims {
@@ -43,7 +50,7 @@ pub(super) const CHAINS: &str = "\
 	}
 	chain six {
 		meta l4proto ipv6-icmp jump neighbours
-		iifname . ether saddr . ip6 saddr @own6 accept
+		iifname . ether saddr . ip6 saddr @own6 goto honest
 		iifname @ports drop
 	}
 	chain neighbours {
@@ -57,17 +64,25 @@ pub(super) const CHAINS: &str = "\
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Guard {
     mac: [u8; 6],
-    v4: Option<Ipv4Addr>,
-    v6: Option<Ipv6Addr>,
+    v4: Vec<Ipv4Addr>,
+    v6: Vec<Ipv6Addr>,
+    /// Whether the containers of its network may talk to each other.
+    talks: bool,
 }
 
 impl Guard {
-    pub(super) fn of(endpoint: &Endpoint) -> Guard {
-        let mut guard = Guard { mac: endpoint.mac.0, v4: None, v6: None };
-        for cidr in [endpoint.ipv4, endpoint.ipv6].into_iter().flatten() {
-            match cidr.addr() {
-                IpAddr::V4(ip) => guard.v4 = Some(ip),
-                IpAddr::V6(ip) => guard.v6 = Some(ip),
+    pub(super) fn of(endpoint: &Endpoint, talks: bool) -> Guard {
+        let mut guard = Guard {
+            mac: endpoint.mac.0,
+            v4: Vec::new(),
+            v6: vec![link_local(endpoint.mac.0)],
+            talks,
+        };
+        let given = [endpoint.ipv4, endpoint.ipv6].into_iter().flatten().map(|c| c.addr());
+        for ip in given.chain(endpoint.link_local.iter().copied()) {
+            match ip {
+                IpAddr::V4(ip) => guard.v4.push(ip),
+                IpAddr::V6(ip) => guard.v6.push(ip),
             }
         }
         guard
@@ -84,15 +99,17 @@ impl Guard {
         };
         let mac = || Part::Mac(self.mac);
         let mut all = vec![element("ports", vec![])];
-        for ip in [self.v4, Some(Ipv4Addr::UNSPECIFIED)].into_iter().flatten() {
-            all.push(element("own4", vec![mac(), Part::Ip(ip.into())]));
+        for ip in self.v4.iter().chain([&Ipv4Addr::UNSPECIFIED]) {
+            all.push(element("own4", vec![mac(), Part::Ip(IpAddr::V4(*ip))]));
         }
-        let local = Some(link_local(self.mac));
-        for ip in [self.v6, local, Some(Ipv6Addr::UNSPECIFIED)].into_iter().flatten() {
-            all.push(element("own6", vec![mac(), Part::Ip(ip.into())]));
+        for ip in self.v6.iter().chain([&Ipv6Addr::UNSPECIFIED]) {
+            all.push(element("own6", vec![mac(), Part::Ip(IpAddr::V6(*ip))]));
         }
-        for ip in [self.v6, local].into_iter().flatten() {
-            all.push(element("told6", vec![mac(), Part::Raw(ip)]));
+        for ip in &self.v6 {
+            all.push(element("told6", vec![mac(), Part::Raw(*ip)]));
+        }
+        if self.talks {
+            all.push(Element { key: vec![mac()], ..element("peers", vec![]) });
         }
         all
     }
@@ -109,10 +126,12 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_what_it_was_given() {
+        let mac = [0x02, 0x42, 0xac, 0x11, 0, 2];
         let guard = Guard {
-            mac: [0x02, 0x42, 0xac, 0x11, 0, 2],
-            v4: Some([172, 17, 0, 2].into()),
-            v6: Some("fd00::2".parse().unwrap()),
+            mac,
+            v4: vec![[172, 17, 0, 2].into()],
+            v6: vec![link_local(mac), "fd00::2".parse().unwrap()],
+            talks: true,
         };
         let steps =
             super::super::element::Step::all(super::super::ruleset::Verb::Add, guard.elements("v"));
@@ -121,11 +140,12 @@ mod tests {
             "add element bridge t ports { \"v\" }\n\
              add element bridge t own4 { \"v\" . 02:42:ac:11:00:02 . 172.17.0.2, \
              \"v\" . 02:42:ac:11:00:02 . 0.0.0.0 }\n\
-             add element bridge t own6 { \"v\" . 02:42:ac:11:00:02 . fd00::2, \
-             \"v\" . 02:42:ac:11:00:02 . fe80::42:acff:fe11:2, \"v\" . 02:42:ac:11:00:02 . :: }\n\
+             add element bridge t own6 { \"v\" . 02:42:ac:11:00:02 . fe80::42:acff:fe11:2, \
+             \"v\" . 02:42:ac:11:00:02 . fd00::2, \"v\" . 02:42:ac:11:00:02 . :: }\n\
              add element bridge t told6 { \"v\" . 02:42:ac:11:00:02 . \
-             0xfd000000000000000000000000000002, \"v\" . 02:42:ac:11:00:02 . \
-             0xfe800000000000000042acfffe110002 }\n"
+             0xfe800000000000000042acfffe110002, \"v\" . 02:42:ac:11:00:02 . \
+             0xfd000000000000000000000000000002 }\n\
+             add element bridge t peers { 02:42:ac:11:00:02 }\n"
         );
     }
 }

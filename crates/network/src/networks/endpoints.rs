@@ -116,7 +116,7 @@ impl Networks {
     fn guard(&self, network: &Network, link: &str, endpoint: &Endpoint) -> Result<()> {
         let guarded = options::guarded(&network.options, self.config.spoofing);
         let Some(firewall) = self.firewall.as_ref().filter(|_| guarded) else { return Ok(()) };
-        match firewall.guard(link, endpoint) {
+        match firewall.guard(link, endpoint, options::icc(&network.options)) {
             // Which was said when the daemon started.
             Err(Error::NftMissing) => Ok(()),
             other => other,

@@ -223,7 +223,8 @@ fn firewall(config: &Config, state: &State, warnings: &mut Vec<String>) -> Firew
         let rules = bridge::rules(&entry.network, config);
         firewall.note_bridge(&entry.network.bridge, rules);
         let guarded = options::guarded(&entry.network.options, config.spoofing);
-        entry.endpoints.values().for_each(|e| firewall.note_endpoint(e, guarded));
+        let talks = options::icc(&entry.network.options);
+        entry.endpoints.values().for_each(|e| firewall.note_endpoint(e, guarded, talks));
     }
     if let Err(e) = firewall.watch() {
         warnings.push(format!("changes of nftables by others will not be noticed: {e}"));
