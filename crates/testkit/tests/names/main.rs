@@ -69,6 +69,15 @@ pub(crate) fn name(container: &Container) -> String {
     container.inspect()["Name"].as_str().unwrap().trim_start_matches('/').to_owned()
 }
 
+/// Nobody is called so. dockerd 20.10 says nothing at all where there is nobody to ask.
+#[track_caller]
+fn assert_unknown(engine: &Engine, asker: &Container, name: &str) {
+    match dns::ask_in(&dns::namespace(asker), name, dns::A, Manner::default()) {
+        Some(answer) => assert!(answer.addresses.is_empty(), "{name}: {answer:?}"),
+        None => assert!(engine.is_dockerd(), "no answer about {name}"),
+    }
+}
+
 on_both! {
     fn privileged_containers_find_each_other(engine) {
         let network = Network::plain(engine);
@@ -94,7 +103,7 @@ on_both! {
         assert_eq!(seen.matches("nameserver").count(), 1, "{seen}");
         assert!(seen.contains("ndots:0"), "{seen}");
         shop.stop(1);
-        assert_ne!(ask(&web, "db", dns::A).addresses.len(), 1);
+        assert_unknown(engine, &web, "db");
     }
 
     fn privileged_a_shared_alias_has_all_addresses(engine) {
@@ -116,7 +125,7 @@ on_both! {
         let (network, other) = (Network::plain(engine), Network::plain(engine));
         let (asker, moved) = (network.sleeper(&[], json!({})), other.sleeper(&[], json!({})));
         let before = name(&moved);
-        assert_eq!(addresses(&asker, &before), [""; 0]);
+        assert_unknown(engine, &asker, &before);
         let endpoint = json!({"Container": moved.id, "EndpointConfig": {"Aliases": ["mobile"]}});
         let _ = engine.post(&format!("/networks/{}/connect", network.name), &endpoint).expect(200);
         let there = vec![address(&moved, &network)];
@@ -125,9 +134,9 @@ on_both! {
         let now = testkit::unique("renamed");
         let _ = engine.act(&moved.path(&format!("/rename?name={now}"))).expect(204);
         assert_eq!(addresses(&asker, &now), there);
-        assert_eq!(addresses(&asker, &before), [""; 0]);
+        assert_unknown(engine, &asker, &before);
         let _ = engine.post(&format!("/networks/{}/disconnect", network.name), &json!({"Container": moved.id})).expect(200);
-        assert_eq!(addresses(&asker, &now), [""; 0]);
+        assert_unknown(engine, &asker, &now);
     }
 
     fn privileged_the_world_is_asked_of_the_chosen_servers(engine) {
@@ -191,13 +200,13 @@ on_both! {
         let linked = engine.sleeper(json!({"HostConfig": {"NetworkMode": network.name}, "NetworkingConfig": {"EndpointsConfig": {&network.name: {"Links": links}}}}));
         let there = vec![address(&database, &network)];
         assert_eq!(addresses(&linked, "storage"), there);
-        assert_eq!(addresses(&database, "storage"), [""; 0]);
+        assert_unknown(engine, &database, "storage");
     }
 
     fn privileged_the_default_bridge_has_the_hosts_servers(engine) {
         let container = engine.sleeper(json!({"HostConfig": {"NetworkMode": "bridge", "Dns": ["192.0.2.53"]}}));
         let seen = container.sh("cat /etc/resolv.conf");
-        assert!(seen.contains("nameserver 192.0.2.53\n"), "{seen}");
+        assert!(seen.contains("nameserver 192.0.2.53"), "{seen}");
         assert!(!seen.contains("127.0.0.11") && !seen.contains("ndots"), "{seen}");
         // Until it joins a network that has names.
         let network = Network::plain(engine);
