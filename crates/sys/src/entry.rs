@@ -428,6 +428,15 @@ pub fn try_lock(fd: impl AsFd) -> io::Result<bool> {
     }
 }
 
+/// Lets go of a lock at once, also while copies of the fd are open: a process that is being started
+/// has one until its `execve`.
+///
+/// # Errors
+/// Those of `flock(2)`.
+pub fn unlock(fd: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::flock(fd, rustix::fs::FlockOperation::Unlock)?)
+}
+
 /// Copies between two files inside the kernel, at most `len` bytes from both current offsets;
 /// shares the blocks where the file system can.
 ///

@@ -26,6 +26,14 @@ pub struct Upload {
     hash: Option<Sha256>,
 }
 
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Whoever goes on with it must not be kept out by a process that another thread is just
+        // starting. Where it fails, closing the file does the same a little later.
+        let _ = entry::unlock(&self.file);
+    }
+}
+
 /// The running hash of an upload that waits for more.
 #[derive(Debug)]
 pub struct Sum {
