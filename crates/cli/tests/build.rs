@@ -212,7 +212,7 @@ fn a_failure_shows_the_output_and_the_line() {
  > [2/2] RUN false:
 0.300 oh no
 ------
-Dockerfile:2
+Dockerfile:2:1
 --------------------
    1 |     FROM busybox
    2 | >>> RUN false

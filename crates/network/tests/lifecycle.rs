@@ -5,6 +5,7 @@ mod lab;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -222,7 +223,12 @@ fn privileged_network_a_new_daemon_finds_everything_as_it_was() {
         assert_eq!(saved.networks.len(), 4);
         // Killed: nothing is taken down. One container ends meanwhile.
         drop(gone);
+        let killed = Arc::downgrade(&lab.networks);
         lab.networks = Networks::open(config(), saved.clone()).unwrap();
+        // What a process would have ended at once: its thread may be looking links over.
+        eventually("the killed one has ended", Duration::from_secs(30), || {
+            killed.strong_count() == 0
+        });
         assert_eq!(lab.networks.list(), saved.networks);
         assert_eq!(lab.networks.find("user").unwrap(), user);
         assert!(ask(None, "127.0.0.1:8080").is_ok());

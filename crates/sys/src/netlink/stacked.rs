@@ -166,7 +166,8 @@ mod tests {
     /// The data of the kind that a message asks for.
     fn data<'a>(bytes: &'a [u8], kind: &str) -> &'a [u8] {
         let info = attribute(bytes, IFLA_LINKINFO).unwrap();
-        assert_eq!(attribute(info, IFLA_INFO_KIND).unwrap(), kind.as_bytes(), "{info:?}");
+        let asked = attribute(info, IFLA_INFO_KIND).unwrap();
+        assert_eq!(asked.strip_suffix(b"\0"), Some(kind.as_bytes()), "{info:?}");
         attribute(info, IFLA_INFO_DATA).unwrap()
     }
 

@@ -83,6 +83,7 @@ fn privileged_old_versions_have_all_that_dockerd_has() {
         ".HostConfig.Capabilities",
         ".BuildCache[]",
         ".Images[].Labels.",
+        "[].Labels.",
         ".RepoDigests",
         ".DefaultAddressPools",
         ".Warnings",
