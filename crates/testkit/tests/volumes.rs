@@ -26,13 +26,13 @@ on_both! {
         create(engine, &json!({"Name": two, "Labels": {mark.as_str(): "2"}}));
         let both = vec![one.clone(), two.clone()];
         assert_eq!(names(engine, &json!({"label": [mark]})), both);
-        assert_eq!(names(engine, &json!({"label": [format!("{mark}=2")]})), [two.clone()]);
-        assert_eq!(names(engine, &json!({"label": [mark], "name": [one]})), [one.clone()]);
+        assert_eq!(names(engine, &json!({"label": [format!("{mark}=2")]})), std::slice::from_ref(&two));
+        assert_eq!(names(engine, &json!({"label": [mark], "name": [one]})), std::slice::from_ref(&one));
         assert_eq!(names(engine, &json!({"label": [mark], "driver": ["local"]})), both);
         assert!(names(engine, &json!({"label": [mark], "driver": ["nope"]})).is_empty());
         let user = engine.create(json!({"HostConfig": {"Binds": [format!("{one}:/v")]}}));
-        assert_eq!(names(engine, &json!({"label": [mark], "dangling": ["true"]})), [two.clone()]);
-        assert_eq!(names(engine, &json!({"label": [mark], "dangling": ["false"]})), [one.clone()]);
+        assert_eq!(names(engine, &json!({"label": [mark], "dangling": ["true"]})), std::slice::from_ref(&two));
+        assert_eq!(names(engine, &json!({"label": [mark], "dangling": ["false"]})), std::slice::from_ref(&one));
         let answer = engine.delete(&format!("/volumes/{one}?force=1")).expect(409);
         assert!(answer.message().contains("volume is in use"), "{}", answer.message());
         assert!(answer.message().contains(&user.id), "{}", answer.message());

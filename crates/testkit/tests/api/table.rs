@@ -149,7 +149,7 @@ fn since(operation: &str) -> &'static str {
     let path = operation.split_once(' ').unwrap().1;
     let fits = |name: &&str| *name == operation || name.starts_with('/') && path.starts_with(*name);
     // The most exact comes last.
-    let found = SINCE.iter().rev().find(|(_, names)| names.iter().any(|name| fits(&name)));
+    let found = SINCE.iter().rev().find(|(_, names)| names.iter().any(&fits));
     found.map_or("", |(version, _)| version)
 }
 
