@@ -18,7 +18,11 @@ pub(crate) fn inspect(found: Inspect, version: Version) -> Value {
     let (short, hostname) =
         (found.record.id.short().to_owned(), found.record.config.hostname.clone());
     let mut inspect = whole(found);
-    if !version.at_least(45) && earlier::is_user_defined(&inspect.host_config.network_mode) {
+    // It was given when the container joined its networks, which is when it first started.
+    if !version.at_least(45)
+        && !inspect.state.started_at.is_never()
+        && earlier::is_user_defined(&inspect.host_config.network_mode)
+    {
         for settings in inspect.network_settings.networks.values_mut() {
             earlier::alias(settings, &short, &hostname);
         }

@@ -133,6 +133,10 @@ pub(crate) fn inspect(found: engine::ImageInspect, version: Version) -> Value {
     if !version.at_least(45) {
         // Before 1.45 the container that an image was committed from was there.
         value["Container"] = container.into();
+    }
+    if !version.at_least(52) {
+        // So was its configuration. Compose 1.29, which Debian 12 has, asks in the version that it
+        // is offered and cannot do without, so it stays until nobody is offered such a version.
         let config = serde_json::to_value(container_config.unwrap_or_default());
         value["ContainerConfig"] = config.unwrap_or_default();
     }

@@ -148,7 +148,7 @@ fn privileged_fields_come_and_go_with_the_versions() {
     lives(&engine, &listed, "/0", "Health", 52, EVER);
 
     lives(&engine, "/images/busybox/json", "", "VirtualSize", 24, 44);
-    lives(&engine, "/images/busybox/json", "", "ContainerConfig", 24, 45);
+    lives(&engine, "/images/busybox/json", "", "ContainerConfig", 24, 52);
     lives(&engine, "/images/busybox/json", "", "Container", 24, 45);
     lives(&engine, "/images/busybox/json", "/Config", "Hostname", 24, 50);
     lives(&engine, "/images/busybox/json", "/Config", "OnBuild", 24, 52);
@@ -202,6 +202,8 @@ fn privileged_aliases_had_the_short_id() {
         let seen = get(&engine, minor, &container.path("/json"));
         seen["NetworkSettings"]["Networks"][&network]["Aliases"].clone()
     };
+    assert_eq!(aliases(44), json!(["web"]), "it has not joined yet");
+    let _ = engine.act(&container.path("/start")).expect(204);
     assert_eq!(aliases(45), json!(["web"]));
     assert_eq!(aliases(44), json!(["web", &container.id[..12]]));
     container.remove();
