@@ -62,8 +62,15 @@ fn privileged_exec_on_a_terminal() {
     let stdio = Stdio::Terminal { rows: 11, cols: 22 };
     let exec = fixture.exec_process(&running, process, stdio).unwrap();
     let mut console = File::from(exec.console.unwrap());
-    console.write_all(b"hi\n").unwrap();
     let mut text = Vec::new();
+    // What is typed earlier is echoed between what the commands say.
+    while !text.ends_with(b"11 22\r\n") {
+        let mut more = [0; 64];
+        let read = console.read(&mut more).unwrap();
+        assert_ne!(read, 0, "{}", String::from_utf8_lossy(&text));
+        text.extend_from_slice(&more[..read]);
+    }
+    console.write_all(b"hi\n").unwrap();
     let _ = console.read_to_end(&mut text);
     let text = String::from_utf8_lossy(&text);
     assert!(text.contains("/dev/pts/0\r\n11 22\r\n"), "{text}");
