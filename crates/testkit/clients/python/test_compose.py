@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -477,8 +478,14 @@ def test_watch_syncs_files(app, tmp_path):
     seen("up", "-d", "--build")
     watcher = seen.start("watch", "--no-up")
     try:
+        written = -3.0
+
         def synced():
-            (tmp_path / "files" / "a").write_text("two\n")
+            # Changes from before Compose watches are not seen, and it waits until they pause.
+            nonlocal written
+            if time.monotonic() - written > 3:
+                (tmp_path / "files" / "a").write_text("two\n")
+                written = time.monotonic()
             return seen("exec", "-T", "seen", "cat", "/files/a") == "two"
 
         eventually(synced, what="the file in the container follows")
