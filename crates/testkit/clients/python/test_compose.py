@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -38,7 +37,7 @@ class App:
         return run(*self.words(*words), cwd=self.folder, **options).stdout.rstrip("\n")
 
     def start(self, *words):
-        """Starts a command that goes on."""
+        """Starts a command that goes on, until it is told to end: not by SIGINT, which whoever runs this may ignore."""
         return subprocess.Popen(
             self.words(*words), cwd=self.folder, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             env={**os.environ, "COMPOSE_ANSI": "never", "PYTHONUNBUFFERED": "1"},
@@ -213,7 +212,7 @@ def test_logs_are_shown_and_followed(app):
     assert re.search(r"\d{4}-\d\d-\d\dT", app("logs", "-t", "--no-color", "cache"))
     follower = app.start("logs", "-f", "--no-color", "--tail", "0", "worker")
     seen = []
-    reader = threading.Thread(target=lambda: seen.extend(iter(follower.stdout.readline, "")))
+    reader = threading.Thread(target=lambda: seen.extend(iter(follower.stdout.readline, "")), daemon=True)
     reader.start()
     try:
         sent = iter(range(1000))
@@ -224,7 +223,7 @@ def test_logs_are_shown_and_followed(app):
 
         eventually(followed, what="a followed log shows new lines")
     finally:
-        follower.send_signal(signal.SIGINT)
+        follower.terminate()
         follower.wait(30)
         reader.join(30)
 
@@ -265,7 +264,7 @@ def test_events_are_told(app):
         for line in iter(watcher.stdout.readline, ""):
             seen.append(json.loads(line))
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
         def told():
@@ -275,7 +274,7 @@ def test_events_are_told(app):
 
         eventually(told, what="events of the project")
     finally:
-        watcher.send_signal(signal.SIGINT)
+        watcher.terminate()
         watcher.wait(30)
         reader.join(30)
 
@@ -490,7 +489,7 @@ def test_watch_syncs_files(app, tmp_path):
 
         eventually(synced, what="the file in the container follows")
     finally:
-        watcher.send_signal(signal.SIGINT)
+        watcher.terminate()
         watcher.wait(30)
         seen("down", "-t", "1", "--rmi", "local")
 
