@@ -254,6 +254,27 @@ fn split(bytes: &[u8]) -> Result<Option<(Reply<'_>, &[u8])>, Error> {
     Ok(Some((reply, &bytes[length.next_multiple_of(4).min(bytes.len())..])))
 }
 
+/// Reads the whole answer to one request; `each` gets what is behind the header of every message.
+fn answers(socket: &netlink_sys::Socket, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let received = match socket.recv(&mut &mut buffer[..], 0) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let mut rest = &buffer[..received];
+        while let Some((reply, next)) = split(rest).map_err(|e| e.source)? {
+            rest = next;
+            match reply.kind {
+                NLMSG_DONE => return Ok(()),
+                NLMSG_ERROR => return verdict(&reply, 0).map_err(|e| e.source),
+                _ => each(reply.payload),
+            }
+        }
+    }
+}
+
 /// What an `NLMSG_ERROR` says: an errno of 0 is an acknowledgement.
 fn verdict(reply: &Reply<'_>, index: usize) -> Result<(), Error> {
     let errno = word(reply.payload, 0).ok_or_else(Error::garbled)? as i32;

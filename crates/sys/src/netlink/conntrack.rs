@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
-use super::{HEADER, NLMSG_DONE, NLMSG_ERROR, address_of, attribute, split, verdict};
+use super::{HEADER, address_of, answers, attribute};
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the upper byte of a message's type.
 const CONNTRACK: u16 = 1 << 8;
@@ -101,21 +101,5 @@ fn send(socket: &Socket, kind: u16, flags: u16, family: u8, body: &[u8]) -> io::
 
 /// Reads the whole answer; `each` gets the attributes of every entry.
 fn receive(socket: &Socket, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let received = match socket.recv(&mut &mut buffer[..], 0) {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        let mut rest = &buffer[..received];
-        while let Some((reply, next)) = split(rest).map_err(|e| e.source)? {
-            rest = next;
-            match reply.kind {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => return verdict(&reply, 0).map_err(|e| e.source),
-                _ => each(reply.payload.get(FAMILY_HEADER..).unwrap_or_default()),
-            }
-        }
-    }
+    answers(socket, |payload| each(payload.get(FAMILY_HEADER..).unwrap_or_default()))
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr as Kernel};
 
-use super::{HEADER, NLMSG_DONE, NLMSG_ERROR, address_of, attribute, split, verdict};
+use super::{HEADER, address_of, answers, attribute};
 use crate::hold::Transport;
 
 /// `NETLINK_SOCK_DIAG`
@@ -37,7 +37,7 @@ pub fn open_ports(transport: Transport) -> io::Result<Vec<SocketAddr>> {
     let mut found = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         ask(&socket, family as u8, protocol as u8, states)?;
-        read(&socket, &mut found)?;
+        answers(&socket, |payload| note(payload, &mut found))?;
     }
     Ok(found)
 }
@@ -53,26 +53,6 @@ fn ask(socket: &Socket, family: u8, protocol: u8, states: u32) -> io::Result<()>
     message.extend(states.to_ne_bytes());
     message.resize(length, 0);
     socket.send_to(&message, &Kernel::new(0, 0), 0).map(drop)
-}
-
-fn read(socket: &Socket, found: &mut Vec<SocketAddr>) -> io::Result<()> {
-    let mut buffer = vec![0; 32 << 10];
-    loop {
-        let received = match socket.recv(&mut &mut buffer[..], 0) {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        let mut rest = &buffer[..received];
-        while let Some((reply, next)) = split(rest).map_err(|e| e.source)? {
-            rest = next;
-            match reply.kind {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => return verdict(&reply, 0).map_err(|e| e.source),
-                _ => note(reply.payload, found),
-            }
-        }
-    }
 }
 
 /// `struct inet_diag_msg`: family, three more bytes, source port, destination port, source address.
