@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use runtime::cgroup::{Capabilities, Layout};
 
 fn main() -> ExitCode {
+    sys::lookup::use_built_in_sources();
     let args: Vec<OsString> = std::env::args_os().collect();
     match args.get(1).and_then(|word| word.to_str()) {
         Some("daemon") => {

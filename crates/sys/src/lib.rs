@@ -14,6 +14,7 @@ pub mod fs;
 pub mod fsids;
 pub mod hold;
 pub mod inotify;
+pub mod lookup;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
