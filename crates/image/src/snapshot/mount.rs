@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use sys::entry::{self, Errno};
 use sys::fs::{OFlags, Root, proc_fd_path};
@@ -36,16 +36,16 @@ pub struct MountOptions<'a> {
 /// The directories of an overlay, as open files.
 struct Parts {
     /// Top first; never empty.
-    lower: Lower,
+    lower: Opened<Vec<OwnedFd>>,
     /// Upper and work directory.
-    writable: Option<(OwnedFd, OwnedFd)>,
+    writable: Option<Opened<[OwnedFd; 2]>>,
 }
 
-/// The directories of layers. An id-mapped mount that they were opened on goes away with its own
-/// fd, and overlayfs refuses what is on a mount that is gone (EINVAL), so that fd comes along.
-struct Lower {
-    dirs: Vec<OwnedFd>,
-    _mount: Option<Root>,
+/// Open directories, and the one that they were found in. An id-mapped mount goes away with its own
+/// fd, and overlayfs refuses what is on a mount that is gone (EINVAL), so that comes along.
+struct Opened<D> {
+    dirs: D,
+    root: Root,
 }
 
 /// Options that make an upper directory a plain difference to the layers below, whatever the
@@ -68,9 +68,7 @@ impl Store {
         // and the kernel refuses the directory from then on (EINVAL; fsync could have lied). Our
         // volatile containers do not outlive their run, so a mark can only mean a mount by `cp`.
         own.remove_all("work/work/incompat").step("tidy a snapshot's work directory")?;
-        let open = |name| own.open(name, OFlags::PATH | OFlags::DIRECTORY, 0.into());
-        let writable =
-            Some((open("upper").step("open a snapshot")?, open("work").step("open a snapshot")?));
+        let writable = Some(writable(own).step("open a snapshot")?);
         overlay(&Parts { lower: layers, writable }, options)
     }
 
@@ -112,7 +110,7 @@ impl Store {
         layers: &[Digest],
         userns: Option<BorrowedFd<'_>>,
         init: bool,
-    ) -> Result<Lower> {
+    ) -> Result<Opened<Vec<OwnedFd>>> {
         let dir = self.layers.dir().open_dir(".").step("open the layer directory")?;
         let dir = mapped(dir, userns)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -136,8 +134,14 @@ impl Store {
         if out.len() < 2 {
             out.push(dir.open(Layers::empty_name(), flags, 0.into()).step("open the empty layer")?);
         }
-        Ok(Lower { dirs: out, _mount: Some(dir) })
+        Ok(Opened { dirs: out, root: dir })
     }
+}
+
+/// The directories of a container's snapshot.
+fn writable(root: Root) -> io::Result<Opened<[OwnedFd; 2]>> {
+    let open = |name| root.open(name, OFlags::PATH | OFlags::DIRECTORY, 0.into());
+    Ok(Opened { dirs: [open("upper")?, open("work")?], root })
 }
 
 /// The directory itself, or a mount of it that maps ids.
@@ -161,16 +165,15 @@ fn mapped(dir: OwnedFd, userns: Option<BorrowedFd<'_>>) -> Result<Root> {
 }
 
 fn overlay(parts: &Parts, options: MountOptions<'_>) -> Result<OwnedFd> {
-    if let (Some((_, work)), Some(_)) = (&parts.writable, options.userns) {
-        return as_root_of(work, || modern(parts, options)).step("mount an id-mapped overlay");
-    }
-    match modern(parts, options) {
-        // EINVAL: no `lowerdir+` (before 6.8). ENOSYS, EPERM of a seccomp filter: no fsopen
-        // (before 5.2).
-        Err(error) if is_unknown(&error) && options.userns.is_none() => {
-            legacy(parts, options).step("mount an overlay")
+    let make = || match modern(parts, options) {
+        Err(error) if is_unknown(&error) => legacy(parts, options),
+        other => other,
+    };
+    match (&parts.writable, options.userns) {
+        (Some(Opened { dirs: [_, work], .. }), Some(_)) => {
+            as_root_of(work, make).step("mount an id-mapped overlay")
         }
-        other => other.step("mount an overlay"),
+        _ => make().step("mount an overlay"),
     }
 }
 
@@ -191,9 +194,11 @@ fn as_root_of(
     })
 }
 
-/// Whether the kernel does not know the way that was tried.
+/// Whether the kernel does not know the way that was tried. EINVAL: no such option (`lowerdir+` before
+/// 6.8). EOPNOTSUPP: overlayfs takes its options as one text only (before 6.5). ENOSYS: no fsopen
+/// (before 5.2).
 fn is_unknown(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS))
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS))
 }
 
 fn modern(parts: &Parts, options: MountOptions<'_>) -> io::Result<OwnedFd> {
@@ -214,7 +219,7 @@ fn configure(context: &FsContext, parts: &Parts, options: MountOptions<'_>) -> i
     for dir in &parts.lower.dirs {
         layer(context, "lowerdir+", dir)?;
     }
-    if let Some((upper, work)) = &parts.writable {
+    if let Some(Opened { dirs: [upper, work], .. }) = &parts.writable {
         layer(context, "upperdir", upper)?;
         layer(context, "workdir", work)?;
         if options.volatile {
@@ -239,7 +244,7 @@ fn configure(context: &FsContext, parts: &Parts, options: MountOptions<'_>) -> i
 fn layer(context: &FsContext, key: &str, dir: &OwnedFd) -> io::Result<()> {
     match context.fd(key, dir) {
         // EBADF: O_PATH files are refused before 6.15.
-        Err(error) if is_unknown(&error) || Errno::from_io_error(&error) == Some(Errno::BADF) => {
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::BADF)) => {
             context.string(key, proc_fd_path(dir))
         }
         other => other,
@@ -252,44 +257,70 @@ fn layer(context: &FsContext, key: &str, dir: &OwnedFd) -> io::Result<()> {
 fn legacy(parts: &Parts, options: MountOptions<'_>) -> io::Result<OwnedFd> {
     const MS_RDONLY: u32 = 1;
     let flags = if options.read_only { MS_RDONLY } else { 0 };
+    // The kernel clones what is in the caller's namespace only, so before the thread leaves it.
+    let lower = parts.lower.elsewhere(options)?;
+    let writable = parts.writable.as_ref().map(|own| own.elsewhere(options)).transpose()?;
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| -> io::Result<OwnedFd> {
             namespace::unshare(namespace::MOUNT)?;
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             mount::propagation("/", private)?;
-            // The files were opened in the other namespace, whose mounts overlayfs refuses here.
-            let parts = reopened(parts)?;
             // Any directory does; nobody else sees it covered.
-            mount::mount_legacy(
-                "overlay",
-                "/tmp",
-                "overlay",
-                flags,
-                &legacy_data(&parts, options)?,
-            )?;
-            mount::clone_tree_at(File::open("/")?, "/tmp", false)
+            mount::mount_legacy("tmpfs", "/tmp", "tmpfs", 0, "mode=0777")?;
+            let lower = lower.reopened("/tmp/lower")?;
+            let writable = writable.map(|own| own.reopened("/tmp/own")).transpose()?;
+            let data = legacy_data(&lower, writable.as_deref(), options)?;
+            std::fs::create_dir("/tmp/merged")?;
+            mount::mount_legacy("overlay", "/tmp/merged", "overlay", flags, &data)?;
+            mount::clone_tree_at(File::open("/")?, "/tmp/merged", false)
         });
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-/// The same directories, found by their paths.
-fn reopened(parts: &Parts) -> io::Result<Parts> {
-    let again =
-        |dir: &OwnedFd| Ok(Root::open_host(std::fs::read_link(proc_fd_path(dir))?)?.into_fd());
-    let writable = match &parts.writable {
-        Some((upper, work)) => Some((again(upper)?, again(work)?)),
-        None => None,
-    };
-    let dirs = parts.lower.dirs.iter().map(again).collect::<io::Result<_>>()?;
-    Ok(Parts { lower: Lower { dirs, _mount: None }, writable })
+/// Directories as another mount namespace can have them: a mount that is attached nowhere, and names
+/// below it.
+struct Elsewhere {
+    mount: OwnedFd,
+    names: Vec<PathBuf>,
+}
+
+impl<D: AsRef<[OwnedFd]>> Opened<D> {
+    fn elsewhere(&self, options: MountOptions<'_>) -> io::Result<Elsewhere> {
+        let base = std::fs::read_link(proc_fd_path(&self.root))?;
+        let name = |dir: &OwnedFd| {
+            let path = std::fs::read_link(proc_fd_path(dir))?;
+            Ok(path.strip_prefix(&base).map_err(io::Error::other)?.to_owned())
+        };
+        let names = self.dirs.as_ref().iter().map(name).collect::<io::Result<_>>()?;
+        let mount = match options.userns {
+            // It is such a mount already.
+            Some(_) => self.root.as_fd().try_clone_to_owned()?,
+            None => mount::clone_tree(&self.root, false)?,
+        };
+        Ok(Elsewhere { mount, names })
+    }
+}
+
+impl Elsewhere {
+    /// The same directories, in this mount namespace.
+    fn reopened(&self, at: &str) -> io::Result<Vec<OwnedFd>> {
+        std::fs::create_dir(at)?;
+        mount::attach(&self.mount, Root::open_host(at)?)?;
+        let open = |name: &PathBuf| Ok(Root::open_host(Path::new(at).join(name))?.into_fd());
+        self.names.iter().map(open).collect()
+    }
 }
 
 /// The options of `mount(2)`.
-fn legacy_data(parts: &Parts, options: MountOptions<'_>) -> io::Result<String> {
-    let lower: Vec<String> = parts.lower.dirs.iter().map(shown).collect();
+fn legacy_data(
+    lower: &[OwnedFd],
+    writable: Option<&[OwnedFd]>,
+    options: MountOptions<'_>,
+) -> io::Result<String> {
+    let lower: Vec<String> = lower.iter().map(shown).collect();
     let mut data = format!("lowerdir={}", lower.join(":"));
-    if let Some((upper, work)) = &parts.writable {
+    if let Some([upper, work]) = writable {
         data.push_str(&format!(",upperdir={},workdir={}", shown(upper), shown(work)));
         if options.volatile {
             data.push_str(",volatile");
@@ -324,8 +355,7 @@ impl Store {
         layers: &[Digest],
     ) -> io::Result<OwnedFd> {
         let lower = self.layer_dirs(layers, None, true).map_err(io::Error::other)?;
-        let own = self.snapshots.dir.sub_root(container.as_str())?;
-        let writable = Some((own.open_dir("upper")?, own.open_dir("work")?));
+        let writable = Some(writable(self.snapshots.dir.sub_root(container.as_str())?)?);
         legacy(&Parts { lower, writable }, MountOptions::default())
     }
 }
