@@ -14,6 +14,7 @@ mod redirect;
 mod route;
 mod sockets;
 mod stacked;
+mod transaction;
 mod watch;
 
 use std::fmt;
@@ -30,8 +31,8 @@ pub use address::{Address, add_address, remove_address};
 pub use conntrack::forget_flows;
 pub use elements::{Change as ElementChange, Element, Elements, Family};
 pub use link::{
-    Change, Link, Target, Veth, add_bridge, add_veth, hairpin_port, isolate_port, link_named,
-    links, remove_link,
+    Change, Link, Target, Veth, add_bridge, add_veth, hairpin_port, isolate_port, known_at,
+    link_named, links, remove_group, remove_link,
 };
 pub use nftables::{Notice, Watch};
 pub use redirect::Redirect;
@@ -43,7 +44,7 @@ pub use stacked::{
     Among, IpVlanMode, MacVlanMode, Sharing, Stacked, add_dummy, add_ifb, add_stacked, add_vlan,
     can_share,
 };
-pub use watch::{LinkNews, LinkWatch};
+pub use watch::{LinkNews, LinkWatch, RouteWatch};
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;

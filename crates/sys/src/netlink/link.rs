@@ -2,12 +2,15 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind,
     InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::neighbour::{
+    NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::{Error, Request, Socket, attribute, text_of, word};
 
@@ -111,6 +114,26 @@ pub fn remove_link(target: Target<'_>) -> Request {
     Request::new(RouteNetlinkMessage::DelLink(message(target)), 0)
 }
 
+/// Removes all links of a group at once: the kernel waits as long for one as for hundreds.
+/// `ENODEV` when there is none, `EOPNOTSUPP` when one of them cannot be removed.
+pub fn remove_group(group: u32) -> Request {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::Group(group));
+    Request::new(RouteNetlinkMessage::DelLink(link), 0)
+}
+
+/// Tells the bridge of a port who is there, for as long as it is a port.
+pub fn known_at(port: u32, mac: [u8; 6]) -> Request {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = port;
+    message.header.state = NeighbourState::Noarp;
+    message.header.flags = NeighbourFlags::Controller;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    Request::new(RouteNetlinkMessage::NewNeighbour(message), flags)
+}
+
 /// Keeps the port of a bridge from talking to others that are isolated too: they only reach the
 /// bridge itself (4.18).
 pub fn isolate_port(target: Target<'_>) -> Request {
@@ -168,6 +191,13 @@ impl Change {
     #[must_use]
     pub fn master(mut self, bridge: u32) -> Change {
         self.0.attributes.push(LinkAttribute::Controller(bridge));
+        self
+    }
+
+    /// The number of the group it belongs to; 0 is what links have by themselves.
+    #[must_use]
+    pub fn group(mut self, group: u32) -> Change {
+        self.0.attributes.push(LinkAttribute::Group(group));
         self
     }
 

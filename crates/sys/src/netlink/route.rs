@@ -116,3 +116,8 @@ fn parse(kind: u16, payload: &[u8]) -> Option<Route> {
         link: attribute(attributes, RTA_OIF).and_then(|v| word(v, 0)),
     })
 }
+
+/// The link that a route leads through, of the body of a message about one.
+pub(super) fn link_of(payload: &[u8]) -> Option<u32> {
+    attribute(payload.get(12..)?, RTA_OIF).and_then(|v| word(v, 0))
+}
