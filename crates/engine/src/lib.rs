@@ -29,6 +29,7 @@ mod names;
 mod networks;
 mod open;
 mod ports;
+mod ranges;
 mod record;
 mod recover;
 mod registries;
@@ -132,6 +133,7 @@ pub struct Inner {
     /// Volumes, by name, and secrets that containers are being created with. Locked while one is
     /// removed, so that none goes that a container is about to have.
     pub(crate) claims: Mutex<BTreeMap<String, Vec<ContainerId>>>,
+    pub(crate) turns: Arc<volumes::Turns>,
     pub(crate) events: Events,
     pub(crate) registries: registries::Registries,
     pub(crate) builds: build::Builds,

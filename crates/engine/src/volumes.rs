@@ -2,6 +2,7 @@
 
 mod copies;
 mod idmap;
+mod shared;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::container::volumes as mounts;
 use crate::{Engine, Pruned, blocking, from_volume};
 
 pub use copies::VolumeCopy;
+pub(crate) use shared::{Turn, Turns};
 pub(crate) use sources::take_along;
 
 /// A volume, how large it is, and how many containers use it.

@@ -17,7 +17,7 @@ use crate::channel::{Channel, Report};
 use crate::child::become_root;
 use crate::error::{Context, Error, Result, Step};
 use crate::namespaces::{Namespaces, id_maps};
-use crate::rootfs::mount::bind;
+use crate::rootfs::mount::{bind, create};
 use crate::rootfs::plan::{Kind, plan};
 use crate::rootfs::prepare;
 
@@ -30,7 +30,7 @@ pub struct Place<'a> {
     pub spec: &'a Spec,
 }
 
-/// Adds a bind mount. The caller must be single-threaded.
+/// Adds a bind mount or a tmpfs. The caller must be single-threaded.
 ///
 /// # Errors
 /// The step that failed, here or in the container.
@@ -39,13 +39,22 @@ pub fn attach(container: Place<'_>, mount: &Mount) -> Result<()> {
     let uids = id_maps(linux.and_then(|l| l.uid_mappings().as_ref()));
     let gids = id_maps(linux.and_then(|l| l.gid_mappings().as_ref()));
     let plan = plan(mount, (&uids, &gids))?;
-    if !matches!(plan.kind, Kind::Bind { .. }) {
-        return Err(Error::Spec("only bind mounts can be added to a running container".into()));
-    }
+    let tmpfs = match &plan.kind {
+        Kind::Bind { .. } => false,
+        Kind::New { fs_type, .. } if fs_type == "tmpfs" => true,
+        _ => {
+            let why = "only bind mounts and tmpfs can be added to a running container";
+            return Err(Error::Spec(why.into()));
+        }
+    };
+    let label = linux.and_then(|linux| linux.mount_label().as_deref());
     let prepared = prepare::mounts(vec![plan], None)?;
     container.inside(&|| {
         let root = Root::open_host("/").context(Step::Root, || "cannot open the root")?;
-        prepared.iter().try_for_each(|prepared| bind(&root, prepared))
+        prepared.iter().try_for_each(|prepared| match tmpfs {
+            true => create(&root, &prepared.plan, label).map(drop),
+            false => bind(&root, prepared),
+        })
     })
 }
 

@@ -59,7 +59,12 @@ fn privileged_mounts_come_to_a_running_container_and_go() {
     for (body, status) in [
         (json!({"BindAdd": ["/etc:/first"]}), 400),
         (json!({"BindAdd": ["/etc:relative"]}), 400),
-        (json!({"MountAdd": [{"Type": "tmpfs", "Target": "/t"}]}), 400),
+        (
+            json!({"MountAdd": [{"Type": "tmpfs", "Target": "/t",
+                "TmpfsOptions": {"Options": [["bogus"]]}}]}),
+            400,
+        ),
+        (json!({"MountAdd": [{"Type": "tmpfs", "Target": "/tmp"}]}), 400),
         (json!({"MountAdd": [{"Type": "bind", "Source": "/does/not/exist", "Target": "/t"}]}), 400),
         (json!({"MountRemove": ["/nothing"]}), 404),
         (json!({"BindAdd": ["/etc:/new/place/below"], "MountRemove": ["/nothing"]}), 404),
@@ -115,6 +120,37 @@ fn privileged_mounts_come_to_a_running_container_and_go() {
     container.start();
     assert_eq!(container.sh("ls /later"), "host");
     assert_eq!(places(&container), ["/later"]);
+}
+
+#[test]
+fn privileged_a_tmpfs_comes_to_a_running_container_and_goes() {
+    let engine = Engine::isopod();
+    let container = engine.sleeper(json!({"HostConfig": {"Tmpfs": {"/short": ""}}}));
+    let _ = engine
+        .isopod_cli(&[
+            "update",
+            "--mount-add",
+            "type=tmpfs,dst=/m/e,tmpfs-size=1m",
+            &container.name,
+        ])
+        .success();
+    let line = "grep ' /m/e ' /proc/mounts";
+    let shown = container.sh(line);
+    assert!(shown.starts_with("tmpfs /m/e tmpfs rw,nosuid,nodev,noexec"), "{shown}");
+    assert!(shown.contains("size=1024k"), "{shown}");
+    let full = "dd if=/dev/zero of=/m/e/x bs=64k count=32 2> /dev/null || echo full";
+    assert_eq!(container.sh(full), "full");
+    // The next start has it, and it is empty.
+    let _ = engine.act(&container.path("/restart?t=0")).expect(204);
+    assert!(container.sh(line).contains("size=1024k"));
+    assert_eq!(container.sh("ls /m/e"), "");
+    let _ = update(&engine, &container, json!({"MountRemove": ["/m/e", "/short"]})).expect(200);
+    assert_eq!(container.sh("grep -c -e ' /m/e ' -e ' /short ' /proc/mounts || true"), "0");
+    let _ = engine.act(&container.path("/restart?t=0")).expect(204);
+    assert_eq!(container.sh("grep -c -e ' /m/e ' -e ' /short ' /proc/mounts || true"), "0");
+    let host = &container.inspect()["HostConfig"];
+    assert_eq!(host["Mounts"].as_array().map_or(0, Vec::len), 0, "{host}");
+    assert_eq!(host["Tmpfs"].as_object().map_or(0, |all| all.len()), 0, "{host}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use testkit::engine::{Engine, filters};
-use testkit::{Value, json, on_both, unique};
+use testkit::{Container, Daemon, Value, image, json, on_both, unique};
 
 fn create(engine: &Engine, body: &Value) -> Value {
     engine.post("/volumes/create", body).expect(201).json()
@@ -100,4 +100,53 @@ on_both! {
         let seen = engine.sh("touch /one/x 2> /dev/null || echo refused; touch /two/x && echo written", from);
         assert_eq!(seen, "refused\nwritten\n");
     }
+}
+
+#[test]
+fn privileged_containers_share_a_volume_in_memory() {
+    let mut daemon = Daemon::isopod();
+    let tar = image::busybox(&["busybox:latest"]).tar;
+    let _ = daemon.engine().upload("/images/load?quiet=1", &tar).expect(200);
+    let engine = daemon.engine();
+    create(
+        &engine,
+        &json!({"Name": "mem", "DriverOpts": {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}}),
+    );
+    let make = |mode: &str| {
+        let binds = json!({"HostConfig": {"Binds": [format!("mem:/v:{mode}")]}});
+        let mut config = binds;
+        config["Cmd"] = json!(["sleep", "1000"]);
+        engine.create(config)
+    };
+    // All at once: there is one memory all the same.
+    let crowd: Vec<Container> = (0..6).map(|n| make(["ro", "rw"][n % 2])).collect();
+    std::thread::scope(|scope| {
+        for container in &crowd {
+            scope.spawn(|| container.start());
+        }
+    });
+    let _ = crowd[1].sh("echo here > /v/file");
+    for container in &crowd {
+        assert_eq!(container.sh("cat /v/file"), "here");
+    }
+    // Each has its own way to have it.
+    assert_eq!(crowd[0].sh("touch /v/x 2> /dev/null || echo refused"), "refused");
+    assert_eq!(
+        crowd[3].sh("touch /v/x; rm /v/x; grep ' /v ' /proc/mounts | cut -d' ' -f3"),
+        "tmpfs"
+    );
+    // Over the death of the daemon, and for one that runs already.
+    daemon.kill();
+    daemon.restart();
+    let engine = daemon.engine();
+    let late = engine.sleeper(json!({}));
+    let _ = engine.post(&late.path("/update"), &json!({"BindAdd": ["mem:/v"]})).expect(200);
+    assert_eq!(late.sh("cat /v/file; echo late > /v/late"), "here");
+    assert_eq!(crowd[0].sh("cat /v/late"), "late");
+    let _ = late.sh("umount /v 2> /dev/null; true");
+    // With the last user it goes.
+    crowd.iter().for_each(|container| container.stop(0));
+    late.stop(0);
+    crowd[1].start();
+    assert_eq!(crowd[1].sh("ls /v"), "");
 }

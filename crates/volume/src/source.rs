@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use sys::mount::{self, Attr, FsContext, SetAttr};
@@ -93,6 +93,19 @@ impl Source {
     /// Whether the files are gone when nobody has the volume mounted, or are elsewhere.
     pub(crate) fn is_directory(&self) -> bool {
         matches!(self, Self::Directory)
+    }
+
+    /// Whether every mount has its own files, in memory.
+    pub(crate) fn in_memory(&self) -> bool {
+        matches!(self, Self::FileSystem { kind, .. } if kind == "tmpfs")
+    }
+
+    /// Sets the attributes of a mount of a file system anew, whatever it has.
+    pub(crate) fn dress(&self, tree: BorrowedFd<'_>) -> io::Result<()> {
+        let Self::FileSystem { attr, .. } = self else { return Ok(()) };
+        let all = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::NODIRATIME;
+        let clear = (all & !attr) | mount::ATIME_MASK;
+        mount::set_attr(tree, false, SetAttr { set: *attr, clear, ..SetAttr::default() })
     }
 
     /// Makes the detached mount; `data` is the volume's own directory.

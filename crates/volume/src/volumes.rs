@@ -274,6 +274,30 @@ impl Volumes {
         })
     }
 
+    /// Whether the volume's files are in memory, and in another one for every mount.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchVolume`].
+    pub fn in_memory(&self, name: &str) -> Result<bool> {
+        let options = self.get(name)?.options.unwrap_or_default();
+        Ok(source::plan(name, &options)?.in_memory())
+    }
+
+    /// Gives a copy of one of the volume's mounts what a new one would have: whether it is
+    /// read-only and such.
+    ///
+    /// # Errors
+    /// As [`Volumes::mount`].
+    pub fn dress(&self, name: &str, mount: BorrowedFd<'_>) -> Result<()> {
+        let options = self.get(name)?.options.unwrap_or_default();
+        source::plan(name, &options)?.dress(mount).map_err(|source| Error::Mount {
+            name: name.to_owned(),
+            device: options.get("device").cloned().unwrap_or_default(),
+            data: options.get("o").cloned().unwrap_or_default(),
+            source,
+        })
+    }
+
     /// Fills an empty volume with a directory of an image: `from` is that directory, already
     /// resolved inside the image's root. Does nothing when the volume has files. Says whether it
     /// has copied.

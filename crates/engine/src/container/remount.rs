@@ -1,4 +1,4 @@
-//! Binds and volumes that come to an existing container, or go; also while it runs.
+//! Binds, volumes and tmpfs that come to an existing container, or go; also while it runs.
 //!
 //! ```text
 //!  add:     unsettled ─► attached in the container ─► mounts
@@ -20,7 +20,7 @@ use super::create::storage::LABEL;
 use super::volumes::{self, Wanted};
 use super::{Container, names};
 use crate::record::Record;
-use crate::spec::{process, users};
+use crate::spec::{mounts, process, users};
 use crate::{Engine, blocking};
 
 /// Which mounts are to come and to go.
@@ -88,36 +88,32 @@ struct Plan {
 /// [`ErrorKind::Conflict`] for a mount that others stand on.
 fn plan(record: &Record, changes: &MountChanges) -> Result<Plan, Error> {
     let mut plan = Plan::default();
+    let memories = memories(record)?;
     for path in &changes.remove {
         let place = volumes::clean(path)?;
-        let point = record.mounts.iter().find(|point| point.destination == place);
-        let point = point.ok_or_else(|| {
-            Error::not_found(format!("no bind mount or volume is at {place} in the container"))
+        let point = record.mounts.iter().find(|point| point.destination == place).cloned();
+        let memory = || memories.contains(&place).then(|| memory_at(place.clone(), true));
+        let point = point.or_else(memory).ok_or_else(|| {
+            Error::not_found(format!("no bind mount, volume or tmpfs is at {place}"))
         })?;
-        plan.remove.push(point.clone());
+        plan.remove.push(point);
     }
     let goes = |place: &str| plan.remove.iter().any(|point| point.destination == place);
     for point in &plan.remove {
-        let below = record.mounts.iter().find(|other| {
-            let inner = Path::new(&other.destination).starts_with(&point.destination);
-            inner && !goes(&other.destination)
-        });
-        if let Some(below) = below {
+        let places = record.mounts.iter().map(|other| &other.destination).chain(&memories);
+        let mut below =
+            places.filter(|other| Path::new(other).starts_with(&point.destination) && !goes(other));
+        if let Some(below) = below.next() {
             return Err(Error::conflict(format!(
-                "cannot remove the mount at {}: another one is below it, at {}",
-                point.destination, below.destination
+                "cannot remove the mount at {}: another one is below it, at {below}",
+                point.destination
             )));
         }
     }
     let mut taken: Vec<String> =
         record.mounts.iter().map(|point| point.destination.clone()).collect();
+    taken.extend(memories.iter().cloned());
     taken.retain(|place| !goes(place));
-    for place in record.host.tmpfs.keys() {
-        taken.push(volumes::clean(place)?);
-    }
-    for mount in record.host.mounts.iter().filter(|mount| mount.kind == MountKind::Tmpfs) {
-        taken.push(volumes::clean(&mount.target)?);
-    }
     let files = record.host.secrets.iter().chain(&record.host.configs);
     taken.extend(files.map(|file| file.target.clone()));
     let mut add = |addition: Addition| {
@@ -134,12 +130,28 @@ fn plan(record: &Record, changes: &MountChanges) -> Result<Plan, Error> {
         add(Addition { wanted, long: None, short: Some(text.clone()) })?;
     }
     for mount in &changes.add {
-        let wanted = volumes::from_mount(mount)?.ok_or_else(|| {
-            Error::invalid("a tmpfs cannot be added to an existing container: use a volume")
-        })?;
+        let wanted = match volumes::from_mount(mount)? {
+            Some(wanted) => wanted,
+            None => {
+                mounts::long_tmpfs(mount)?;
+                Wanted::new(memory_at(volumes::clean(&mount.target)?, !mount.read_only))
+            }
+        };
         add(Addition { wanted, long: Some(mount.clone()), short: None })?;
     }
     Ok(plan)
+}
+
+/// Where a container has a tmpfs of its own.
+fn memories(record: &Record) -> Result<Vec<String>, Error> {
+    let long = record.host.mounts.iter().filter(|mount| mount.kind == MountKind::Tmpfs);
+    let places = record.host.tmpfs.keys().chain(long.map(|mount| &mount.target));
+    places.map(|place| volumes::clean(place)).collect()
+}
+
+/// A tmpfs, as far as it is like other mounts.
+fn memory_at(destination: String, rw: bool) -> MountPoint {
+    MountPoint { kind: MountKind::Tmpfs, destination, rw, ..MountPoint::default() }
 }
 
 impl Engine {
@@ -181,6 +193,7 @@ impl Engine {
             !volumes::parse_bind(text, &driver)
                 .is_ok_and(|wanted| wanted.point.destination == place)
         });
+        record.host.tmpfs.retain(|at, _| !volumes::clean(at).is_ok_and(|at| at == place));
         record.unsettled.push(point);
         self.keep_mounts(container, record).await?;
         let asked = container.ask(Request::Unmount(place.clone().into()), None).await;
@@ -209,7 +222,12 @@ impl Engine {
         }
         let copy = wanted.copy;
         let (engine, id) = (self.clone(), container.id.clone());
-        let point = blocking(move || engine.make_mount(&id, &wanted)).await?;
+        let (point, _turn) = blocking(move || {
+            let point = engine.make_mount(&id, &wanted)?;
+            let turn = engine.turn_for([point.name.as_str()].into_iter());
+            Ok((point, turn))
+        })
+        .await?;
         record.unsettled.push(point.clone());
         self.keep_mounts(container, record).await?;
         record.host.mounts.extend(long);
@@ -225,7 +243,9 @@ impl Engine {
             }
             return Err(error);
         }
-        record.mounts.push(point);
+        if point.kind != MountKind::Tmpfs {
+            record.mounts.push(point);
+        }
         self.keep_mounts(container, record).await
     }
 
@@ -273,9 +293,11 @@ impl Engine {
     async fn keep_mounts(&self, container: &Container, record: &Record) -> Result<(), Error> {
         let (mounts, unsettled) = (record.mounts.clone(), record.unsettled.clone());
         let (binds, long) = (record.host.binds.clone(), record.host.mounts.clone());
+        let tmpfs = record.host.tmpfs.clone();
         self.change(container, |now| {
             (now.mounts, now.unsettled) = (mounts, unsettled);
             (now.host.binds, now.host.mounts) = (binds, long);
+            now.host.tmpfs = tmpfs;
         })
         .await
     }

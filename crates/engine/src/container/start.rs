@@ -101,6 +101,7 @@ impl Engine {
         let engine = self.clone();
         let subject = Arc::clone(container);
         let ordered = blocking(move || engine.order(&subject)).await?;
+        let _turn = ordered.turn;
         let run = Arc::new(ordered.run);
         let (link, mut notices) = match Link::new(ordered.socket) {
             Ok(connected) => connected,

@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    fn new(point: MountPoint) -> Self {
+    pub(super) fn new(point: MountPoint) -> Self {
         let copy = point.kind == MountKind::Volume;
         Self {
             point,
@@ -316,10 +316,14 @@ pub(crate) fn asked_idmap(record: &Record, point: &MountPoint) -> Option<bool> {
 
 /// The volumes that a container uses, by name.
 pub(crate) fn names(container: &Container) -> Vec<String> {
-    let record = container.record();
+    of(&container.record()).map(str::to_owned).collect()
+}
+
+/// The same of a record.
+pub(crate) fn of(record: &Record) -> impl Iterator<Item = &str> {
     let mounts = record.mounts.iter().chain(&record.unsettled);
     let volumes = mounts.filter(|mount| mount.kind == MountKind::Volume);
-    volumes.map(|mount| mount.name.clone()).collect()
+    volumes.map(|mount| mount.name.as_str())
 }
 
 #[cfg(test)]

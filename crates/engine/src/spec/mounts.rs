@@ -162,15 +162,20 @@ pub(crate) fn tmpfs(host: &HostConfig) -> Result<Vec<Mount>, Error> {
         list.push(mount(&volumes::clean(place)?, "tmpfs", "tmpfs", &words));
     }
     for asked in host.mounts.iter().filter(|mount| mount.kind == MountKind::Tmpfs) {
-        let given = asked.tmpfs_options.clone().unwrap_or_default();
-        let words = long_tmpfs(&given, asked.read_only)?;
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        list.push(mount(&volumes::clean(&asked.target)?, "tmpfs", "tmpfs", &words));
+        list.push(long_tmpfs(asked)?);
     }
     Ok(list)
 }
 
-fn long_tmpfs(given: &TmpfsOptions, read_only: bool) -> Result<Vec<String>, Error> {
+/// A tmpfs that was asked for in the long form.
+pub(crate) fn long_tmpfs(asked: &types::mount::Mount) -> Result<Mount, Error> {
+    let given = asked.tmpfs_options.clone().unwrap_or_default();
+    let words = words_of_tmpfs(&given, asked.read_only)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Ok(mount(&volumes::clean(&asked.target)?, "tmpfs", "tmpfs", &words))
+}
+
+fn words_of_tmpfs(given: &TmpfsOptions, read_only: bool) -> Result<Vec<String>, Error> {
     let mut words: Vec<String> = ["nosuid", "nodev", "noexec"].map(str::to_owned).into();
     if read_only {
         words.push("ro".to_owned());

@@ -103,7 +103,7 @@ impl Engine {
     /// Not found; those of mounting it.
     pub async fn volume_export(&self, name: &str) -> Result<ByteStream, Error> {
         let (engine, name) = (self.clone(), name.to_owned());
-        let tree = blocking(move || engine.volumes.mount(&name).map_err(from_volume)).await?;
+        let tree = blocking(move || engine.volume_tree(&name, None)).await?;
         Ok(produce(move |output| image::archive::pack(tree.as_fd(), output).map_err(from_image)))
     }
 

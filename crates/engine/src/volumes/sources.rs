@@ -10,7 +10,7 @@ use types::mount::{MountKind, MountPoint};
 use super::idmap;
 use crate::container::volumes as mounts;
 use crate::record::Record;
-use crate::spec::mounts::{bind, mount};
+use crate::spec::mounts::{bind, long_tmpfs, mount};
 use crate::spec::{Joined, users};
 use crate::{Engine, from_image, from_volume};
 
@@ -62,6 +62,10 @@ impl Engine {
                 let source = self.image_source(record, point, trees)?;
                 Some(bind(record, point, &source))
             }
+            MountKind::Tmpfs => {
+                let long = mounts::long_form(&record.host, &point.destination);
+                long.map(long_tmpfs).transpose()?
+            }
             _ => None,
         })
     }
@@ -112,7 +116,7 @@ impl Engine {
     ) -> Result<PathBuf, Error> {
         let volume = self.volumes.get(&point.name).map_err(from_volume)?;
         if volume.options.as_ref().is_some_and(|options| !options.is_empty()) {
-            let tree = self.volumes.mount(&point.name).map_err(from_volume)?;
+            let tree = self.volume_tree(&point.name, Some(record))?;
             return Ok(take_along(tree, trees));
         }
         let source = PathBuf::from(volume.mountpoint);

@@ -28,18 +28,7 @@ pub(super) fn mount(
             bind(root, prepared)?;
             Ok(None)
         }
-        (Kind::New { fs_type, source, data, copy_up }, _) => {
-            let source = source.as_deref().unwrap_or(Path::new(fs_type));
-            let tree = new_mount(root, plan, fs_type, source, data, label)?;
-            let target = target(root, dest, true)?;
-            if *copy_up {
-                copy_up::copy(&target, &tree).context(Step::Mount, || at(plan, "tmpcopyup"))?;
-                read_only_after_copy(&tree, plan)?;
-            }
-            m::attach(&tree, &target).context(Step::Mount, || at(plan, "cannot attach"))?;
-            propagate(&tree, plan)?;
-            Ok(Some(tree))
-        }
+        (Kind::New { .. }, _) => create(root, plan, label).map(Some),
         (Kind::Cgroup, _) => {
             let target = target(root, dest, true)?;
             cgroups.mount(&target, plan)?;
@@ -58,6 +47,23 @@ pub(super) fn mount(
             Ok(None)
         }
     }
+}
+
+/// Makes a file system of its own and attaches it; returns its descriptor.
+pub(crate) fn create(root: &Root, plan: &MountPlan, label: Option<&str>) -> Result<OwnedFd> {
+    let Kind::New { fs_type, source, data, copy_up } = &plan.kind else {
+        return Err(Error::because(Step::Mount, at(plan, "it is no file system of its own")));
+    };
+    let source = source.as_deref().unwrap_or(Path::new(fs_type));
+    let tree = new_mount(root, plan, fs_type, source, data, label)?;
+    let target = target(root, &plan.dest, true)?;
+    if *copy_up {
+        copy_up::copy(&target, &tree).context(Step::Mount, || at(plan, "tmpcopyup"))?;
+        read_only_after_copy(&tree, plan)?;
+    }
+    m::attach(&tree, &target).context(Step::Mount, || at(plan, "cannot attach"))?;
+    propagate(&tree, plan)?;
+    Ok(tree)
 }
 
 /// Attaches a bind mount.

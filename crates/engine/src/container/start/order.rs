@@ -13,7 +13,7 @@ use super::run::write_run;
 use crate::container::{Container, validate};
 use crate::record::{Record, Run};
 use crate::spec::{self, Joined, Surroundings, mounts, users};
-use crate::volumes::take_along;
+use crate::volumes::{Turn, take_along};
 use crate::{Engine, from_image, from_network};
 
 /// A run that has been ordered.
@@ -23,6 +23,8 @@ pub(super) struct Ordered {
     pub(super) warnings: Vec<String>,
     /// The network is to be plugged in once the container has its own namespace.
     pub(super) plug_later: bool,
+    /// Others who want the same volumes in memory wait until it runs.
+    pub(super) turn: Turn,
 }
 
 impl Engine {
@@ -33,13 +35,14 @@ impl Engine {
         let mut run =
             Run { endpoints: Vec::new(), cgroups_path: spec::cgroups_path(&self.config, &record) };
         let extra = std::mem::take(&mut *crate::lock(&container.trees));
+        let turn = self.turn_for(crate::container::volumes::of(&record));
         let ordered = self.order_run(&record, extra, &directory, &mut run);
         if ordered.is_err() {
             self.release_run(container, &run);
             self.forget_monitor(&container.id);
         }
         let (socket, warnings, plug_later) = ordered?;
-        Ok(Ordered { socket, run, warnings, plug_later })
+        Ok(Ordered { socket, run, warnings, plug_later, turn })
     }
 
     fn order_run(
