@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use network::{HostPort, PortRequest, Protocol};
 use types::Error;
-use types::container::{ContainerConfig, HostConfig};
 use types::network::PortMap;
+
+use crate::record::Record;
 
 /// Reads `80/tcp`, `53/udp` or `80` (tcp).
 pub(crate) fn parse(text: &str) -> Result<(u16, Protocol), Error> {
@@ -17,11 +18,10 @@ pub(crate) fn parse(text: &str) -> Result<(u16, Protocol), Error> {
 }
 
 /// The ports that a container wants published.
-pub(crate) fn requests(
-    config: &ContainerConfig,
-    host: &HostConfig,
-) -> Result<Vec<PortRequest>, Error> {
+pub(crate) fn of(record: &Record) -> Result<Vec<PortRequest>, Error> {
+    let (config, host) = (&record.config, &record.host);
     let mut wanted = bindings(&host.port_bindings)?;
+    wanted.extend(record.ranges_wanted()?);
     if host.publish_all_ports {
         let bound: HashSet<(u16, Protocol)> =
             wanted.iter().map(|port| (port.container_port, port.protocol)).collect();
@@ -69,7 +69,7 @@ pub(crate) fn together(mut wanted: Vec<PortRequest>) -> Vec<PortRequest> {
     let mut joined: Vec<PortRequest> = Vec::new();
     for port in wanted {
         match joined.last_mut() {
-            Some(last) if follows(last, &port) => last.count += 1,
+            Some(last) if follows(last, &port) => last.count += port.count,
             _ => joined.push(port),
         }
     }

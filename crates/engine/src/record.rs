@@ -10,6 +10,8 @@ use types::network::EndpointSettings;
 use types::state::State;
 use types::{ContainerId, Timestamp};
 
+use crate::ranges::PortRange;
+
 /// A container's row in the database.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -25,6 +27,9 @@ pub struct Record {
     pub config: ContainerConfig,
     /// What this host is asked for.
     pub host: HostConfig,
+    /// Published ports that are neither in `config` nor in `host`, because they are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ranges: Vec<PortRange>,
     /// Its volumes and binds, resolved.
     pub mounts: Vec<MountPoint>,
     /// Mounts that are being added to it, or taken away. A crash leaves them here: they may be in

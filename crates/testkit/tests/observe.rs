@@ -266,3 +266,34 @@ on_both! {
         assert_ne!(output.code, 0);
     }
 }
+
+#[test]
+fn privileged_containers_are_found_by_annotation() {
+    let engine = Engine::isopod();
+    let made = |annotations: Value| {
+        let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {"Annotations": annotations}});
+        let headers = [("Content-Type", "application/json")];
+        let answer = engine.client().request(
+            "POST",
+            "/v1.48/containers/create",
+            &headers,
+            body.to_string().as_bytes(),
+        );
+        answer.expect(201).json()["Id"].as_str().unwrap().to_owned()
+    };
+    let key = unique("note");
+    let (one, two) = (made(json!({key.as_str(): "1"})), made(json!({key.as_str(): "2"})));
+    let found = |wanted: String| {
+        let mut all = listed(&engine, &json!({"annotation": [wanted]}), true);
+        all.sort();
+        all
+    };
+    let mut both = vec![one.clone(), two.clone()];
+    both.sort();
+    assert_eq!(found(key.clone()), both);
+    assert_eq!(found(format!("{key}=2")), std::slice::from_ref(&two));
+    assert!(found(format!("{key}=3")).is_empty());
+    for id in [one, two] {
+        let _ = engine.delete(&format!("/containers/{id}")).expect(204);
+    }
+}

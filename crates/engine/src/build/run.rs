@@ -142,6 +142,7 @@ impl Worker {
             image: String::new(),
             config,
             host,
+            ranges: Vec::new(),
             mounts: Vec::new(),
             unsettled: Vec::new(),
             macs: Default::default(),

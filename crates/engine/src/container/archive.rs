@@ -250,7 +250,8 @@ impl Engine {
     /// Not found; [`types::ErrorKind::Invalid`] for a bad name or change.
     pub async fn commit(&self, reference: &str, request: CommitRequest) -> Result<String, Error> {
         let container = self.containers.find(reference)?;
-        let record = container.record().clone();
+        let mut record = container.record().clone();
+        record.unfold();
         if matches!(record.state.status, Status::Removing | Status::Dead) {
             return Err(Error::conflict(format!(
                 "You cannot commit container {} which is being removed",

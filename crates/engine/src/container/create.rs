@@ -121,6 +121,7 @@ impl Engine {
             image: image.as_ref().map(ToString::to_string).unwrap_or_default(),
             config,
             host,
+            ranges: Vec::new(),
             mounts: Vec::new(),
             unsettled: Vec::new(),
             macs: chosen_macs(&networks),
@@ -139,6 +140,7 @@ impl Engine {
             self.link_target(link)?;
         }
         self.check_spec(&record)?;
+        record.fold();
         let engine = self.clone();
         let record =
             blocking(move || match engine.make_storage(&mut record, image.as_ref(), wanted) {
@@ -278,7 +280,7 @@ impl Engine {
         security::privileges(&record.host, self.available)?;
         security::set_seccomp(&mut Default::default(), &record.host, &options, &self.config)?;
         mounts::tmpfs(&record.host)?;
-        crate::ports::requests(&record.config, &record.host)?;
+        crate::ports::of(record)?;
         // dockerd looks for these two already now, for their labels, and for networks at the start.
         for mode in [&record.host.ipc_mode, &record.host.pid_mode] {
             if let Some(other) = validate::joined(mode) {

@@ -88,7 +88,11 @@ impl Engine {
             sandbox_key,
             sizes,
             apparmor_profile: String::new(),
-            record,
+            record: {
+                let mut record = record;
+                record.unfold();
+                record
+            },
         })
     }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use types::Error;
 
 use super::Container;
+use crate::Engine;
 use crate::database::{Change, Table};
-use crate::{Engine, ports};
 
 /// Container and alias of `container[:alias]`.
 pub(crate) fn split(link: &str) -> (&str, &str) {
@@ -43,13 +43,8 @@ impl Engine {
             let (name, alias) = split(link);
             let (other, address) = self.linked(name)?;
             let other = other.record();
-            let exposed: Vec<_> = other
-                .config
-                .exposed_ports
-                .keys()
-                .filter_map(|key| ports::parse(key).ok())
-                .map(|(port, protocol)| (port, protocol.as_str()))
-                .collect();
+            let exposed: Vec<_> =
+                other.exposed().map(|(port, protocol)| (port, protocol.as_str())).collect();
             variables.extend(describe(&record.name, alias, address, &exposed, &other.config.env));
         }
         Ok(variables)

@@ -11,7 +11,7 @@ use types::{Error, Timestamp};
 
 use super::Container;
 use crate::record::Record;
-use crate::{Engine, Sizes, blocking, ports};
+use crate::{Engine, Sizes, blocking};
 
 /// Which containers, and how much of them.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,7 @@ impl Engine {
         let filters = &options.filters;
         filters.allow(&[
             "ancestor",
+            "annotation",
             "before",
             "exited",
             "expose",
@@ -146,9 +147,7 @@ impl Engine {
         if record.state.status.is_active() {
             let published: HashSet<(u16, &str)> =
                 listed.iter().map(|port| (port.private, port.protocol)).collect();
-            for (private, protocol) in
-                record.config.exposed_ports.keys().filter_map(|key| ports::parse(key).ok())
-            {
+            for (private, protocol) in record.exposed() {
                 let protocol = protocol.as_str();
                 if !published.contains(&(private, protocol)) {
                     listed.push(ListedPort { private, protocol, host: None });
@@ -215,6 +214,7 @@ impl<'a> Wanted<'a> {
         filters.any("id", |prefix| id.starts_with(prefix))
             && filters.any("name", |name| name_matches(&record.name, name))
             && filters.labels("label", &record.config.labels)
+            && filters.labels("annotation", &record.host.annotations)
             && self.before.is_none_or(|time| record.created < time)
             && self.since.is_none_or(|time| record.created > time)
             && (self.statuses.is_empty() || self.statuses.contains(&status))
@@ -246,10 +246,7 @@ impl<'a> Wanted<'a> {
         }) && self.filters.any("expose", |wanted| {
             port_range(wanted).is_ok_and(|(low, high, protocol)| {
                 record
-                    .config
-                    .exposed_ports
-                    .keys()
-                    .filter_map(|key| ports::parse(key).ok())
+                    .exposed()
                     .any(|(port, other)| other.as_str() == protocol && (low..=high).contains(&port))
             })
         })

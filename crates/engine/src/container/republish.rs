@@ -41,6 +41,7 @@ impl Engine {
             return Ok(());
         }
         possible(record)?;
+        record.unfold();
         let live = container.live();
         let bound: Vec<BoundPort> = live
             .iter()
@@ -49,6 +50,7 @@ impl Engine {
             .collect();
         let gone = remove(record, &changes.remove, &bound)?;
         let new = add(record, &changes.add)?;
+        record.fold();
         let Some(live) = live else { return Ok(()) };
         let ported = live.run.endpoints.iter().find(|endpoint| !endpoint.ports.is_empty());
         let Some(endpoint) = ported.or_else(|| live.run.endpoints.first()).cloned() else {
@@ -58,7 +60,8 @@ impl Engine {
         self.republish_run(container, &live, endpoint, gone, wanted).await
     }
 
-    async fn republish_run(
+    /// Changes which ports a running container is reached by.
+    pub(crate) async fn republish_run(
         &self,
         container: &Container,
         live: &Live,

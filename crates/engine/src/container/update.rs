@@ -101,6 +101,7 @@ impl Engine {
             now.config.exposed_ports = record.config.exposed_ports;
             now.config.env = record.config.env;
             now.host = record.host;
+            now.ranges = record.ranges;
         })
         .await?;
         self.tell_container(container, "update", &[]);
