@@ -75,6 +75,7 @@ fn network(settings: &Settings, config: &mut Config) -> Result<(), ConfigError> 
     set(&mut network.spoofing, settings.allow_spoofing);
     set(&mut network.metadata, settings.allow_metadata);
     set(&mut network.host_loopback, settings.allow_host_loopback);
+    set(&mut network.direct, settings.direct);
     set(&mut network.default_host_ip, read::<IpAddr>("--ip", &settings.ip)?);
     network.host_gateway = read("--host-gateway-ip", &settings.host_gateway_ip)?;
     if !settings.default_address_pools.is_empty() {

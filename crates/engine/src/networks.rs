@@ -4,6 +4,7 @@
 mod attach;
 mod connect;
 mod files;
+mod lost;
 mod names;
 mod options;
 mod prune;

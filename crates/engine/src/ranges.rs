@@ -164,7 +164,8 @@ mod tests {
         assert_eq!(folded.host.port_bindings.len(), whole.host.port_bindings.len() - 20);
         let mut ways: Vec<_> = whole.exposed().collect();
         let mut same: Vec<_> = folded.exposed().collect();
-        (ways.sort(), same.sort());
+        ways.sort();
+        same.sort();
         assert_eq!(ways, same);
         let wanted = |record: &Record| ports::of(record).expect("valid");
         assert_eq!(wanted(&folded), wanted(&whole));

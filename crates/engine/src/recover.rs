@@ -65,6 +65,7 @@ impl Engine {
             });
         }
         while tasks.join_next().await.is_some() {}
+        self.restore_links();
         self.names.settle();
         self.remove_strays().await;
         self.opening.store(false, Ordering::SeqCst);

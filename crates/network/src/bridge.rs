@@ -14,8 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::firewall::BridgeRules;
 use crate::model::Network;
-use crate::options;
-use crate::sysctl;
+use crate::{options, random, sysctl};
 
 /// Puts an error in its place.
 pub(crate) fn at<'a>(
@@ -71,9 +70,8 @@ impl Host {
     }
 }
 
-/// Makes a network's bridge as it should be, from nothing or from whatever is there. Returns its
-/// index.
-pub(crate) fn ensure(kernel: &mut Socket, network: &Network) -> Result<u32> {
+/// Makes a network's bridge as it should be, from nothing or from whatever is there.
+pub(crate) fn ensure(kernel: &mut Socket, network: &Network) -> Result<Link> {
     let there = match find(kernel, &network.bridge)? {
         Some(link) => {
             let addresses = addresses_of(kernel, &link)?;
@@ -85,7 +83,7 @@ pub(crate) fn ensure(kernel: &mut Socket, network: &Network) -> Result<u32> {
 }
 
 /// The same with what is known of the host.
-pub(crate) fn ensure_on(kernel: &mut Socket, network: &Network, host: &Host) -> Result<u32> {
+pub(crate) fn ensure_on(kernel: &mut Socket, network: &Network, host: &Host) -> Result<Link> {
     let there = host.bridge(&network.bridge)?;
     complete(kernel, network, there)
 }
@@ -94,7 +92,7 @@ fn complete(
     kernel: &mut Socket,
     network: &Network,
     there: Option<(Link, Vec<Cidr>)>,
-) -> Result<u32> {
+) -> Result<Link> {
     let name = network.bridge.as_str();
     // 1. The link.
     let (link, has) = match there {
@@ -139,7 +137,7 @@ fn complete(
         let route = add_local_route(IpAddr::V6(Ipv6Addr::LOCALHOST), link.index);
         kernel.run(&[route]).map_err(at("setting the way back to the loopback of", name))?;
     }
-    Ok(link.index)
+    Ok(link)
 }
 
 fn address_changes(network: &Network, link: &Link, has: &[Cidr]) -> Vec<Request> {
@@ -189,6 +187,22 @@ pub(crate) fn remove(kernel: &mut Socket, name: &str) -> Result<()> {
     }
 }
 
+/// Removes bridges; the kernel waits for all of them together. Returns what became of each.
+pub(crate) fn remove_all(kernel: &mut Socket, names: &[&str]) -> Vec<Result<()>> {
+    if names.len() > 1
+        && let Ok(number) = random::bytes()
+    {
+        // Nobody else's: of those that people give their links, one in a thousand million.
+        let group = u32::from_ne_bytes(number) | 1 << 31;
+        for name in names {
+            // One that is absent is as good, and for any other the reason is found below.
+            let _ = kernel.run(&[Change::of(Target::Name(name)).group(group).request()]);
+        }
+        let _ = kernel.run(&[netlink::remove_group(group)]);
+    }
+    names.iter().map(|name| remove(kernel, name)).collect()
+}
+
 /// There is one.
 const EEXIST: i32 = 17;
 
@@ -223,7 +237,6 @@ pub(crate) fn rules(network: &Network, config: &Config) -> BridgeRules {
     BridgeRules {
         internal: network.internal,
         icc: options::icc(&network.options),
-        subnets: network.subnets.iter().map(|s| s.subnet).collect(),
         masquerade: config.ip_masq && open && options::masquerade(&network.options),
         metadata: options::metadata(&network.options, config.metadata),
         loopback: network

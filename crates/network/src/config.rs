@@ -46,6 +46,9 @@ pub struct Config {
     pub metadata: bool,
     /// On networks that do not say, the gateway's address stands for the host's 127.0.0.1.
     pub host_loopback: bool,
+    /// On networks that do not say, containers reach each other past the bridge, where the kernel
+    /// can.
+    pub direct: bool,
     /// Host address of published ports that name none (`--ip`).
     pub default_host_ip: IpAddr,
     /// What `host-gateway` stands for; `None`: the default bridge's gateway.
@@ -73,6 +76,7 @@ impl Default for Config {
             spoofing: false,
             metadata: false,
             host_loopback: false,
+            direct: true,
             default_host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             host_gateway: None,
             warm: 4,

@@ -289,6 +289,9 @@ pub enum Error {
     /// Flows of earlier owners of a port could not be forgotten.
     #[error("forgetting tracked connections to published ports: {0}")]
     Conntrack(#[source] io::Error),
+    /// The direct way to an endpoint could not be taken back.
+    #[error("taking back the direct way to a container: {0}")]
+    Direct(#[source] io::Error),
     /// A kernel setting could not be written.
     #[error("writing {value} to {path}: {source}")]
     Sysctl {

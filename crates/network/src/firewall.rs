@@ -3,9 +3,8 @@
 //!
 //! ```text
 //! table inet isopod
-//!   raw          containers cannot address or claim to be 127.0.0.0/8, nor ask for the metadata
-//!                of the machine
-//!   spoof        containers cannot claim an address that is not routed to their bridge
+//!   strange      containers cannot address or claim to be 127.0.0.0/8, nor ask for the metadata
+//!                of the machine, nor claim an address that is not routed to their bridge
 //!   prerouting ┐
 //!   output     ┴► published   maps (protocol, [address,] port) → (container's address, port)
 //!   postrouting  masquerade: host's loopback → container, hairpin, container → elsewhere
@@ -15,8 +14,8 @@
 //! ```
 //!
 //! Networks and ports are elements of sets and maps, so the number of rules never grows and a
-//! change is a transaction of one line: what belongs to a container goes to the kernel by netlink,
-//! for the rest `nft` is started. Nothing outside the table is read or written. Another
+//! change is a transaction of a few elements, that goes to the kernel by netlink; `nft` is started
+//! when the whole table is written. Nothing outside the table is read or written. Another
 //! firewall's `drop` wins over our `accept`, as always in nftables: where one drops forwarded
 //! traffic by default, it has to let the bridges through itself.
 //!
@@ -71,19 +70,11 @@ struct Turn {
     kernel: Option<Elements>,
 }
 
-#[derive(Debug)]
-struct Job {
-    work: Work,
-    done: Mutex<Option<Result<()>>>,
-}
-
 /// A change of the table.
 #[derive(Debug)]
-enum Work {
-    /// For `nft`.
-    Text(String),
-    /// For the kernel itself.
-    Steps(Vec<Step>),
+struct Job {
+    steps: Vec<Step>,
+    done: Mutex<Option<Result<()>>>,
 }
 
 impl Firewall {
@@ -136,25 +127,26 @@ impl Firewall {
 
     /// Lets a network in.
     pub(crate) fn add_bridge(&self, link: &str, rules: BridgeRules) -> Result<()> {
-        let text = {
-            let mut wanted = lock(&self.inner.wanted);
-            let text = wanted.bridge(Verb::Add, link, &rules);
-            wanted.bridges.insert(link.to_owned(), rules);
-            text
-        };
-        self.inner.commit(Work::Text(text)).inspect_err(|_| {
+        let steps = Step::all(Verb::Add, rules.elements(link));
+        lock(&self.inner.wanted).bridges.insert(link.to_owned(), rules);
+        self.inner.commit(steps).inspect_err(|_| {
             lock(&self.inner.wanted).bridges.remove(link);
         })
     }
 
-    /// Forgets a network.
-    pub(crate) fn remove_bridge(&self, link: &str) -> Result<()> {
-        let text = {
+    /// Forgets networks.
+    pub(crate) fn remove_bridges(&self, links: &[&str]) -> Result<()> {
+        let mut elements = Vec::new();
+        {
             let mut wanted = lock(&self.inner.wanted);
-            let Some(rules) = wanted.bridges.remove(link) else { return Ok(()) };
-            wanted.bridge(Verb::Delete, link, &rules)
-        };
-        self.inner.commit(Work::Text(text))
+            for link in links {
+                let rules = wanted.bridges.remove(*link);
+                elements.extend(rules.iter().flat_map(|rules| rules.elements(link)));
+            }
+        }
+        // Those of a set in one message.
+        elements.sort_by_key(|element| element.set);
+        self.inner.commit(Step::all(Verb::Delete, elements))
     }
 
     /// Opens an endpoint's ports: one transaction, together with those of others who ask now.
@@ -193,7 +185,7 @@ impl Firewall {
         };
         let mut steps = Step::all(Verb::Delete, published::elements(&closed));
         steps.extend(Step::all(Verb::Add, published::elements(&opened)));
-        self.inner.commit(Work::Steps(steps)).inspect_err(|_| {
+        self.inner.commit(steps).inspect_err(|_| {
             let mut wanted = lock(&self.inner.wanted);
             wanted.ports.retain(|p| !opened.contains(p));
         })
@@ -204,7 +196,7 @@ impl Firewall {
         let guard = Guard::of(endpoint, talks);
         let steps = Step::all(Verb::Add, guard.elements(link));
         lock(&self.inner.wanted).guards.insert(link.to_owned(), guard);
-        self.inner.commit(Work::Steps(steps)).inspect_err(|_| {
+        self.inner.commit(steps).inspect_err(|_| {
             lock(&self.inner.wanted).guards.remove(link);
         })
     }
@@ -231,7 +223,7 @@ impl Guards {
     /// Forgets a port that has gone.
     pub(crate) fn forget(&self, link: &str) -> Result<()> {
         let Some(guard) = lock(&self.0.wanted).guards.remove(link) else { return Ok(()) };
-        self.0.commit(Work::Steps(Step::all(Verb::Delete, guard.elements(link))))
+        self.0.commit(Step::all(Verb::Delete, guard.elements(link)))
     }
 }
 
@@ -262,13 +254,13 @@ impl Inner {
         self.write_in_turn(&mut turn).map(|()| true)
     }
 
-    /// Has a change made. Whoever gets the turn makes the changes of all who wait, because an
-    /// `nft` costs the same for one line and for a hundred.
-    fn commit(&self, work: Work) -> Result<()> {
-        if matches!(&work, Work::Steps(steps) if steps.is_empty()) {
+    /// Has a change made. Whoever gets the turn makes the changes of all who wait, because a
+    /// transaction costs nearly the same for one and for a hundred.
+    fn commit(&self, steps: Vec<Step>) -> Result<()> {
+        if steps.is_empty() {
             return Ok(());
         }
-        let job = Arc::new(Job { work, done: Mutex::new(None) });
+        let job = Arc::new(Job { steps, done: Mutex::new(None) });
         lock(&self.queue).push(job.clone());
         let mut turn = lock(&self.turn);
         if let Some(result) = lock(&job.done).take() {
@@ -296,23 +288,11 @@ impl Inner {
         }
     }
 
-    /// Changes of whole networks have nothing to do with those of endpoints, so the order of the
-    /// two does not matter.
     fn try_steps(&self, jobs: &[Arc<Job>], turn: &mut Turn) -> bool {
+        let Some(kernel) = &mut turn.kernel else { return false };
         let table = lock(&self.wanted).table.clone();
-        let mut text = String::new();
-        let mut steps = Vec::new();
-        for job in jobs {
-            match &job.work {
-                Work::Text(more) => text += more,
-                Work::Steps(more) => steps.extend_from_slice(more),
-            }
-        }
-        let made = match &mut turn.kernel {
-            Some(kernel) => element::run(kernel, &table, &steps).is_ok(),
-            None => false,
-        };
-        made && (text.is_empty() || self.nft.run(&text).is_ok())
+        let steps: Vec<Step> = jobs.iter().flat_map(|job| job.steps.iter().cloned()).collect();
+        element::run(kernel, &table, &steps).is_ok()
     }
 }
 

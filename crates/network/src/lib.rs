@@ -33,6 +33,7 @@ mod bridge;
 mod cidr;
 mod config;
 mod departed;
+mod direct;
 mod driver;
 mod error;
 mod firewall;
@@ -47,6 +48,7 @@ mod plan;
 mod pools;
 mod ports;
 mod random;
+mod reach;
 mod resolv;
 mod stacked;
 mod sysctl;
@@ -61,7 +63,7 @@ pub use model::{
     NetworkSpec, PortRequest, Protocol, Reserved, Subnet, SubnetSpec, UnknownProtocol,
 };
 pub use names::{Asks, NameSockets, name_sockets};
-pub use networks::{Networks, Republished, Sandbox, Saved, next_interface};
+pub use networks::{Networks, Removed, Republished, Sandbox, Saved, next_interface};
 pub use options::is_link_name;
 pub use ports::{HELD_PORTS, join};
 pub use resolv::{

@@ -9,9 +9,10 @@
 //! (nothing) ◄──────────────────────┴──────────────────┴────────────────────┘
 //! ```
 //!
-//! Three locks, always taken in this order and never the other way: `topology` (whole networks
+//! Four locks, always taken in this order and never the other way: `topology` (whole networks
 //! come and go one at a time), `state` (in memory, never held while waiting for the kernel or a
-//! process, except for binding ports), and `kernel` (the host's rtnetlink socket).
+//! process, except for binding ports), `reach` (what else the host reaches) and `kernel` (the
+//! host's rtnetlink socket).
 
 mod endpoints;
 mod lifecycle;
@@ -24,20 +25,23 @@ mod sandbox;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use sys::netlink::Socket;
+use sys::netlink::{Link, Socket};
 
 use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::departed::Departed;
+use crate::direct::Direct;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::firewall::Firewall;
 use crate::model::{DEFAULT_NETWORK, Endpoint, Network};
 use crate::ports::Ports;
+use crate::reach::Reach;
 use crate::warm::Warm;
 pub use endpoints::next_interface;
+pub use lifecycle::Removed;
 pub use open::Saved;
 pub use published::Republished;
 pub use sandbox::Sandbox;
@@ -49,13 +53,20 @@ pub struct Networks {
     topology: Mutex<()>,
     state: Mutex<State>,
     kernel: Mutex<Socket>,
+    reach: Mutex<Reach>,
     /// `None`: the daemon was told to leave the firewall alone.
     firewall: Option<Firewall>,
     warm: Warm,
+    /// `None`: the kernel has no such thing.
+    direct: Option<Arc<Direct>>,
     departed: Departed,
+    lost: Lost,
     ephemeral: (u16, u16),
     warnings: Vec<String>,
 }
+
+/// Endpoints whose link somebody else removed, on their way to whoever knows the containers.
+type Lost = (mpsc::Sender<Endpoint>, Mutex<Option<mpsc::Receiver<Endpoint>>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -79,12 +90,15 @@ struct Entry {
     endpoints: BTreeMap<String, Endpoint>,
     /// Index of the bridge; it changes if somebody removes the bridge and it is made again.
     index: Option<u32>,
+    /// Link-layer address of the bridge.
+    mac: Option<[u8; 6]>,
 }
 
 impl Entry {
-    fn new(network: Network, index: Option<u32>) -> Entry {
+    fn new(network: Network, bridge: Option<&Link>) -> Entry {
         let addresses = network.subnets.iter().map(Addresses::new).collect();
-        Entry { network, addresses, endpoints: BTreeMap::new(), index }
+        let (index, mac) = (bridge.map(|link| link.index), bridge.and_then(|link| link.mac));
+        Entry { network, addresses, endpoints: BTreeMap::new(), index, mac }
     }
 
     /// The addresses of the subnet that `addr` is of.
@@ -181,6 +195,12 @@ impl Networks {
         self.config
             .host_gateway
             .or_else(|| self.default_bridge().ok()?.subnet(true).map(|s| s.gateway))
+    }
+
+    /// Endpoints whose link somebody removed, although their containers may live: for
+    /// [`Networks::plug_anew`]. `None` after the first time.
+    pub fn lost(&self) -> Option<mpsc::Receiver<Endpoint>> {
+        lock(&self.lost.1).take()
     }
 
     /// How many namespaces are ready for the next starts.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 
 pub(crate) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
@@ -19,6 +20,8 @@ pub(crate) const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridg
 pub(crate) const SPOOFING: &str = "isopod.bridge.spoofing";
 /// Containers may ask the machine's metadata service.
 pub(crate) const METADATA: &str = "isopod.bridge.metadata";
+/// Containers reach each other past the bridge.
+pub(crate) const DIRECT: &str = "isopod.bridge.direct";
 /// What the host serves on 127.0.0.1 is reached by the gateway's address.
 pub(crate) const HOST_LOOPBACK: &str = "isopod.bridge.host_loopback";
 const GATEWAY_MODES: [&str; 2] =
@@ -28,7 +31,7 @@ pub(crate) type Options = BTreeMap<String, String>;
 
 /// Refuses values that make no sense. Unknown options are kept and shown, as dockerd does.
 pub(crate) fn check(options: &Options) -> Result<()> {
-    for option in [ICC, MASQUERADE, DEFAULT_BRIDGE, SPOOFING, METADATA, HOST_LOOPBACK] {
+    for option in [ICC, MASQUERADE, DEFAULT_BRIDGE, SPOOFING, METADATA, HOST_LOOPBACK, DIRECT] {
         if let Some(value) = options.get(option) {
             truth(value).ok_or_else(|| invalid(option, value, "it is true or false"))?;
         }
@@ -86,6 +89,13 @@ pub(crate) fn metadata(options: &Options, otherwise: bool) -> bool {
 /// The gateway's address stands for the host's loopback.
 pub(crate) fn host_loopback(options: &Options, otherwise: bool) -> bool {
     options.get(HOST_LOOPBACK).and_then(|v| truth(v)).unwrap_or(otherwise)
+}
+
+/// Containers reach each other past the bridge: where they may, and are held to their addresses.
+pub(crate) fn direct(options: &Options, config: &Config) -> bool {
+    options.get(DIRECT).and_then(|v| truth(v)).unwrap_or(config.direct)
+        && icc(options)
+        && guarded(options, config.spoofing)
 }
 
 /// Where ports are published that name no address of the host.

@@ -63,6 +63,7 @@ pub(crate) fn wire(
             name: name.clone(),
             ipv6,
             host_link: String::new(),
+            host_index: 0,
             mtu: network.mtu,
         })
     })

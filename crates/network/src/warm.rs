@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use sys::netlink::{Change, Socket, Target, Veth, add_veth, link_named};
 
 use crate::bridge::{ENODEV, at};
+use crate::direct::Direct;
 use crate::error::{Error, Result};
 use crate::random;
 use crate::sysctl;
@@ -52,6 +53,8 @@ pub(crate) struct Wire {
     pub(crate) ipv6: bool,
     /// Name of the other end, on the host.
     pub(crate) host_link: String,
+    /// Index of the other end, on the host.
+    pub(crate) host_index: u32,
     /// Bytes.
     pub(crate) mtu: u32,
 }
@@ -75,6 +78,7 @@ struct Shared {
     least: usize,
     most: usize,
     mtu: u32,
+    direct: Option<Arc<Direct>>,
 }
 
 #[derive(Debug)]
@@ -87,7 +91,11 @@ struct State {
 
 impl Warm {
     /// Starts filling; with `least` 0 there is no pool and each namespace is made when needed.
-    pub(crate) fn start(least: usize, most: usize, mtu: u32) -> io::Result<Warm> {
+    pub(crate) fn start(
+        (least, most): (usize, usize),
+        mtu: u32,
+        direct: Option<Arc<Direct>>,
+    ) -> io::Result<Warm> {
         let state = State {
             ready: VecDeque::new(),
             target: least,
@@ -95,8 +103,8 @@ impl Warm {
             stop: false,
         };
         let most = most.max(least);
-        let shared =
-            Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new(), least, most, mtu });
+        let (state, wake) = (Mutex::new(state), Condvar::new());
+        let shared = Arc::new(Shared { state, wake, least, most, mtu, direct });
         let thread = if least == 0 {
             None
         } else {
@@ -121,7 +129,13 @@ impl Warm {
         self.shared.wake.notify_one();
         match found {
             Some(ready) => Ok(ready),
-            None => make(self.shared.mtu),
+            None => {
+                let ready = make(self.shared.mtu)?;
+                if let Some(direct) = &self.shared.direct {
+                    direct.attach_soon(vec![ready.wire.host_index]);
+                }
+                Ok(ready)
+            }
         }
     }
 
@@ -153,7 +167,11 @@ impl Shared {
             match make(self.mtu) {
                 Ok(ready) => {
                     trouble = Duration::ZERO;
+                    let link = ready.wire.host_index;
                     self.lock().ready.push_back(ready);
+                    if let Some(direct) = &self.direct {
+                        direct.attach(link);
+                    }
                 }
                 Err(e) => {
                     if trouble.is_zero() {
@@ -260,8 +278,9 @@ pub(crate) fn wire(
         .run(&[Change::of(Target::Name(name)).up(true).request()])
         .map_err(at("starting", name))?;
     let inside_index = running(&mut inside, name)?;
-    running(host, &host_link)?;
-    Ok(Wire { inside, inside_index, name: name.to_owned(), ipv6, host_link, mtu })
+    let host_index = running(host, &host_link)?;
+    let name = name.to_owned();
+    Ok(Wire { inside, inside_index, name, ipv6, host_link, host_index, mtu })
 }
 
 /// Waits until a link that is up passes packets, and returns its index. A work queue of the kernel
@@ -312,7 +331,7 @@ mod tests {
 
     #[test]
     fn privileged_pool_fills_up_and_grows_under_demand() {
-        let warm = Warm::start(2, 8, 1500).unwrap();
+        let warm = Warm::start((2, 8), 1500, None).unwrap();
         let filled = |n: usize| {
             let deadline = Instant::now() + Duration::from_secs(10);
             while warm.len() < n {

@@ -1,7 +1,14 @@
-//! `bpf(2)`, as far as device filters on a unified cgroup need it.
+//! `bpf(2)`, as far as device filters on a unified cgroup and the direct way between containers need
+//! it.
+
+mod map;
+mod traffic;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+pub use map::Map;
+pub use traffic::{attach_ingress, load_classifier, maps_of_ingress};
 
 /// One eBPF instruction, laid out as the kernel's `struct bpf_insn`.
 #[repr(C)]
@@ -98,18 +105,29 @@ fn own(fd: RawFd) -> OwnedFd {
 /// # Errors
 /// EPERM without CAP_BPF or CAP_SYS_ADMIN, EACCES or EINVAL when the verifier refuses it.
 pub fn load_device_program(program: &[Instruction], name: &str) -> io::Result<OwnedFd> {
+    load(BPF_PROG_TYPE_CGROUP_DEVICE, program, name)
+}
+
+fn load(kind: u32, program: &[Instruction], name: &str) -> io::Result<OwnedFd> {
     let license = c"Apache-2.0";
     let mut attr = Load {
-        prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
+        prog_type: kind,
         insn_cnt: program.len() as u32,
         insns: program.as_ptr() as u64,
         license: license.as_ptr() as u64,
+        prog_name: name_of(name),
         ..Load::default()
     };
-    for (to, from) in attr.prog_name.iter_mut().take(15).zip(name.bytes()) {
+    call(BPF_PROG_LOAD, &mut attr).map(own)
+}
+
+/// A name as the kernel has it: 15 bytes and a NUL.
+fn name_of(text: &str) -> [u8; 16] {
+    let mut name = [0; 16];
+    for (to, from) in name.iter_mut().take(15).zip(text.bytes()) {
         *to = from;
     }
-    call(BPF_PROG_LOAD, &mut attr).map(own)
+    name
 }
 
 /// Attaches a device program to a cgroup so that others may be attached too; in place of

@@ -422,6 +422,7 @@ fn privileged_what_others_do_to_bridges_is_undone() {
         format!("link set {bridge} down"),
         format!("addr del 10.85.0.1/24 dev {bridge}"),
         format!("link set {veth} nomaster"),
+        format!("link del {veth}"),
     ] {
         ip(&engine, &damage);
         let began = Instant::now();
@@ -446,9 +447,22 @@ fn privileged_what_others_do_to_bridges_is_undone() {
     ip(&engine, &format!("link del {bridge}"));
     daemon.restart();
     eventually("after the daemon's start", SOON, || works().then_some(()));
+    let veth = port().unwrap();
+    daemon.kill();
+    ip(&engine, &format!("link del {veth}"));
+    daemon.restart();
+    eventually("with another link", SOON, || works().then_some(()));
     // Its own removal is no damage.
     a.remove();
     b.remove();
+    // A daemon that ends before its links have gone leaves rules about them, until the next one.
+    let rules = || {
+        let list = || Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+        String::from_utf8(engine.on_its_network(list).stdout).unwrap()
+    };
+    daemon.kill();
+    daemon.restart();
+    assert!(!rules().contains("\"veth"), "{}", rules());
     let _ = engine.delete("/networks/n").expect(204);
     std::thread::sleep(Duration::from_millis(300));
     assert!(!ip(&engine, "link").contains(&bridge));
@@ -505,8 +519,12 @@ fn privileged_alone_hundreds_of_networks() {
         (there == MANY).then_some(())
     });
     container.remove();
-    let _ = engine.act("/networks/prune").expect(200);
+    let pruned = engine.act("/networks/prune").expect(200).json();
+    assert_eq!(pruned["NetworksDeleted"].as_array().unwrap().len(), MANY);
     assert_eq!(ip(&engine, "-o link show type bridge").matches(": br-").count(), 0);
+    daemon.restart();
+    let engine = daemon.engine();
+    assert_eq!(get(&engine, "/networks").as_array().unwrap().len(), 3);
     daemon.stop().unwrap();
 }
 

@@ -232,6 +232,68 @@ fn privileged_ports_of_a_container_that_runs_are_changed() {
 }
 
 #[test]
+fn privileged_ports_follow_the_default_route() {
+    let mut daemon = prepared();
+    let engine = daemon.engine();
+    let bound = |port: u16| engine.on_its_network(|| TcpListener::bind(("0.0.0.0", port))).is_err();
+    let newest = |path: &str, body: Value| {
+        let headers = [("Content-Type", "application/json")];
+        let body = body.to_string();
+        let path = format!("/v1.48{path}");
+        let _ = engine.client().request("POST", &path, &headers, body.as_bytes()).expect(200);
+    };
+    for (name, subnet) in [("one", "10.87.1.0/24"), ("two", "10.87.2.0/24")] {
+        let body = json!({"Name": name, "IPAM": {"Config": [{"Subnet": subnet}]}});
+        let _ = engine.post("/networks/create", &body).expect(201);
+    }
+    let closed = json!({"Name": "closed", "Internal": true});
+    let _ = engine.post("/networks/create", &closed).expect(201);
+    let container = server(&engine, &[80], &json!({"80/tcp": [{"HostPort": "19500"}]}));
+    let by = |gateway: &str| {
+        // What comes from the host's loopback comes from the gateway of the network it comes by.
+        let wanted = format!("80 {gateway}");
+        eventually(&wanted, SOON, || {
+            ask(&engine, "127.0.0.1:19500").filter(|told| *told == wanted)
+        });
+    };
+    let first = gateway(&container);
+    by(&first);
+    newest("/networks/one/connect", json!({"Container": container.id}));
+    by(&first);
+    newest(
+        "/networks/two/connect",
+        json!({"Container": container.id, "EndpointConfig": {"GwPriority": 9}}),
+    );
+    by("10.87.2.1");
+    assert!(bound(19500));
+    // A daemon that starts anew knows where they are.
+    daemon.kill();
+    daemon.restart();
+    by("10.87.2.1");
+    newest("/networks/two/disconnect", json!({"Container": container.id}));
+    by(&first);
+    newest("/networks/bridge/disconnect", json!({"Container": container.id}));
+    by("10.87.1.1");
+    let seen = container.inspect();
+    assert_eq!(seen["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"], "19500");
+    // By a network that leads nowhere nothing leads in.
+    newest("/networks/closed/connect", json!({"Container": container.id}));
+    newest("/networks/one/disconnect", json!({"Container": container.id}));
+    assert_eq!(ask(&engine, "127.0.0.1:19500"), None);
+    assert!(!bound(19500), "nobody holds it");
+    newest("/networks/two/connect", json!({"Container": container.id}));
+    by("10.87.2.1");
+    assert!(bound(19500));
+    // What somebody else has taken meanwhile is not published, and then nobody joins.
+    newest("/networks/two/disconnect", json!({"Container": container.id}));
+    let _theirs = engine.on_its_network(|| TcpListener::bind("0.0.0.0:19500")).unwrap();
+    let answer = engine.post("/networks/one/connect", &json!({"Container": container.id}));
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    assert!(answer.message().contains("address already in use"), "{}", answer.text());
+    assert!(container.inspect()["NetworkSettings"]["Networks"]["one"].is_null());
+}
+
+#[test]
 fn privileged_changes_of_ports_that_cannot_be_change_nothing() {
     let daemon = prepared();
     let engine = daemon.engine();

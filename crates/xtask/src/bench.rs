@@ -9,6 +9,7 @@ mod image;
 mod memory;
 mod names;
 mod network;
+mod networks;
 mod registry;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -42,6 +43,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "image" => image::run(&request, &binary),
         "names" => names::run(&request, &binary),
         "network" => network::run(&request, &binary),
+        "networks" => networks::run(&request, &binary),
         "registry" => registry::run(&request, &binary),
         _ => bail!(super::USAGE),
     }

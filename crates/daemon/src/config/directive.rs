@@ -87,6 +87,7 @@ pub(crate) const DIRECTIVES: &[Directive] = &[
     row("allow-spoofing", "allow-spoofing", Switch, "", "Containers may use addresses that are not theirs, on networks that do not say"),
     row("allow-metadata", "allow-metadata", Switch, "", "Containers may ask for the machine's metadata (169.254.169.254), on networks that do not say"),
     row("allow-host-loopback", "allow-host-loopback", Switch, "", "The gateway's address stands for the host's 127.0.0.1, on networks that do not say"),
+    row("direct", "direct", Switch, "", "Containers of a network reach each other past its bridge, on networks that do not say [default: true]"),
     row("ip", "ip", Text, "ADDRESS", "Host address of published ports that name none [default: 0.0.0.0]"),
     row("host-gateway-ip", "host-gateway-ip", Text, "ADDRESS", "What host-gateway stands for in --add-host"),
     row("log-driver", "log-driver", Text, "DRIVER", "Log driver of containers: json-file, local or none [default: json-file]"),

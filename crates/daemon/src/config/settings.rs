@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) allow_spoofing: Option<bool>,
     pub(crate) allow_metadata: Option<bool>,
     pub(crate) allow_host_loopback: Option<bool>,
+    pub(crate) direct: Option<bool>,
     pub(crate) ip: Option<String>,
     pub(crate) host_gateway_ip: Option<String>,
     pub(crate) log_driver: Option<String>,

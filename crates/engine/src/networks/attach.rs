@@ -81,7 +81,7 @@ impl Engine {
             attach.default_route = way4 == Some(index);
             attach.default_route6 = way6 == Some(index);
         }
-        let ports = ports::requests(&record.config, &record.host)?;
+        let ports = ports::of(record)?;
         // Answers leave by the default route, so that is where requests come in. As in Docker,
         // ports are published by bridges that lead out, and not at all by other networks.
         if let Some(index) = way4.or(way6)

@@ -64,7 +64,7 @@ impl Engine {
         let mut endpoint = None;
         if let Some(live) = container.live() {
             let (live, plugged) = self.plug_in(container, &live, &record, &network.name).await?;
-            if let Err(error) = self.choose_routes(container, &live, &record).await {
+            if let Err(error) = self.lead(container, &live, &record).await {
                 self.take_back(container, &plugged).await;
                 return Err(error);
             }
@@ -142,19 +142,40 @@ impl Engine {
         Ok(self.networks.reserve(&attach).map_err(from_network)?.endpoint)
     }
 
+    /// Has routes lead out and ports lead in by the network that is to have both.
+    async fn lead(&self, container: &Container, live: &Live, record: &Record) -> Result<(), Error> {
+        self.choose_routes(container, live, record).await?;
+        match container.live() {
+            Some(live) => self.choose_way_in(container, &live, record).await,
+            None => Ok(()),
+        }
+    }
+
     /// Undoes [`Engine::plug_in`]; what fails of that is logged, as another error is to be told.
     async fn take_back(&self, container: &Container, endpoint: &Endpoint) {
-        let pid = container.record().state.pid;
-        if let Err(error) = self.unplug(endpoint, pid).await {
+        if let Err(error) = self.leave(container, endpoint).await {
             tracing::error!(container = container.id.short(), "{error}");
         }
-        let Some(live) = container.live() else { return };
+    }
+
+    /// Takes an endpoint away from a container that runs, whose record does not ask for it (any
+    /// more). Everything is tried; the first error is told.
+    async fn leave(&self, container: &Container, endpoint: &Endpoint) -> Result<(), Error> {
+        let record = container.record().clone();
+        let handed_on = match container.live() {
+            Some(live) => self.hand_ports_on(container, &live, &record, endpoint).await,
+            None => Ok(()),
+        };
+        let unplugged = self.unplug(endpoint, record.state.pid).await;
+        let Some(live) = container.live() else { return handed_on.and(unplugged) };
         let changed = self.change_run(container, &live, |run| {
             run.endpoints.retain(|other| other.id != endpoint.id);
         });
-        if let Err(error) = changed {
-            tracing::error!(container = container.id.short(), "{error}");
-        }
+        let led = match changed {
+            Ok(live) => self.lead(container, &live, &record).await,
+            Err(error) => Err(error),
+        };
+        handed_on.and(unplugged).and(led)
     }
 
     pub(super) async fn unplug(&self, endpoint: &Endpoint, pid: i32) -> Result<(), Error> {
@@ -221,19 +242,11 @@ impl Engine {
         else {
             return Ok(());
         };
-        let record = container.record().clone();
         // What fails is told at the end: the rest is done all the same.
-        let unplugged = self.unplug(&endpoint, record.state.pid).await;
+        let left = self.leave(container, &endpoint).await;
         self.tell_network("disconnect", &endpoint, &container.id);
-        let changed = self.change_run(container, &live, |run| {
-            run.endpoints.retain(|other| other.id != endpoint.id);
-        });
-        let routed = match changed {
-            Ok(live) => self.choose_routes(container, &live, &record).await,
-            Err(error) => Err(error),
-        };
         let named = self.names_changed(container).await;
-        unplugged.and(routed).and(named)
+        left.and(named)
     }
 
     /// Changes what a run holds, in memory and for the next daemon.

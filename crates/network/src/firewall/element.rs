@@ -1,7 +1,4 @@
 //! Elements of our sets and maps: as text for `nft`, and as bytes for the kernel.
-//!
-//! Sets whose elements are on the way of a container's start are made of these. Those of whole
-//! networks are text only, see [`super::ruleset`].
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use super::element::{self, Step};
+use sys::netlink::Family;
+
+use super::element::{self, Element, Part, Step};
 use super::guard::{self, Guard};
 use super::published::{self, Published};
-use crate::cidr::Cidr;
 
 /// What the firewall knows of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +17,6 @@ pub(crate) struct BridgeRules {
     pub(crate) internal: bool,
     /// Containers may talk to each other.
     pub(crate) icc: bool,
-    /// Its subnets.
-    pub(crate) subnets: Vec<Cidr>,
     /// Addresses are hidden behind the host's.
     pub(crate) masquerade: bool,
     /// Containers may ask for the metadata of the machine.
@@ -65,17 +64,18 @@ impl Verb {
 /// - Metadata services hand out the machine's credentials to whoever asks: those of AWS, Google,
 ///   Azure, Oracle and others, Azure's wire server and Alibaba's. Two of them are name servers too.
 /// - Answers to connections from the host's loopback, and from a container to its own network by
-///   way of the host, would go astray without a source address of the bridge. The latter are known
-///   by their address: where br_netfilter is on, they never leave the bridge and postrouting has no
-///   `iifname`. Sets of address ranges with a name need Linux 5.6.
+///   way of the host, would go astray without a source address of the bridge. Where br_netfilter is
+///   on, the latter never leave the bridge: postrouting then has no `iif`, as it has none for what
+///   the host itself sends. (It has one for what is routed since Linux 5.7.)
+/// - What belongs to a connection is not looked into any further: its beginning was.
+/// - No set has ranges of addresses: what looks into such a set, or changes it, takes the longer
+///   the more networks there are.
 const CHAINS: &str = "\
 	set bridges { type ifname; }
 	set internal { type ifname; }
 	set talking { type ifname . ifname; }
-	set near4 { type ipv4_addr . ifname; flags interval; }
-	set near6 { type ipv6_addr . ifname; flags interval; }
-	set inside4 { type ipv4_addr; flags interval; }
-	set inside6 { type ipv6_addr; flags interval; }
+	set same { type ifname . ifname; }
+	set hidden { type ifname; }
 	map any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
 	map one4 { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }
 	map any6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
@@ -87,21 +87,20 @@ const CHAINS: &str = "\
 	map runat6 { type inet_proto . ipv6_addr . inet_service : ipv6_addr; flags interval; }
 	map run4 { type inet_proto . inet_service : ipv4_addr; flags interval; }
 	map run6 { type inet_proto . inet_service : ipv6_addr; flags interval; }
-	chain raw {
-		type filter hook prerouting priority raw; policy accept;
-		ip daddr 127.0.0.0/8 iifname @bridges drop
-		ip saddr 127.0.0.0/8 iifname @bridges drop
-		ip daddr { 169.254.169.254, 168.63.129.16, 100.100.100.200 } iifname @bridges jump metadata
-		ip6 daddr { fd00:ec2::254, fd20:ce::254 } iifname @bridges jump metadata
+	chain strange {
+		type filter hook prerouting priority mangle; policy accept;
+		ct state established,related return
+		iifname != @bridges return
+		ip daddr 127.0.0.0/8 drop
+		ip saddr 127.0.0.0/8 drop
+		ip daddr { 169.254.169.254, 168.63.129.16, 100.100.100.200 } jump metadata
+		ip6 daddr { fd00:ec2::254, fd20:ce::254 } jump metadata
+		ct state new fib saddr . iif oif missing drop
 	}
 	chain metadata {
 		iifname @trusted return
 		meta l4proto { tcp, udp } th dport 53 return
 		drop
-	}
-	chain spoof {
-		type filter hook prerouting priority mangle; policy accept;
-		ct state new iifname @bridges fib saddr . iif oif missing drop
 	}
 	chain published {
 		dnat ip to meta l4proto . ip daddr . th dport map @one4
@@ -129,10 +128,9 @@ const CHAINS: &str = "\
 		type nat hook postrouting priority srcnat; policy accept;
 		ip saddr 127.0.0.0/8 oifname @bridges masquerade
 		ip6 saddr ::1 oifname @bridges masquerade
-		ip saddr . oifname @near4 ct status dnat masquerade
-		ip6 saddr . oifname @near6 ct status dnat masquerade
-		ip saddr @inside4 oifname != @bridges masquerade
-		ip6 saddr @inside6 oifname != @bridges masquerade
+		iifname . oifname @same ct status dnat masquerade
+		iif 0 oifname @bridges ct status dnat fib saddr type != local masquerade
+		iifname @hidden oifname != @bridges masquerade
 	}
 	chain forward {
 		type filter hook forward priority filter; policy accept;
@@ -153,14 +151,12 @@ impl Ruleset {
         // Writing into a String cannot fail.
         let _ = write!(text, "table inet {} {{\n{CHAINS}}}\n", self.table);
         let _ = write!(text, "table bridge {} {{\n{}}}\n", self.table, guard::CHAINS);
-        for (link, rules) in &self.bridges {
-            text += &self.bridge(Verb::Add, link, rules);
-        }
         if self.loopback6 {
-            text += &self.elements(Verb::Add, "loopback6", "::1");
+            let _ = writeln!(text, "add element inet {} loopback6 {{ ::1 }}", self.table);
         }
         let ports: Vec<Published> = self.ports.iter().copied().collect();
         let mut elements = published::elements(&ports);
+        elements.extend(self.bridges.iter().flat_map(|(link, rules)| rules.elements(link)));
         elements.extend(self.guards.iter().flat_map(|(link, guard)| guard.elements(link)));
         // Those of a set on one line.
         elements.sort_by_key(|element| element.set);
@@ -174,35 +170,31 @@ impl Ruleset {
             |family| format!("add table {family} {0}\ndelete table {family} {0}\n", self.table);
         ["inet", "bridge"].map(one).concat()
     }
+}
 
-    /// A bridge's elements.
-    pub(crate) fn bridge(&self, verb: Verb, link: &str, rules: &BridgeRules) -> String {
-        let mut lines = vec![self.elements(verb, "bridges", &format!("\"{link}\""))];
-        if rules.internal {
-            lines.push(self.elements(verb, "internal", &format!("\"{link}\"")));
+impl BridgeRules {
+    /// The elements for the bridge of that name.
+    pub(super) fn elements(&self, link: &str) -> Vec<Element> {
+        let link = || Part::Link(link.to_owned());
+        let element =
+            |set, key| Element { family: Family::Inet, set, key, until: None, value: Vec::new() };
+        let mut all = vec![element("bridges", vec![link()]), element("same", vec![link(), link()])];
+        if self.internal {
+            all.push(element("internal", vec![link()]));
         }
-        if rules.icc {
-            lines.push(self.elements(verb, "talking", &format!("\"{link}\" . \"{link}\"")));
+        if self.icc {
+            all.push(element("talking", vec![link(), link()]));
         }
-        if rules.metadata {
-            lines.push(self.elements(verb, "trusted", &format!("\"{link}\"")));
+        if self.masquerade {
+            all.push(element("hidden", vec![link()]));
         }
-        if let Some(gateway) = rules.loopback {
-            lines.push(self.elements(verb, "loopback", &format!("\"{link}\" . {gateway}")));
+        if self.metadata {
+            all.push(element("trusted", vec![link()]));
         }
-        for subnet in rules.subnets.iter().map(Cidr::network) {
-            let (near, inside) =
-                if subnet.is_v4() { ("near4", "inside4") } else { ("near6", "inside6") };
-            lines.push(self.elements(verb, near, &format!("{subnet} . \"{link}\"")));
-            if rules.masquerade {
-                lines.push(self.elements(verb, inside, &subnet.to_string()));
-            }
+        if let Some(gateway) = self.loopback {
+            all.push(element("loopback", vec![link(), Part::Ip(gateway)]));
         }
-        lines.concat()
-    }
-
-    fn elements(&self, verb: Verb, set: &str, elements: &str) -> String {
-        format!("{} element inet {} {set} {{ {elements} }}\n", verb.as_str(), self.table)
+        all
     }
 }
 
@@ -220,39 +212,40 @@ mod tests {
         }
     }
 
+    fn written(rules: &BridgeRules) -> String {
+        element::text("t", &Step::all(Verb::Add, rules.elements("b")))
+    }
+
     #[test]
     fn a_bridge_is_in_the_sets_that_fit_it() {
         let open = BridgeRules {
             internal: false,
             icc: true,
-            subnets: vec!["172.17.0.1/16".parse().unwrap(), "fd00::/64".parse().unwrap()],
             masquerade: true,
             metadata: false,
             loopback: None,
         };
         assert_eq!(
-            rules().bridge(Verb::Add, "b", &open),
+            written(&open),
             "add element inet t bridges { \"b\" }\n\
+             add element inet t same { \"b\" . \"b\" }\n\
              add element inet t talking { \"b\" . \"b\" }\n\
-             add element inet t near4 { 172.17.0.0/16 . \"b\" }\n\
-             add element inet t inside4 { 172.17.0.0/16 }\n\
-             add element inet t near6 { fd00::/64 . \"b\" }\n\
-             add element inet t inside6 { fd00::/64 }\n"
+             add element inet t hidden { \"b\" }\n"
         );
         let closed = BridgeRules {
             internal: true,
             icc: false,
-            subnets: vec![],
             masquerade: false,
             metadata: true,
             loopback: Some("10.0.0.1".parse().unwrap()),
         };
         assert_eq!(
-            rules().bridge(Verb::Delete, "b", &closed),
-            "delete element inet t bridges { \"b\" }\n\
-             delete element inet t internal { \"b\" }\n\
-             delete element inet t trusted { \"b\" }\n\
-             delete element inet t loopback { \"b\" . 10.0.0.1 }\n"
+            written(&closed),
+            "add element inet t bridges { \"b\" }\n\
+             add element inet t same { \"b\" . \"b\" }\n\
+             add element inet t internal { \"b\" }\n\
+             add element inet t trusted { \"b\" }\n\
+             add element inet t loopback { \"b\" . 10.0.0.1 }\n"
         );
     }
 

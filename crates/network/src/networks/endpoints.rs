@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use sys::netlink::{
-    Address, Change, Request, Socket, Target, add_address, default_over, isolate_port, remove_link,
-    replace_default_route,
+    Address, Change, Request, Socket, Target, add_address, default_over, isolate_port, known_at,
+    link_named, remove_link, replace_default_route,
 };
 
 use super::{Networks, Sandbox, lock};
@@ -14,7 +14,7 @@ use crate::bridge::{ENODEV, at};
 use crate::cidr::Cidr;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::model::{Endpoint, Network};
+use crate::model::{Endpoint, Mac, Network};
 use crate::warm::{self, Wire};
 use crate::{options, stacked, sysctl};
 
@@ -52,7 +52,7 @@ impl Networks {
         // 2. The bridge, 3. the inside.
         let plugged = self
             .guard(&network, &link, endpoint)
-            .and_then(|()| self.to_bridge(&network, index, &wire))
+            .and_then(|()| self.to_bridge(&network, index, &wire, endpoint.mac))
             .and_then(|()| configure(endpoint, &network, sandbox.fd(), &mut wire));
         if let Err(e) = plugged {
             let mut errors = vec![e];
@@ -60,7 +60,13 @@ impl Networks {
             errors.extend(self.firewall.as_ref().and_then(|f| f.guards().forget(&link).err()));
             return Error::all(errors);
         }
-        // 4. What is to be remembered of it.
+        // 4. The short way to its neighbours.
+        if let Some(direct) = &self.direct
+            && options::direct(&network.options, &self.config)
+        {
+            direct.add(wire.host_index, endpoint);
+        }
+        // 5. What is to be remembered of it.
         endpoint.host_link.clone_from(&link);
         let mut state = self.state();
         if let Ok(entry) = state.entry(&endpoint.network)
@@ -70,6 +76,27 @@ impl Networks {
             state.links.insert(link, network.id);
         }
         Ok(())
+    }
+
+    /// Plugs an endpoint in again whose link to a bridge somebody removed. `false`: it has one.
+    ///
+    /// # Errors
+    /// As [`Networks::plug`].
+    pub fn plug_anew(&self, endpoint: &mut Endpoint, sandbox: &mut Sandbox) -> Result<bool> {
+        let link = self.host_link(endpoint);
+        let there = link_named(&mut lock(&self.kernel), &link).map_err(at("looking for", &link))?;
+        if link.is_empty() || there.is_some() {
+            return Ok(false);
+        }
+        self.state().links.remove(&link);
+        if let Some(firewall) = &self.firewall {
+            firewall.guards().forget(&link)?;
+        }
+        self.plug(endpoint, sandbox)?;
+        if !endpoint.ports.is_empty() {
+            self.let_turn_back(endpoint)?;
+        }
+        Ok(true)
     }
 
     fn plug_on_parent(
@@ -141,15 +168,29 @@ impl Networks {
             warm::wire(&mut host, inside, netns, &endpoint.interface, network.mtu, v6)
         })
         .map_err(|source| Error::Namespace { step: "entering the network namespace", source })?
+        .inspect(|wire| {
+            if let Some(direct) = &self.direct {
+                direct.attach_soon(vec![wire.host_index]);
+            }
+        })
     }
 
-    fn to_bridge(&self, network: &Network, index: Option<u32>, wire: &Wire) -> Result<()> {
+    fn to_bridge(
+        &self,
+        network: &Network,
+        index: Option<u32>,
+        wire: &Wire,
+        mac: Mac,
+    ) -> Result<()> {
         let requests = |index| {
             let mut change = Change::of(Target::Name(&wire.host_link)).master(index);
             if wire.mtu != network.mtu {
                 change = change.mtu(network.mtu);
             }
             let mut requests = vec![change.request()];
+            if self.direct.is_some() && options::direct(&network.options, &self.config) {
+                requests.push(known_at(wire.host_index, mac.0));
+            }
             // Where the firewall sees what crosses a bridge it keeps containers apart. A port that
             // is isolated as well could not even be published to its neighbours.
             if !options::icc(&network.options) && !sysctl::bridges_are_filtered() {
@@ -181,7 +222,7 @@ impl Networks {
         sys::netns::within(netns, || {
             let mut inside = Socket::open().map_err(entered)?;
             let name = endpoint.interface.as_str();
-            let link = sys::netlink::link_named(&mut inside, name)
+            let link = link_named(&mut inside, name)
                 .map_err(at("looking for", name))?
                 .ok_or_else(|| Error::EndpointNotFound(endpoint.id.clone()))?;
             inside.run(&routes(endpoint, link.index)).map_err(at("setting the route through", name))
@@ -208,6 +249,10 @@ impl Networks {
             Some(firewall) => firewall.unpublish(endpoint),
             None => Ok(()),
         };
+        let parted = match &self.direct {
+            Some(direct) => direct.remove(endpoint).map_err(Error::Direct),
+            None => Ok(()),
+        };
         // 2. The link, where it has no other end: the next owner of its address must not find it.
         let inside = self.state().inside.remove(&endpoint.id);
         let removed =
@@ -218,7 +263,7 @@ impl Networks {
         if let Some(known) = known.filter(|e| !e.host_link.is_empty()) {
             self.departed.add(known.host_link);
         }
-        Error::all(closed.err().into_iter().chain(removed.err()).collect())
+        Error::all([closed, parted, removed].into_iter().filter_map(Result::err).collect())
     }
 
     /// Takes a running container off a network: removes its link at once (some 30 ms), then

@@ -1,24 +1,24 @@
 //! The daemon's start: from what was saved and what the host has to networks that work.
 
-use std::collections::HashSet;
-use std::fs;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, mpsc};
 
-use sys::netlink::{Change, Socket, Target};
+use sys::netlink::{Change, Socket, Target, known_at};
 
 use super::{Entry, Networks, State, now, repair};
 use crate::bridge::Host;
-use crate::cidr::Cidr;
 use crate::config::Config;
 use crate::departed::Departed;
+use crate::direct::{Direct, Gateway};
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::firewall::Firewall;
 use crate::model::{DEFAULT_NETWORK, Endpoint, Network};
 use crate::plan::{self, Given};
 use crate::ports::{EPHEMERAL, Ports};
+use crate::reach::{self, Reach};
 use crate::warm::Warm;
-use crate::{bridge, options, parent, random, resolv, sysctl};
+use crate::{bridge, options, parent, random, sysctl};
 
 /// What the engine kept of an earlier run.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +64,7 @@ impl Networks {
         drop(guard);
         // 2. Who lives.
         for endpoint in saved.endpoints {
-            plug_again(&state, (&mut kernel, &host), &endpoint, &mut warnings);
+            plug_again(&state, (&mut kernel, &host), &endpoint, &config, &mut warnings);
             restore_endpoint(&mut state, endpoint, &mut warnings);
         }
         // 3. The way in and out.
@@ -72,19 +72,27 @@ impl Networks {
             sysctl::set("net/ipv4/ip_forward", "1")?;
         }
         let firewall = config.firewall.then(|| firewall(&config, &state, &mut warnings));
-        // 4. Namespaces for those to come.
+        // 4. The short way, and namespaces for those to come.
+        let direct = direct(&config, &state, &host);
         let thread = |source| Error::Namespace { step: "starting a thread", source };
-        let warm = Warm::start(config.warm, config.warm_max, config.mtu).map_err(thread)?;
+        let warm = Warm::start((config.warm, config.warm_max), config.mtu, direct.clone())
+            .map_err(thread)?;
         let departed = Departed::start(firewall.as_ref().map(Firewall::guards)).map_err(thread)?;
+        let (sender, receiver) = mpsc::channel();
+        let mut reach = Reach::open().map_err(socket)?;
+        Networks::bridges(&state).filter_map(|e| e.index).for_each(|index| reach.note(index));
         let networks = Arc::new(Networks {
             ephemeral: sysctl::ephemeral_ports().unwrap_or(EPHEMERAL),
             config,
             topology: Mutex::new(()),
             state: Mutex::new(state),
             kernel: Mutex::new(kernel),
+            reach: Mutex::new(reach),
             firewall,
             warm,
+            direct,
             departed,
+            lost: (sender, Mutex::new(Some(receiver))),
             warnings,
         });
         // 5. What others do to them, and the bridges that nobody waits for.
@@ -120,7 +128,8 @@ fn predefined(
         .chain(others.iter().map(|n| &n.bridge))
         .filter_map(|name| Some(host.link(name)?.index))
         .collect();
-    let routed = obstacles(kernel, &own)?;
+    let mut routed = bridge::routed(kernel, &own)?;
+    routed.extend(reach::name_servers());
     let given = Given { config, networks: &others, routed: &routed };
     let on_link = match &config.bridge {
         Some(name) => bridge::existing_address(kernel, name)?,
@@ -139,27 +148,15 @@ fn predefined(
     Ok(all)
 }
 
-/// Addresses that no new subnet may cover: those behind the host's routes and its name servers.
-pub(super) fn obstacles(kernel: &mut Socket, own: &HashSet<u32>) -> Result<Vec<Cidr>> {
-    let mut all = bridge::routed(kernel, own)?;
-    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    all.extend(
-        resolv::name_servers(&text)
-            .into_iter()
-            .filter_map(|a| Cidr::new(a, if a.is_ipv4() { 32 } else { 128 })),
-    );
-    Ok(all)
-}
-
 fn restore_network(
     state: &mut State,
     (kernel, host): (&mut Socket, &Host),
     network: Network,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let mut index = None;
+    let mut bridge = None;
     let made = match network.driver {
-        Driver::Bridge => bridge::ensure_on(kernel, &network, host).map(|i| index = Some(i)),
+        Driver::Bridge => bridge::ensure_on(kernel, &network, host).map(|link| bridge = Some(link)),
         Driver::Macvlan | Driver::Ipvlan => parent::ensure(kernel, &network).map(drop),
         Driver::Host | Driver::Null => Ok(()),
     };
@@ -168,25 +165,30 @@ fn restore_network(
         Err(e) if network.is_default_bridge() => return Err(e),
         Err(e) => warnings.push(format!("network {}: {e}", network.name)),
     }
-    state.insert(Entry::new(network, index));
+    state.insert(Entry::new(network, bridge.as_ref()));
     Ok(())
 }
 
 /// Puts the link of a container that lives back on its bridge, if it is on none or another: the
-/// bridge may have been removed while there was no daemon.
+/// bridge may have been removed while there was no daemon. A bridge that packets
+/// pass by is told who is there.
 fn plug_again(
     state: &State,
     (kernel, host): (&mut Socket, &Host),
     endpoint: &Endpoint,
+    config: &Config,
     warnings: &mut Vec<String>,
 ) {
-    let bridge = state.networks.get(&endpoint.network).and_then(|e| e.index);
-    let (Some(index), Some(link)) = (bridge, host.link(&endpoint.host_link)) else { return };
-    if link.master == Some(index) && link.up {
-        return;
+    let Some(entry) = state.networks.get(&endpoint.network) else { return };
+    let (Some(index), Some(link)) = (entry.index, host.link(&endpoint.host_link)) else { return };
+    let mut requests = Vec::new();
+    if link.master != Some(index) || !link.up {
+        requests.push(Change::of(Target::Index(link.index)).master(index).up(true).request());
     }
-    let change = Change::of(Target::Index(link.index)).master(index).up(true).request();
-    if let Err(e) = kernel.run(&[change]) {
+    if options::direct(&entry.network.options, config) {
+        requests.push(known_at(link.index, endpoint.mac.0));
+    }
+    if let Err(e) = kernel.run(&requests) {
         warnings.push(format!("putting {} back on its bridge: {e}", link.name));
     }
 }
@@ -214,6 +216,28 @@ fn restore_endpoint(state: &mut State, endpoint: Endpoint, warnings: &mut Vec<St
         links.insert(endpoint.host_link.clone(), endpoint.network.clone());
     }
     entry.endpoints.insert(endpoint.id.clone(), endpoint);
+}
+
+/// What leads past bridges; `None` where the kernel has no such thing.
+fn direct(config: &Config, state: &State, host: &Host) -> Option<Arc<Direct>> {
+    let (mut endpoints, mut gateways) = (BTreeMap::new(), Vec::new());
+    let entries = Networks::bridges(state);
+    for entry in entries.filter(|e| options::direct(&e.network.options, config)) {
+        let network = entry.network.id.as_str();
+        if let Some((bridge, mac)) = entry.index.zip(entry.mac) {
+            gateways.push(Gateway { network, bridge, mac });
+        }
+        for endpoint in entry.endpoints.values() {
+            if let Some(link) = host.link(&endpoint.host_link) {
+                endpoints.insert(link.index, endpoint);
+            }
+        }
+    }
+    let made = Direct::open(endpoints.keys().copied()).and_then(|direct| {
+        let direct = Arc::new(direct);
+        direct.settle(&endpoints, &gateways).map(|()| direct)
+    });
+    made.inspect_err(|e| tracing::info!("all packets between containers go by bridges: {e}")).ok()
 }
 
 /// The table as it should be, also if nothing changed: a crash may have left it half-way.

@@ -72,6 +72,32 @@ impl Networks {
         Ok(Republished { endpoint: after, sockets, freed })
     }
 
+    /// Leads the ports of an endpoint to another one of the same container, in one step; those of
+    /// a family that the other lacks lead nowhere meanwhile. Returns both as they are then.
+    ///
+    /// # Errors
+    /// As [`Networks::publish`]; then everything is as it was.
+    pub fn move_ports(&self, from: &Endpoint, to: &Endpoint) -> Result<(Endpoint, Endpoint)> {
+        let firewall =
+            self.firewall.as_ref().ok_or(Error::CannotPublish(super::reserve::NO_FIREWALL))?;
+        let left = Endpoint { ports: Vec::new(), ..from.clone() };
+        let now = Endpoint { ports: from.ports.clone(), ..to.clone() };
+        self.let_turn_back(&now)?;
+        firewall.republish(from, &now)?;
+        {
+            let mut state = self.state();
+            for endpoint in [&left, &now] {
+                let entry = state.networks.get_mut(&endpoint.network);
+                let known = entry.and_then(|entry| entry.endpoints.get_mut(&endpoint.id));
+                if let Some(known) = known {
+                    known.ports.clone_from(&endpoint.ports);
+                }
+            }
+        }
+        forget_datagrams(&now)?;
+        Ok((left, now))
+    }
+
     /// In memory, and by binding what comes.
     fn exchange(
         &self,
@@ -116,7 +142,7 @@ impl Networks {
 
     /// Where br_netfilter is on, a packet to a published port of the same network is translated on
     /// the bridge and not routed; a container's own come back by the port that they came from.
-    fn let_turn_back(&self, endpoint: &Endpoint) -> Result<()> {
+    pub(super) fn let_turn_back(&self, endpoint: &Endpoint) -> Result<()> {
         if !sysctl::bridges_are_filtered() {
             return Ok(());
         }

@@ -161,7 +161,7 @@ impl RouteWatch {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Change, Socket as Kernel, Target, add_address, add_dummy, link_named, remove_address,
+        Change, Socket as Kernel, Target, add_address, add_bridge, link_named, remove_address,
     };
     use super::*;
 
@@ -169,7 +169,7 @@ mod tests {
     fn privileged_routes_are_told_of_with_their_links() {
         let work = || {
             let mut kernel = Kernel::open().expect("a socket");
-            kernel.run(&[add_dummy("one")]).expect("a link");
+            kernel.run(&[add_bridge("one", None)]).expect("a link");
             let link = link_named(&mut kernel, "one").expect("an answer").expect("a link").index;
             let mut watch = RouteWatch::open().expect("a socket");
             let heard = |watch: &mut RouteWatch| {

@@ -186,6 +186,18 @@ fn figure(way: &Way) -> Result<(f64, f64)> {
     Ok((pump(way)?, trips(way)?))
 }
 
+/// Gives the calling thread a processor that it need not share: with both ends where the kernel
+/// happens to put them, and whatever else the machine does in between, a figure says little about
+/// the way between them.
+fn alone(end: usize) -> Result<()> {
+    let processors = std::thread::available_parallelism()?.get();
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(end % processors);
+    rustix::thread::sched_setaffinity(None, &set)?;
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), -20)?;
+    Ok(())
+}
+
 fn connected<T: Send>(
     way: &Way,
     serve: impl FnOnce(TcpStream) -> Result<T> + Send,
@@ -195,9 +207,13 @@ fn connected<T: Send>(
     std::thread::scope(|scope| {
         let server = scope.spawn(|| {
             let (stream, _) = listener.accept()?;
-            inside(&way.to, || serve(stream))
+            inside(&way.to, || {
+                alone(1)?;
+                serve(stream)
+            })
         });
         inside(&way.from, || {
+            alone(0)?;
             let stream = TcpStream::connect_timeout(&way.dial, Duration::from_secs(5))?;
             stream.set_nodelay(true)?;
             dial(stream)
@@ -288,8 +304,9 @@ fn range(daemon: &Daemon) -> Result<()> {
     let second =
         |wanted| rows.iter().rev().find(|row| row.0 == wanted).map_or(Duration::ZERO, |row| row.1);
     let more = second(RANGE).saturating_sub(second(1));
-    let verdict = if more < Duration::from_millis(100) { "kept" } else { "missed" };
-    println!("\nBudget: 100 ms more than for one port: {verdict}.\n");
+    let grown = rows.last().map_or(0, |row| row.2);
+    let verdict = if more < Duration::from_millis(100) && grown < 1024 { "kept" } else { "missed" };
+    println!("\nBudget: 100 ms more than for one port, and 1024 KiB once it is warm: {verdict}.\n");
     Ok(())
 }
 

@@ -1,0 +1,232 @@
+//! The direct way from a container to its neighbours and to its host, past the bridge.
+//!
+//! ```text
+//! container A ──► A's link ──(program: is it from A? whom is it for?)──► into container B
+//!                     │                └─ the gateway ─► as if the bridge had received it
+//!                     └─ anything else ─► guard ─► bridge ─► B's link ─► container B
+//! ```
+//!
+//! A small program at the host's end of each link (`program`) sees what comes from a container. What
+//! is under the container's own addresses, and for a neighbour who may be talked to, it puts at the
+//! other end of the neighbour's link at once: no queue, no bridge, no rules. What is for the gateway
+//! it gives to the host's stack, with all of the host's rules, but not those about bridges: where
+//! br_netfilter is on, that takes longer than all the rest. Anything else it leaves to the bridge,
+//! which does the same, later. So nothing depends on it, and where the kernel has no such programs
+//! (Linux 6.6, `CONFIG_BPF_SYSCALL`) there are none.
+//!
+//! The bridge does not learn from what it does not see; it is told where its containers are.
+//!
+//! Who is who stands in two maps of the kernel. They live as long as a program does, and a program as
+//! long as a link: a daemon that starts finds them there.
+
+mod program;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use sys::bpf::{self, Map};
+
+use crate::model::Endpoint;
+
+/// Name of the program. What it and the maps mean to each other never changes under one name.
+const NAME: &str = "isopod_direct1";
+/// Containers of a host at most; only those that are there take memory.
+const MOST: u32 = 1 << 17;
+
+/// By index of a link: whose it is. See [`Owner`].
+type Owners = Map<4, 40>;
+/// By number of a network and link-layer address: see [`peer`] and [`way`].
+type Peers = Map<16, 8>;
+
+/// The programs and maps of a daemon.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    program: OwnedFd,
+    owners: Owners,
+    peers: Peers,
+    /// Keys of the gateways, by network.
+    gateways: Mutex<HashMap<u64, [u8; 16]>>,
+}
+
+/// A bridge and its place in a network.
+#[derive(Debug)]
+pub(crate) struct Gateway<'a> {
+    /// Id of the network.
+    pub(crate) network: &'a str,
+    pub(crate) bridge: u32,
+    pub(crate) mac: [u8; 6],
+}
+
+/// A container's place, as the program knows it.
+#[derive(Debug)]
+struct Owner<'a> {
+    network: u64,
+    endpoint: &'a Endpoint,
+}
+
+impl Owner<'_> {
+    /// Network (8), link-layer address (6), nothing (2), IPv4 (4), nothing (4), IPv6 (16).
+    fn bytes(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        bytes[..8].copy_from_slice(&self.network.to_ne_bytes());
+        bytes[8..14].copy_from_slice(&self.endpoint.mac.0);
+        let given = [self.endpoint.ipv4, self.endpoint.ipv6];
+        for addr in given.into_iter().flatten().map(|cidr| cidr.addr()) {
+            match addr {
+                IpAddr::V4(addr) => bytes[16..20].copy_from_slice(&addr.octets()),
+                IpAddr::V6(addr) => bytes[24..].copy_from_slice(&addr.octets()),
+            }
+        }
+        bytes
+    }
+}
+
+/// Network (8), link-layer address (6), nothing (2).
+fn peer(network: u64, mac: [u8; 6]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&network.to_ne_bytes());
+    bytes[8..14].copy_from_slice(&mac);
+    bytes
+}
+
+/// Index of a link (4); what becomes of the packet (4): it goes to the other end of the link, or is
+/// taken for received by the link (`BPF_F_INGRESS`).
+fn way(link: u32, received: bool) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&link.to_ne_bytes());
+    bytes[4..].copy_from_slice(&u32::from(received).to_ne_bytes());
+    bytes
+}
+
+fn link_of([a, b, c, d, ..]: [u8; 8]) -> [u8; 4] {
+    [a, b, c, d]
+}
+
+/// A network's number: the beginning of its id, which is random.
+fn number(network: &str) -> Option<u64> {
+    u64::from_str_radix(network.get(..16)?, 16).ok()
+}
+
+impl Direct {
+    /// What an earlier daemon left at one of the containers' links, or something new.
+    ///
+    /// # Errors
+    /// That the kernel has no such thing, or lets us have none.
+    pub(crate) fn open(links: impl IntoIterator<Item = u32>) -> io::Result<Direct> {
+        for link in links {
+            if let Ok(Some((program, owners, peers))) = bpf::maps_of_ingress(link, NAME) {
+                return Ok(Direct { program, owners, peers, gateways: Mutex::default() });
+            }
+        }
+        let owners = Owners::create("isopod_owners", MOST)?;
+        let peers = Peers::create("isopod_peers", MOST)?;
+        let program = bpf::load_classifier(&program::make(owners.as_fd(), peers.as_fd()), NAME)?;
+        Ok(Direct { program, owners, peers, gateways: Mutex::default() })
+    }
+
+    /// Puts the program at a link, which waits for RCU.
+    pub(crate) fn attach(&self, link: u32) {
+        match bpf::attach_ingress(link, self.program.as_fd()) {
+            Ok(()) => {}
+            // It has gone, or has it already.
+            Err(e) if matches!(e.raw_os_error(), Some(ENODEV | EEXIST)) => {}
+            Err(e) => tracing::debug!(link, "what it sends goes by the bridge: {e}"),
+        }
+    }
+
+    /// The same, without waiting.
+    pub(crate) fn attach_soon(self: &Arc<Self>, links: Vec<u32>) {
+        if links.is_empty() {
+            return;
+        }
+        let direct = Arc::clone(self);
+        let work = move || links.into_iter().for_each(|link| direct.attach(link));
+        let thread = thread::Builder::new().name("direct".to_owned()).stack_size(128 << 10);
+        // Without it everything goes by the bridge.
+        let _ = thread.spawn(work);
+    }
+
+    /// From now on this endpoint reaches its neighbours directly, and they reach it.
+    pub(crate) fn add(&self, link: u32, endpoint: &Endpoint) {
+        let Some(network) = number(&endpoint.network) else { return };
+        let owner = Owner { network, endpoint }.bytes();
+        let peer = peer(network, endpoint.mac.0);
+        let added = self.owners.set(&link.to_ne_bytes(), &owner);
+        if let Err(e) = added.and_then(|()| self.peers.set(&peer, &way(link, false))) {
+            tracing::debug!(link, "what it sends goes by the bridge: {e}");
+        }
+    }
+
+    /// No longer.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn remove(&self, endpoint: &Endpoint) -> io::Result<()> {
+        let Some(network) = number(&endpoint.network) else { return Ok(()) };
+        let peer = peer(network, endpoint.mac.0);
+        let Some(way) = self.peers.get(&peer)? else { return Ok(()) };
+        // Nobody sends to it any more; then it sends no more.
+        self.peers.remove(&peer)?;
+        self.owners.remove(&link_of(way))
+    }
+
+    /// From now on the host is reached there.
+    pub(crate) fn lead(&self, gateway: &Gateway<'_>) {
+        let Some(network) = number(gateway.network) else { return };
+        let key = peer(network, gateway.mac);
+        let before = self.gateways().insert(network, key);
+        let stale = before.filter(|before| *before != key);
+        let removed = stale.map_or(Ok(()), |before| self.peers.remove(&before));
+        let led = removed.and_then(|()| self.peers.set(&key, &way(gateway.bridge, true)));
+        if let Err(e) = led {
+            tracing::debug!("what is sent to the host goes by the bridge: {e}");
+        }
+    }
+
+    /// Forgets a network, by id.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn forget(&self, network: &str) -> io::Result<()> {
+        let key = number(network).and_then(|network| self.gateways().remove(&network));
+        key.map_or(Ok(()), |key| self.peers.remove(&key))
+    }
+
+    fn gateways(&self) -> std::sync::MutexGuard<'_, HashMap<u64, [u8; 16]>> {
+        self.gateways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After an earlier daemon: these endpoints, by index of their link, and these gateways, and no
+    /// others.
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        endpoints: &BTreeMap<u32, &Endpoint>,
+        gateways: &[Gateway<'_>],
+    ) -> io::Result<()> {
+        let mut kept: HashSet<[u8; 4]> = endpoints.keys().map(|link| link.to_ne_bytes()).collect();
+        for link in self.owners.keys()?.into_iter().filter(|link| !kept.contains(link)) {
+            self.owners.remove(&link)?;
+        }
+        kept.extend(gateways.iter().map(|gateway| gateway.bridge.to_ne_bytes()));
+        for key in self.peers.keys()? {
+            if self.peers.get(&key)?.is_none_or(|way| !kept.contains(&link_of(way))) {
+                self.peers.remove(&key)?;
+            }
+        }
+        gateways.iter().for_each(|gateway| self.lead(gateway));
+        endpoints.iter().for_each(|(link, endpoint)| self.add(*link, endpoint));
+        let without = |link: &&u32| {
+            let found = bpf::maps_of_ingress::<4, 40, 16, 8>(**link, NAME);
+            !matches!(found, Ok(Some(_)))
+        };
+        self.attach_soon(endpoints.keys().filter(without).copied().collect());
+        Ok(())
+    }
+}
+
+const ENODEV: i32 = 19;
+const EEXIST: i32 = 17;
