@@ -3,6 +3,7 @@
 mod adopt;
 mod copy;
 mod directory;
+mod disk;
 mod flusher;
 mod form;
 pub(crate) mod init;

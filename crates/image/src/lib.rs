@@ -13,6 +13,7 @@
 //!   kept/                file content that a later entry of the same tar replaced (rare)
 //!   files                which files other layers may share, by hard links (docs/storage.md)
 //!   meta.json            sizes, digests
+//!   erofs.img            its files as a disk, once a virtual machine has needed it
 //!   forms.json           compressed forms that are known, and which registries have them
 //! layers/tmp-*           being unpacked or being removed; swept when the store is opened
 //! layers/damaged-*       what `check` has replaced below a container that may have it mounted

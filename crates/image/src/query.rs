@@ -168,7 +168,8 @@ impl Store {
             let size = state.layers.values().map(|layer| layer.size).sum();
             (size, state.layers.keys().cloned().collect())
         };
-        let disk_size = layers_size.saturating_sub(self.layers.shared_bytes(layers.iter()));
+        let disk_size = layers_size.saturating_sub(self.layers.shared_bytes(layers.iter()))
+            + self.layers.disks_size(layers.iter());
         let content = self.content.blobs().list()?;
         let content_size = content.iter().map(|(_, size)| size).sum();
         Ok(Usage { layers_size, disk_size, content_size, images })

@@ -428,6 +428,17 @@ pub fn try_lock(fd: impl AsFd) -> io::Result<bool> {
     }
 }
 
+/// Locks an open file for this open file description alone, and waits until that can be
+/// (`flock(2)`).
+///
+/// # Errors
+/// `ENOLCK`, `EOPNOTSUPP`.
+pub fn lock(fd: impl AsFd) -> io::Result<()> {
+    let fd = fd.as_fd();
+    let exclusive = || rustix::fs::flock(fd, rustix::fs::FlockOperation::LockExclusive);
+    Ok(rustix::io::retry_on_intr(exclusive)?)
+}
+
 /// Lets go of a lock at once, also while copies of the fd are open: a process that is being started
 /// has one until its `execve`.
 ///

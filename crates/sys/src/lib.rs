@@ -29,3 +29,5 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod stream;
+pub mod syscall;
+pub mod tap;

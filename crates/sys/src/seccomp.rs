@@ -1,5 +1,7 @@
 //! `seccomp(2)`: installing a classic BPF filter on the calling thread.
 
+pub mod notify;
+
 use std::io;
 
 /// One classic BPF instruction, laid out as the kernel's `struct sock_filter`.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sys::fs::{Mode, Root};
 use types::digest::Digest;
@@ -32,6 +32,7 @@ pub(crate) struct Layers {
     /// followed.
     named: AtomicU64,
     flushed: Mutex<u64>,
+    making_disks: Mutex<()>,
 }
 
 impl Layers {
@@ -67,6 +68,7 @@ impl Layers {
             sharing: Mutex::default(),
             named: AtomicU64::new(0),
             flushed: Mutex::default(),
+            making_disks: Mutex::default(),
         };
         Ok((layers, found))
     }
@@ -214,6 +216,16 @@ impl Layers {
     /// A layer's files on the host.
     pub(crate) fn diff_path(&self, diff_id: &Digest) -> PathBuf {
         self.path.join(diff_id.hex()).join("diff")
+    }
+
+    /// Held by whoever makes a layer's disk image.
+    pub(super) fn making_disks(&self) -> MutexGuard<'_, ()> {
+        self.making_disks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory of all layers, as a path of the host.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The directory of all layers.

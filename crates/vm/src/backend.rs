@@ -1,0 +1,125 @@
+//! What a program that runs virtual machines must be able to do.
+
+use std::fs::File;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::machine::Machine;
+
+/// How a machine's processors are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cpu {
+    /// By the host's processor.
+    Hardware,
+    /// By translation.
+    Emulated,
+}
+
+impl Cpu {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Cpu::Hardware => "hardware",
+            Cpu::Emulated => "emulation",
+        }
+    }
+}
+
+/// What a start needs to know besides the machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Conditions<'a> {
+    pub(crate) cpu: Cpu,
+    /// Whether these first bytes from the agent are all of its hello.
+    pub(crate) ready: &'a dyn Fn(&[u8]) -> bool,
+    /// Where a new process begins its life, on cgroup v2.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// What a new process does first of all.
+    pub(crate) enter: &'a dyn Fn() -> std::io::Result<()>,
+    /// How long the agent may take.
+    pub(crate) limit: Duration,
+    /// When that is over.
+    pub(crate) deadline: Instant,
+}
+
+impl Conditions<'_> {
+    /// How long the agent may still take.
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// How many devices of a kind a machine has places for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Places {
+    pub(crate) disks: usize,
+    pub(crate) nics: usize,
+}
+
+/// A machine that was booted to be cloned, as the files of its directory.
+pub(crate) struct Snapshot<'a> {
+    /// Its memory, as long as the machine's.
+    pub(crate) ram: File,
+    /// Everything else of it.
+    pub(crate) state: File,
+    /// What the agent had said.
+    pub(crate) hello: &'a [u8],
+    /// The places that it was booted with.
+    pub(crate) places: Places,
+}
+
+/// Something that can run machines.
+pub(crate) trait Backend {
+    /// What it is, with its version: a snapshot of one is of no use to another.
+    fn identity(&self) -> String;
+
+    /// Whether hardware virtualization of its guests is thinkable at all on this host.
+    fn has_hardware(&self) -> bool;
+
+    /// The most devices that a machine can have.
+    fn limits(&self) -> Places;
+
+    /// Boots a machine until its agent has said hello.
+    fn boot(&self, machine: Machine, conditions: &Conditions<'_>) -> Result<Vm, Error>;
+
+    /// Boots a machine with empty places until its agent has said hello, and writes down what it
+    /// is: `ram` and `state` in `directory`. Returns the hello.
+    fn snapshot(
+        &self,
+        machine: Machine,
+        places: Places,
+        directory: &Path,
+        conditions: &Conditions<'_>,
+    ) -> Result<Vec<u8>, Error>;
+
+    /// Makes a machine that goes on where the snapshot stopped, with the devices of `machine`.
+    fn restore(
+        &self,
+        machine: Machine,
+        from: Snapshot<'_>,
+        conditions: &Conditions<'_>,
+    ) -> Result<Vm, Error>;
+}
+
+/// A machine whose agent is there.
+pub(crate) struct Vm {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) agent: OwnedFd,
+    pub(crate) greeting: Vec<u8>,
+    pub(crate) console: OwnedFd,
+    pub(crate) helpers: Vec<(i32, OwnedFd)>,
+    pub(crate) control: Box<dyn Control>,
+}
+
+/// What can be done with a running machine.
+pub(crate) trait Control: Send {
+    /// Stops its processors.
+    fn pause(&mut self) -> Result<(), Error>;
+
+    /// Lets them go on.
+    fn resume(&mut self) -> Result<(), Error>;
+
+    /// What the machine's process has complained about so far, or nothing.
+    fn complaints(&mut self) -> String;
+}

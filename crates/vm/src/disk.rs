@@ -1,0 +1,112 @@
+//! Disks for guests to write on: sparse files with an empty ext4 file system.
+//!
+//! Making one takes as long as copying the few blocks of a prototype, one a size, which is kept in
+//! `vm/disks`. The host never mounts what a guest has written to: a kernel that reads a file system
+//! trusts it.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Step};
+
+const DIRECTORY: &str = "disks";
+
+/// MiB of the journal: what a container writes is files, not transactions.
+const JOURNAL: u64 = 8;
+
+/// The smallest disk, MiB: the journal and as much again.
+const SMALLEST: u64 = 32;
+
+/// Makes a disk of a size in bytes, which is rounded up to MiB. The file must not exist; it is
+/// flushed.
+///
+/// Mount it with `noinit_itable`, or the guest's kernel writes all inode tables full of zeros,
+/// which makes the file longer for nothing.
+///
+/// # Errors
+/// [`Error::NoProgram`] without `mkfs.ext4`, [`Error::Program`], [`Error::File`].
+pub fn make_upper(state: &Path, path: &Path, size: u64) -> Result<(), Error> {
+    let prototype = prototype(state, size)?;
+    let disk = File::options().write(true).create_new(true).open(path).file("create", path)?;
+    let made = sys::content::copy(&prototype, &disk).and_then(|_| disk.sync_all());
+    if made.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    made.file("write", path)
+}
+
+/// The prototype of a size, made if there is none.
+fn prototype(state: &Path, size: u64) -> Result<File, Error> {
+    let mebibytes = size.div_ceil(1 << 20).max(SMALLEST);
+    let directory = state.join(DIRECTORY);
+    let path = directory.join(format!("{mebibytes}.ext4"));
+    match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other.file("open", &path),
+    }
+    std::fs::create_dir_all(&directory).file("create", &directory)?;
+    let temporary = directory.join(format!(".{mebibytes}.{}", std::process::id()));
+    let made = File::create(&temporary)
+        .and_then(|file| file.set_len(mebibytes << 20))
+        .file("create", &temporary)
+        .and_then(|()| format(&temporary))
+        .and_then(|()| keep(&temporary, &path, &directory));
+    if made.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    made
+}
+
+fn keep(temporary: &Path, path: &Path, directory: &Path) -> Result<File, Error> {
+    let file = File::open(temporary).file("open", temporary)?;
+    file.sync_all().file("flush", temporary)?;
+    std::fs::rename(temporary, path).file("keep", path)?;
+    File::open(directory).and_then(|found| found.sync_all()).file("flush", directory)?;
+    Ok(file)
+}
+
+fn format(path: &Path) -> Result<(), Error> {
+    const PROGRAM: &str = "mkfs.ext4";
+    let output = Command::new(PROGRAM)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .args(["-q", "-F", "-m", "0", "-J", &format!("size={JOURNAL}")])
+        .args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NoProgram { program: PROGRAM, package: "e2fsprogs" },
+            _ => Error::Prepare { step: "start mkfs.ext4", source: error },
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Error::Program { program: PROGRAM, said })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_is_as_long_as_wanted_and_takes_hardly_any_room() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("upper");
+        make_upper(dir.path(), &path, 4 << 30).expect("made");
+        let found = std::fs::metadata(&path).expect("disk");
+        assert_eq!(found.len(), 4 << 30);
+        assert!(found.blocks() * 512 < 4 << 20, "it takes {} bytes", found.blocks() * 512);
+        let check = Command::new("/sbin/fsck.ext4").arg("-fn").arg(&path).output().expect("fsck");
+        assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+        let again = make_upper(dir.path(), &path, 4 << 30).expect_err("it is there");
+        assert!(again.to_string().contains("File exists"), "{again}");
+        // The second of a size comes from the prototype.
+        make_upper(dir.path(), &dir.path().join("other"), (4 << 30) - 1).expect("made");
+        assert_eq!(std::fs::read_dir(dir.path().join(DIRECTORY)).expect("list").count(), 1);
+    }
+}

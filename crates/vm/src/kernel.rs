@@ -1,0 +1,161 @@
+//! The guest's kernel: found, taken out of its wrapping, and put together with the agent and the
+//! few modules that it needs.
+//!
+//! Where it is looked for, in this order: what the caller names; what was installed below
+//! `vm/packages/<arch>`; the host's own `/boot`. Wherever it is, its modules are found beside it in
+//! `lib/modules/<release>` of the same root.
+
+mod archive;
+mod error;
+mod extract;
+mod find;
+pub mod install;
+mod lz4;
+mod modules;
+mod note;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::durable;
+use crate::machine::{Arch, KernelImage};
+pub use error::Error;
+use error::Step;
+use find::Found;
+
+const DIRECTORY: &str = "kernel";
+const LOCK: &str = "lock";
+const VMLINUX: &str = "vmlinux";
+const INITRAMFS: &str = "initramfs";
+const RELEASE: &str = "release";
+
+/// Changes whenever another list of modules, or another layout, is made of the same files.
+const VERSION: u32 = 1;
+
+/// So many images are kept: those that were used last. An upgrade needs two for a while.
+const KEPT: usize = 4;
+
+/// What kernel is wanted, and for which agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The directory `vm` of the data root.
+    pub state: &'a Path,
+    /// A kernel (compressed or not), or a directory that has `boot/vmlinuz-*` and `lib/modules`.
+    pub kernel: Option<&'a Path>,
+    /// The agent: a static program of the guest's architecture.
+    pub agent: &'a Path,
+    /// The architecture of the guest.
+    pub arch: Arch,
+}
+
+/// The kernel and the initial file system, from the cache if nothing has changed.
+///
+/// # Errors
+/// [`Error`], which says what to do.
+pub fn prepare(wanted: &Wanted<'_>) -> Result<KernelImage, Error> {
+    let found = find::find(wanted)?;
+    let key = key(wanted, &found)?;
+    let directory = wanted.state.join(DIRECTORY);
+    let path = directory.join(&key);
+    if let Some(image) = cached(&path, &key) {
+        return Ok(image);
+    }
+    std::fs::create_dir_all(&directory).step("create", &directory)?;
+    let lock = File::create(directory.join(LOCK)).step("lock", &directory)?;
+    sys::entry::lock(&lock).step("lock", &directory)?;
+    if let Some(image) = cached(&path, &key) {
+        return Ok(image);
+    }
+    sweep(&directory, &key);
+    let temporary = directory.join(format!(".{key}.{}", std::process::id()));
+    std::fs::create_dir(&temporary).step("create", &temporary)?;
+    let made = fill(wanted, &found, &temporary)
+        .and_then(|()| durable::publish(&temporary, &path).step("keep", &path));
+    if made.is_err() {
+        let _ = std::fs::remove_dir_all(&temporary);
+    }
+    made?;
+    cached(&path, &key).ok_or(Error::Vanished(path))
+}
+
+fn fill(wanted: &Wanted<'_>, found: &Found, directory: &Path) -> Result<(), Error> {
+    let wrapped = std::fs::read(&found.kernel).step("read", &found.kernel)?;
+    let unfit = |why| Error::Unfit { path: found.kernel.clone(), why };
+    let kernel = extract::kernel(wrapped, wanted.arch).map_err(unfit)?;
+    let release = extract::release(&kernel).ok_or_else(|| unfit(error::Unfit::NoRelease))?;
+    let modules = modules::of(&found.roots, &release, &found.kernel)?;
+    let agent = std::fs::read(wanted.agent).step("read", wanted.agent)?;
+    let agent = note::static_program(agent, wanted.arch)
+        .map_err(|why| Error::Agent { path: wanted.agent.to_owned(), why })?;
+    let initramfs = archive::initramfs(&agent, &modules);
+    for (name, content) in
+        [(VMLINUX, &kernel), (INITRAMFS, &initramfs), (RELEASE, &release.into_bytes())]
+    {
+        let path = directory.join(name);
+        std::fs::write(&path, content).step("write", &path)?;
+        // Read by the machine's user, through a mount of this very file.
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o444);
+        std::fs::set_permissions(&path, mode).step("protect", &path)?;
+    }
+    Ok(())
+}
+
+fn cached(path: &Path, key: &str) -> Option<KernelImage> {
+    let release = std::fs::read_to_string(path.join(RELEASE)).ok()?;
+    let (vmlinux, initramfs) = (path.join(VMLINUX), path.join(INITRAMFS));
+    let whole = [&vmlinux, &initramfs]
+        .iter()
+        .all(|file| std::fs::metadata(file).is_ok_and(|found| found.len() > 0));
+    if !whole {
+        // Half of it is of no use; it is made again under the same name.
+        let _ = std::fs::remove_dir_all(path);
+        return None;
+    }
+    Some(KernelImage { vmlinux, initramfs, release, key: key.to_owned() })
+}
+
+/// What was found, by name, length and time of change.
+fn key(wanted: &Wanted<'_>, found: &Found) -> Result<String, Error> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
+    let mut hash = Sha256::new();
+    hash.update(VERSION.to_le_bytes());
+    hash.update(wanted.arch.to_string());
+    for path in [&found.kernel, &wanted.agent.to_owned()] {
+        let about = std::fs::metadata(path).step("look at", path)?;
+        hash.update(path.as_os_str().as_bytes());
+        for number in [about.len() as i64, about.mtime(), about.mtime_nsec(), about.ino() as i64] {
+            hash.update(number.to_le_bytes());
+        }
+    }
+    Ok(hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Removes what was left half made, and what was not used for longest. What cannot be removed is
+/// tried again the next time.
+fn sweep(directory: &Path, wanted: &str) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let mut complete: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+    for entry in entries.filter_map(io::Result::ok) {
+        let (path, name) = (entry.path(), entry.file_name());
+        if name.as_encoded_bytes().starts_with(b".") {
+            let _ = std::fs::remove_dir_all(&path);
+        } else if name.to_str() != Some(wanted)
+            && let Ok(made) = std::fs::metadata(path.join(RELEASE)).and_then(|f| f.modified())
+        {
+            complete.push((made, path));
+        }
+    }
+    complete.sort();
+    let excess = (complete.len() + 1).saturating_sub(KEPT);
+    for (_, path) in &complete[..excess.min(complete.len())] {
+        let _ = std::fs::remove_dir_all(path);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Where a kernel is, and where its modules may be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, Step};
+use super::{Wanted, install};
+use crate::machine::Arch;
+
+/// A kernel's file and the roots that may have its modules.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) kernel: PathBuf,
+    pub(super) roots: Vec<PathBuf>,
+}
+
+/// Looks for it in the order that the module's head tells.
+pub(super) fn find(wanted: &Wanted<'_>) -> Result<Found, Error> {
+    if let Some(path) = wanted.kernel {
+        return named(path);
+    }
+    let installed = install::root(wanted.state, wanted.arch);
+    if let Some(found) = in_root(&installed, None)? {
+        return Ok(found);
+    }
+    if Arch::host() == Some(wanted.arch) {
+        let running = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        if let Some(found) = in_root(Path::new("/"), Some(running.trim()))? {
+            return Ok(found);
+        }
+    }
+    Err(Error::None(wanted.arch))
+}
+
+fn named(path: &Path) -> Result<Found, Error> {
+    let about =
+        std::fs::metadata(path).map_err(|source| Error::Named { path: path.into(), source })?;
+    if about.is_dir() {
+        return in_root(path, None)?.ok_or_else(|| Error::Empty(path.to_owned()));
+    }
+    // `<root>/boot/vmlinuz-…`, or with `lib/modules` or `modules` beside the kernel itself.
+    let parent = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let mut roots = vec![parent.clone()];
+    if let Some(root) = parent.parent() {
+        roots.push(root.to_owned());
+    }
+    roots.push(PathBuf::from("/"));
+    Ok(Found { kernel: path.to_owned(), roots })
+}
+
+/// The kernel in a root: that of a release if it is there, else the one with the highest version.
+fn in_root(root: &Path, release: Option<&str>) -> Result<Option<Found>, Error> {
+    let found = |kernel: PathBuf| Found { kernel, roots: vec![root.to_owned()] };
+    let mut all = Vec::new();
+    for directory in [root.join("boot"), root.to_owned()] {
+        let entries = match std::fs::read_dir(&directory) {
+            Err(error) if is_missing(&error) => continue,
+            other => other.step("list", &directory)?,
+        };
+        for entry in entries {
+            let name = entry.step("list", &directory)?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let version = name.strip_prefix("vmlinuz").or_else(|| name.strip_prefix("vmlinux"));
+            let Some(version) = version.filter(|v| v.is_empty() || v.starts_with('-')) else {
+                continue;
+            };
+            let path = directory.join(name);
+            if release.is_some() && version.strip_prefix('-') == release {
+                return Ok(Some(found(path)));
+            }
+            all.push((order(version), path));
+        }
+    }
+    all.sort();
+    Ok(all.pop().map(|(_, kernel)| found(kernel)))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The numbers of a version, so that 6.10 is higher than 6.9.
+fn order(version: &str) -> Vec<u64> {
+    version
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|digits| !digits.is_empty())
+        .map(|digits| digits.parse().unwrap_or(u64::MAX))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted<'a>(state: &'a Path, kernel: Option<&'a Path>) -> Wanted<'a> {
+        Wanted { state, kernel, agent: Path::new("/agent"), arch: Arch::X86_64 }
+    }
+
+    #[test]
+    fn the_newest_kernel_of_a_root_is_taken() {
+        let dir = tempfile::tempdir().expect("directory");
+        let boot = dir.path().join("boot");
+        std::fs::create_dir(&boot).expect("create");
+        for name in ["vmlinuz-6.9.1", "vmlinuz-6.10.0-1-cloud", "vmlinuzfoo", "initrd.img-7"] {
+            std::fs::write(boot.join(name), "").expect("write");
+        }
+        let found = find(&wanted(dir.path(), Some(dir.path()))).expect("found");
+        assert_eq!(found.kernel, boot.join("vmlinuz-6.10.0-1-cloud"));
+        assert_eq!(found.roots, [dir.path()]);
+        let found = in_root(dir.path(), Some("6.9.1")).expect("lists").expect("found");
+        assert_eq!(found.kernel, boot.join("vmlinuz-6.9.1"));
+    }
+
+    #[test]
+    fn what_was_installed_comes_before_the_hosts_own() {
+        let dir = tempfile::tempdir().expect("directory");
+        let boot = install::root(dir.path(), Arch::X86_64).join("boot");
+        std::fs::create_dir_all(&boot).expect("create");
+        std::fs::write(boot.join("vmlinuz-1.0"), "").expect("write");
+        let found = find(&wanted(dir.path(), None)).expect("found");
+        assert_eq!(found.kernel, boot.join("vmlinuz-1.0"));
+    }
+
+    #[test]
+    fn what_was_named_and_is_not_there_is_said() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("vmlinuz");
+        let error = find(&wanted(dir.path(), Some(&path))).expect_err("missing");
+        assert!(error.to_string().contains("vmlinuz: No such file"), "{error}");
+        let error = find(&wanted(dir.path(), Some(dir.path()))).expect_err("empty");
+        assert!(error.to_string().contains("no vmlinuz"), "{error}");
+    }
+}

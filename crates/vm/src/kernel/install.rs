@@ -1,0 +1,222 @@
+//! Installing a kernel for guests: from Debian's packages, or from files that are given.
+//!
+//! It is unpacked, not installed: nothing of the host changes but `vm/packages/<arch>`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::error::{Error, Step};
+use super::extract;
+use crate::durable;
+use crate::machine::Arch;
+
+const DIRECTORY: &str = "packages";
+
+/// Where the kernel for guests of an architecture is, if one was installed.
+pub(super) fn root(state: &Path, arch: Arch) -> PathBuf {
+    state.join(DIRECTORY).join(arch.debian())
+}
+
+/// Fetches and unpacks the newest `linux-image-cloud-<arch>` that the host's package sources have.
+/// Returns the package's name.
+///
+/// # Errors
+/// [`Error::Program`]: what apt or dpkg said.
+pub fn from_debian(state: &Path, arch: Arch) -> Result<String, Error> {
+    replace(state, arch, |directory| {
+        let apt = Apt::new(directory, arch)?;
+        let meta = format!("linux-image-cloud-{}", arch.debian());
+        let known = apt.run("apt-cache", &["show", "--no-all-versions", &meta]);
+        let about = match known {
+            Ok(text) => text,
+            Err(_) => {
+                apt.run("apt-get", &["-q", "update"])?;
+                apt.run("apt-cache", &["show", "--no-all-versions", &meta])?
+            }
+        };
+        let package = depends(&about).ok_or_else(|| Error::Program {
+            program: "apt-cache",
+            said: format!("{meta} depends on no kernel"),
+        })?;
+        if apt.run("apt-get", &["-q", "download", &package]).is_err() {
+            // The lists may be of a time when another version was there.
+            apt.run("apt-get", &["-q", "update"])?;
+            apt.run("apt-get", &["-q", "download", &package])?;
+        }
+        let archive = only_package(directory)?;
+        let root = directory.join("root");
+        run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&root), "dpkg-deb")?;
+        Ok((root, package))
+    })
+}
+
+/// Takes a kernel, compressed or not, and the directory of its modules (`lib/modules/<release>`).
+/// Returns the kernel's release.
+///
+/// # Errors
+/// [`Error::Unfit`] when it is no kernel that guests can boot.
+pub fn from_files(
+    state: &Path,
+    arch: Arch,
+    kernel: &Path,
+    modules: Option<&Path>,
+) -> Result<String, Error> {
+    let wrapped = std::fs::read(kernel).step("read", kernel)?;
+    let unfit = |why| Error::Unfit { path: kernel.to_owned(), why };
+    let unpacked = extract::kernel(wrapped.clone(), arch).map_err(unfit)?;
+    let release =
+        extract::release(&unpacked).ok_or_else(|| unfit(super::error::Unfit::NoRelease))?;
+    drop(unpacked);
+    replace(state, arch, |directory| {
+        let root = directory.join("root");
+        let boot = root.join("boot");
+        std::fs::create_dir_all(&boot).step("create", &boot)?;
+        let file = boot.join(format!("vmlinuz-{release}"));
+        std::fs::write(&file, &wrapped).step("write", &file)?;
+        let beside = root.join("lib/modules");
+        std::fs::create_dir_all(&beside).step("create", &beside)?;
+        if let Some(modules) = modules {
+            let mut copy = Command::new("cp");
+            copy.arg("-rL").arg("--").arg(modules).arg(beside.join(&release));
+            run(&mut copy, "cp")?;
+        }
+        Ok((root, release))
+    })
+}
+
+/// Puts what `fill` makes in the place of what was there.
+fn replace(
+    state: &Path,
+    arch: Arch,
+    fill: impl FnOnce(&Path) -> Result<(PathBuf, String), Error>,
+) -> Result<String, Error> {
+    let target = root(state, arch);
+    let parent = state.join(DIRECTORY);
+    let temporary = parent.join(format!(".{}.{}", arch.debian(), std::process::id()));
+    std::fs::create_dir_all(&temporary).step("create", &temporary)?;
+    let done = fill(&temporary).and_then(|(made, name)| {
+        sys::entry::syncfs(std::fs::File::open(&made).step("open", &made)?).step("flush", &made)?;
+        // A crash between the two leaves none, and then the host's own is used until the next try.
+        let old = temporary.join("old");
+        match std::fs::rename(&target, &old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).step("remove", &target);
+            }
+            _ => {}
+        }
+        durable::publish_tree(&made, &target).step("keep", &target)?;
+        Ok(name)
+    });
+    let removed = std::fs::remove_dir_all(&temporary);
+    let name = done?;
+    removed.step("remove", &temporary)?;
+    Ok(name)
+}
+
+/// apt as it is set up on the host, or for another architecture with lists of its own.
+struct Apt {
+    options: Vec<String>,
+    directory: PathBuf,
+}
+
+impl Apt {
+    fn new(directory: &Path, arch: Arch) -> Result<Self, Error> {
+        let mut options = Vec::new();
+        if Arch::host() != Some(arch) {
+            for name in ["lists/partial", "cache/archives/partial"] {
+                let path = directory.join(name);
+                std::fs::create_dir_all(&path).step("create", &path)?;
+            }
+            let below = |name: &str| directory.join(name).display().to_string();
+            options = [
+                format!("APT::Architecture={}", arch.debian()),
+                format!("APT::Architectures={}", arch.debian()),
+                format!("Dir::State::Lists={}", below("lists")),
+                format!("Dir::Cache={}", below("cache")),
+                // What the host has installed says nothing about another architecture.
+                "Dir::State::status=/dev/null".to_owned(),
+            ]
+            .into_iter()
+            .flat_map(|option| ["-o".to_owned(), option])
+            .collect();
+        }
+        // apt fetches as a user of its own where it can, and here it cannot.
+        options.extend(["-o".to_owned(), "APT::Sandbox::User=root".to_owned()]);
+        Ok(Self { options, directory: directory.to_owned() })
+    }
+
+    fn run(&self, program: &'static str, words: &[&str]) -> Result<String, Error> {
+        let mut command = Command::new(program);
+        command.args(&self.options).args(words).current_dir(&self.directory);
+        run(&mut command, program)
+    }
+}
+
+fn run(command: &mut Command, program: &'static str) -> Result<String, Error> {
+    let output = command
+        .env("LC_ALL", "C")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .map_err(|error| Error::Program { program, said: error.to_string() })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let said = lines[lines.len().saturating_sub(3)..].join("; ");
+    Err(Error::Program { program, said })
+}
+
+/// The kernel in `Depends: linux-image-6.1.0-57-cloud-amd64 (= 6.1.192-3)`.
+fn depends(about: &str) -> Option<String> {
+    let line = about.lines().find_map(|line| line.strip_prefix("Depends:"))?;
+    line.split([',', '|'])
+        .filter_map(|one| one.split_whitespace().next())
+        .find(|name| name.starts_with("linux-image-"))
+        .map(str::to_owned)
+}
+
+fn only_package(directory: &Path) -> Result<PathBuf, Error> {
+    let entries = std::fs::read_dir(directory).step("list", directory)?;
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .ok_or_else(|| Error::Program { program: "apt-get", said: "it fetched nothing".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_that_a_meta_package_means_is_found() {
+        let about = "Package: linux-image-cloud-amd64\nVersion: 6.1.192-3\n\
+                     Depends: linux-image-6.1.0-57-cloud-amd64 (= 6.1.192-3), other\n";
+        assert_eq!(depends(about).as_deref(), Some("linux-image-6.1.0-57-cloud-amd64"));
+        assert_eq!(depends("Package: x\n"), None);
+    }
+
+    #[test]
+    fn what_fails_leaves_what_was_there() {
+        let dir = tempfile::tempdir().expect("directory");
+        let target = root(dir.path(), Arch::X86_64);
+        for (content, fails) in [("one", false), ("two", true), ("three", false)] {
+            let done = replace(dir.path(), Arch::X86_64, |temporary| {
+                let made = temporary.join("root");
+                std::fs::create_dir(&made).step("create", &made)?;
+                std::fs::write(made.join("file"), content).step("write", &made)?;
+                if fails {
+                    return Err(Error::Program { program: "x", said: "no".to_owned() });
+                }
+                Ok((made, content.to_owned()))
+            });
+            assert_eq!(done.is_err(), fails);
+            let expected = if fails { "one" } else { content };
+            let found = std::fs::read_to_string(target.join("file")).expect("file");
+            assert_eq!(found, expected);
+            let left = std::fs::read_dir(dir.path().join(DIRECTORY)).expect("list").count();
+            assert_eq!(left, 1, "remains after {content}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Virtual machines that hold containers: a kernel that is found, not built; an initial file
+//! system with the agent; disks; a monitor process that is confined; and *templates*, booted
+//! machines that are cloned instead of booted again.
+//!
+//! ```text
+//!  start ──► template fits? ──yes──► restore: memory mapped copy-on-write ──┐
+//!              │ no                                                         ▼
+//!              └──────────────────► boot ─────────► agent says hello ──► Running
+//! ```
+//!
+//! What it owns of the data root:
+//!
+//! ```text
+//! vm/kernel/<key>/vmlinux, initramfs, release    what is booted; key: kernel and agent
+//! vm/packages/<arch>/                            a kernel that was installed for guests
+//! vm/templates/<key>/ram, state, hello, shape    a booted machine; key: all that must be the same
+//! vm/disks/<MiB>.ext4                            empty file systems that are copied
+//! vm/accelerator                                 whether hardware virtualization was found to work
+//! ```
+//!
+//! All of it can be made again, and is when it is missing or damaged.
+//!
+//! The crate never knows what a container is, what the agent says beyond that its first words are
+//! complete, or what is on the disks. It blocks; call it from a process of one thread, for it
+//! forks. A guest is not trusted: of what it sends, only the first words are looked at here, and
+//! those only by a function of the caller.
+
+mod accelerator;
+mod backend;
+mod confine;
+pub mod disk;
+mod durable;
+mod error;
+mod filter;
+pub mod kernel;
+mod machine;
+pub mod network;
+mod qemu;
+mod running;
+mod share;
+mod start;
+pub mod template;
+
+pub use accelerator::Accelerator;
+pub use error::Error;
+pub use machine::{Arch, Disk, KernelImage, Machine, Nic, Share};
+pub use running::{Origin, Running};
+pub use start::{BOOT_LIMIT, Options, Templates, start};

@@ -1,0 +1,138 @@
+//! Machines run by QEMU: its `microvm` on x86-64, `virt` on ARM.
+//!
+//! ```text
+//!  this process ──fork, confine, execute──► qemu-system-…
+//!       │  ├── socket: QMP                     │
+//!       │  ├── socket: the agent's stream ◄────┼─ virtio-serial port "agent"
+//!       │  ├── socket: console            ◄────┼─ serial line
+//!       │  └── pipe: complaints           ◄────┘  standard error
+//!       └─ disks, taps, kernel, template: by descriptor or below the process's own root
+//! ```
+//!
+//! A template's memory must not be writable by its clones, or one guest that broke out of QEMU
+//! would own all that start later. QEMU before 8.2 opens a memory file for writing even when it
+//! maps it privately. So the process may not open it at all: its `openat` waits for this process
+//! (a seccomp notification), which answers with a descriptor for reading.
+
+mod arguments;
+mod boot;
+mod command_line;
+mod complaints;
+mod devices;
+mod qmp;
+mod snapshot;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::backend::{Backend, Conditions, Control, Places, Snapshot, Vm};
+use crate::confine;
+use crate::error::Error;
+use crate::machine::{Arch, Machine};
+use complaints::Complaints;
+use qmp::{PATIENCE, Qmp};
+
+/// An installed QEMU.
+#[derive(Debug)]
+pub(crate) struct Qemu {
+    program: PathBuf,
+    arch: Arch,
+    /// Length and time of change of the program's file: cheaper than to ask it for its version,
+    /// and as good.
+    identity: String,
+}
+
+impl Qemu {
+    /// The one for guests of an architecture.
+    ///
+    /// # Errors
+    /// [`Error::NoProgram`], which says what to install.
+    pub(crate) fn find(arch: Arch) -> Result<Self, Error> {
+        let (name, package) = match arch {
+            Arch::X86_64 => ("qemu-system-x86_64", "qemu-system-x86"),
+            Arch::Aarch64 => ("qemu-system-aarch64", "qemu-system-arm"),
+        };
+        let missing = || Error::NoProgram { program: name, package };
+        let program = confine::find(name).ok_or_else(missing)?;
+        let found = std::fs::metadata(&program).map_err(|_| missing())?;
+        let changed = found
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+            .unwrap_or_default();
+        let identity = format!("{name} {} {}", found.len(), changed.as_nanos());
+        Ok(Self { program, arch, identity })
+    }
+}
+
+impl Backend for Qemu {
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn has_hardware(&self) -> bool {
+        let open = || File::options().read(true).write(true).open("/dev/kvm");
+        Arch::host() == Some(self.arch) && open().is_ok()
+    }
+
+    fn limits(&self) -> Places {
+        arguments::LIMITS
+    }
+
+    fn boot(&self, machine: Machine, conditions: &Conditions<'_>) -> Result<Vm, Error> {
+        boot::boot(self, &machine, conditions)
+    }
+
+    fn snapshot(
+        &self,
+        machine: Machine,
+        places: Places,
+        directory: &Path,
+        conditions: &Conditions<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        snapshot::take(self, &machine, places, directory, conditions)
+    }
+
+    fn restore(
+        &self,
+        machine: Machine,
+        from: Snapshot<'_>,
+        conditions: &Conditions<'_>,
+    ) -> Result<Vm, Error> {
+        snapshot::restore(self, &machine, &from, conditions)
+    }
+}
+
+/// What can be asked of a running QEMU.
+struct Asked {
+    qmp: Qmp,
+    complaints: Complaints,
+}
+
+impl Control for Asked {
+    fn pause(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + PATIENCE;
+        self.qmp.command("stop", &json!({"execute": "stop"}), deadline).map(drop)
+    }
+
+    fn resume(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + PATIENCE;
+        self.qmp.command("go on", &json!({"execute": "cont"}), deadline).map(drop)
+    }
+
+    fn complaints(&mut self) -> String {
+        self.complaints.text()
+    }
+}
+
+/// A pair of connected streams: ours does not block.
+fn stream() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = sys::stream::pair()?;
+    sys::stream::set_nonblocking(&ours)?;
+    Ok((ours, theirs))
+}

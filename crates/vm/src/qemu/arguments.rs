@@ -1,0 +1,224 @@
+//! QEMU's command line for a machine.
+//!
+//! Every device has a transport of its own (`virtio-mmio-bus.N`), fixed by its kind and number: the
+//! last is the agent's stream, before it come disks, then cards. A clone has each where its template
+//! had it. The guest's ACPI tables list transports from the last one on, so it finds the devices of
+//! a kind in the order of their numbers.
+//!
+//! Nothing is on transport 0: with QEMU 7.2, Linux never hears of its interrupt, which is that of pin
+//! 0 of the second I/O APIC.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use crate::backend::{Cpu, Places};
+use crate::confine::FIRST_FD;
+use crate::machine::{Arch, Machine};
+
+/// Transports of the machine, when it has ACPI.
+const TRANSPORTS: usize = 24;
+/// What a machine may have.
+pub(super) const LIMITS: Places = Places { disks: 18, nics: 4 };
+const FIRST_DISK: usize = 1;
+const FIRST_NIC: usize = FIRST_DISK + LIMITS.disks;
+
+const _: () = assert!(FIRST_NIC + LIMITS.nics < TRANSPORTS);
+
+/// The name of the n-th transport in the guest's order.
+fn transport(n: usize) -> String {
+    format!("virtio-mmio-bus.{}", TRANSPORTS - 1 - n)
+}
+
+/// The names of files in the process's root.
+pub(super) const KERNEL: &str = "kernel";
+pub(super) const INITRAMFS: &str = "initramfs";
+/// There is no such file: opening it is answered with the template's memory.
+pub(super) const RAM: &str = "/ram";
+
+/// Where the memory comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// From nowhere.
+    Anonymous,
+    /// Shared with the processes that serve directories.
+    Shared,
+    /// It becomes the template's.
+    Written,
+    /// It is the template's until it is written to.
+    Cloned,
+}
+
+/// The streams between the host and the process.
+pub(super) struct Streams<'a> {
+    pub(super) control: BorrowedFd<'a>,
+    pub(super) agent: BorrowedFd<'a>,
+    pub(super) console: BorrowedFd<'a>,
+}
+
+/// The command line that is being written, with the descriptors that go along.
+pub(super) struct Arguments<'a> {
+    list: Vec<OsString>,
+    pub(super) descriptors: Vec<BorrowedFd<'a>>,
+}
+
+impl<'a> Arguments<'a> {
+    /// A machine with its processors, its memory and its streams.
+    pub(super) fn new(
+        program: &Path,
+        machine: &Machine,
+        cpu: Cpu,
+        memory: Memory,
+        streams: &Streams<'a>,
+    ) -> Self {
+        let mut this = Self { list: vec![program.into()], descriptors: Vec::new() };
+        this.add(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+        let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+        this.add(["-sandbox", sandbox]);
+        this.add(["-M", kind(machine.arch)]);
+        let (accelerator, model) = processors(cpu);
+        this.add(["-accel", accelerator, "-cpu", model]);
+        this.add(["-smp", &machine.cpus.max(1).to_string()]);
+        let size = machine.mebibytes();
+        this.add(["-m", &format!("{size}M")]);
+        let object = match memory {
+            Memory::Anonymous => format!("memory-backend-ram,id=ram,size={size}M"),
+            Memory::Shared => format!("memory-backend-memfd,id=ram,size={size}M,share=on"),
+            Memory::Written => {
+                format!("memory-backend-file,id=ram,size={size}M,mem-path={RAM},share=on")
+            }
+            Memory::Cloned => {
+                format!("memory-backend-file,id=ram,size={size}M,mem-path={RAM},share=off")
+            }
+        };
+        this.add(["-object", &object]);
+        // As version 1 of the standard has them: the guest's drivers then have all features.
+        this.add(["-global", "virtio-mmio.force-legacy=false"]);
+        this.stream("qmp", streams.control);
+        this.add(["-mon", "chardev=qmp,mode=control"]);
+        this.stream("console", streams.console);
+        this.add(["-serial", "chardev:console"]);
+        this.stream("agent", streams.agent);
+        let bus = transport(0);
+        this.add(["-device", &format!("virtio-serial-device,id=serial,max_ports=2,bus={bus}")]);
+        this.add(["-device", "virtserialport,bus=serial.0,chardev=agent,name=agent"]);
+        this
+    }
+
+    fn add<T: AsRef<OsStr>>(&mut self, words: impl IntoIterator<Item = T>) {
+        self.list.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+    }
+
+    /// A descriptor of the process; returns its number there.
+    fn descriptor(&mut self, fd: BorrowedFd<'a>) -> i32 {
+        self.descriptors.push(fd);
+        FIRST_FD + self.descriptors.len() as i32 - 1
+    }
+
+    fn stream(&mut self, name: &str, fd: BorrowedFd<'a>) {
+        let number = self.descriptor(fd);
+        self.add(["-chardev", &format!("socket,id={name},fd={number}")]);
+    }
+
+    /// What is booted.
+    pub(super) fn boot(&mut self, command_line: &str) {
+        self.add(["-kernel", KERNEL, "-initrd", INITRAMFS, "-append", command_line]);
+    }
+
+    /// The state that it goes on with, when it is told to. Returns what that is called then.
+    pub(super) fn incoming(&mut self, state: BorrowedFd<'a>) -> String {
+        let number = self.descriptor(state);
+        self.add(["-incoming", "defer"]);
+        format!("fd:{number}")
+    }
+
+    /// The n-th disk.
+    pub(super) fn disk(&mut self, n: usize, file: BorrowedFd<'a>, read_only: bool) {
+        let number = self.descriptor(file);
+        self.add(["-add-fd", &format!("fd={number},set={}", n + 1)]);
+        let mode = if read_only { "read-only=on" } else { "read-only=off,discard=unmap" };
+        // Nobody else writes to it, and the file may be open elsewhere for reading: no locks.
+        self.block_device(
+            n,
+            &format!(
+                "driver=raw,node-name=disk{n},{mode},auto-read-only=off,file.driver=file,\
+                 file.filename=/dev/fdset/{},file.locking=off",
+                n + 1
+            ),
+        );
+    }
+
+    /// The place of the n-th disk, for clones.
+    pub(super) fn empty_disk(&mut self, n: usize) {
+        self.block_device(n, &format!("driver=null-co,node-name=disk{n},size=1048576"));
+    }
+
+    fn block_device(&mut self, n: usize, node: &str) {
+        self.add(["-blockdev", node]);
+        let bus = transport(FIRST_DISK + n);
+        self.add(["-device", &format!("virtio-blk-device,drive=disk{n},bus={bus}")]);
+    }
+
+    /// The n-th network card.
+    pub(super) fn nic(&mut self, n: usize, tap: BorrowedFd<'a>, mac: [u8; 6]) {
+        let number = self.descriptor(tap);
+        self.add(["-netdev", &format!("tap,id=nic{n},fd={number},vhost=off")]);
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        let bus = transport(FIRST_NIC + n);
+        self.add(["-device", &format!("virtio-net-device,netdev=nic{n},mac={mac},bus={bus}")]);
+    }
+
+    /// The place of the n-th network card, for clones.
+    pub(super) fn empty_nic(&mut self, n: usize) {
+        // A card whose cable leads nowhere.
+        self.add(["-netdev", &format!("hubport,id=nic{n},hubid={n}")]);
+        let bus = transport(FIRST_NIC + n);
+        self.add(["-device", &format!("virtio-net-device,netdev=nic{n},bus={bus}")]);
+    }
+
+    /// The n-th shared directory, after so many disks.
+    pub(super) fn share(&mut self, n: usize, disks: usize, socket: BorrowedFd<'a>, tag: &str) {
+        self.stream(&format!("share{n}"), socket);
+        let bus = transport(FIRST_DISK + disks + n);
+        // A comma would begin another option.
+        let tag = tag.replace(',', ",,");
+        self.add([
+            "-device",
+            &format!("vhost-user-fs-device,chardev=share{n},tag={tag},bus={bus}"),
+        ]);
+    }
+
+    /// The words as the kernel takes them.
+    ///
+    /// # Errors
+    /// A NUL in one of them.
+    pub(super) fn words(&mut self) -> io::Result<Vec<CString>> {
+        self.list
+            .drain(..)
+            .map(|word| CString::new(word.into_vec()).map_err(io::Error::from))
+            .collect()
+    }
+}
+
+fn kind(arch: Arch) -> &'static str {
+    match arch {
+        // Devices are found through ACPI, for Debian's kernel takes none on its command line. No
+        // interrupt timer: the local APIC does. Without a clock chip the kernel would look for one
+        // for two seconds.
+        Arch::X86_64 => {
+            "microvm,acpi=on,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=off,\
+             x-option-roms=off,memory-backend=ram"
+        }
+        Arch::Aarch64 => "virt,gic-version=3,its=off,memory-backend=ram",
+    }
+}
+
+fn processors(cpu: Cpu) -> (&'static str, &'static str) {
+    match cpu {
+        Cpu::Hardware => ("kvm", "host"),
+        // All that is translated: images are built for more than the oldest processor.
+        Cpu::Emulated => ("tcg,thread=multi", "max"),
+    }
+}

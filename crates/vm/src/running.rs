@@ -1,0 +1,94 @@
+//! A machine that runs.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::backend::{Control, Vm};
+use crate::error::Error;
+
+/// How a machine came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is a clone of a template.
+    Template,
+    /// It was booted.
+    Cold {
+        /// Why no template was used although the caller wanted that; worth a warning.
+        why: Option<String>,
+    },
+}
+
+/// A machine whose agent waits for its first order. It is killed when its parent ends.
+pub struct Running {
+    /// Its process, a child of the caller, to be reaped by the caller.
+    pub pid: i32,
+    /// The same.
+    pub pidfd: OwnedFd,
+    /// The stream to the agent: a socket, non-blocking.
+    pub agent: OwnedFd,
+    /// What the agent has said so far: its hello, perhaps more.
+    pub greeting: Vec<u8>,
+    /// What the guest's kernel prints: a socket, non-blocking. It is the guest's, so not more of
+    /// it is to be kept than a few KiB; nobody has to read it.
+    pub console: OwnedFd,
+    /// Further children of the caller that end with the machine and are to be reaped.
+    pub helpers: Vec<(i32, OwnedFd)>,
+    /// How it came to be.
+    pub origin: Origin,
+    control: Box<dyn Control>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("pid", &self.pid)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Running {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl Running {
+    pub(crate) fn new(vm: Vm, origin: Origin) -> Self {
+        let Vm { pid, pidfd, agent, greeting, console, helpers, control } = vm;
+        Self { pid, pidfd, agent, greeting, console, helpers, origin, control }
+    }
+
+    /// Stops its processors: nothing in the guest moves until [`Running::resume`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Prepare`] when its process does not answer.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.control.pause()
+    }
+
+    /// Lets its processors go on.
+    ///
+    /// # Errors
+    /// As [`Running::pause`].
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.control.resume()
+    }
+
+    /// Ends it at once, and with it all that runs in it. Waits for nothing.
+    ///
+    /// # Errors
+    /// None in practice: a process that has ended already is no error.
+    pub fn kill(&self) -> std::io::Result<()> {
+        match sys::process::pidfd_signal(&self.pidfd, sys::signal::SIGKILL) {
+            Err(error) if error.raw_os_error() == Some(sys::errno::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// What the machine's process has complained about so far: for the message of an end that
+    /// nobody wanted.
+    pub fn complaints(&mut self) -> String {
+        self.control.complaints()
+    }
+}
