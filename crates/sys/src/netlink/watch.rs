@@ -181,7 +181,7 @@ mod tests {
             assert_eq!(heard(&mut watch), []);
             let address = Address { link, addr: [10, 9, 8, 7].into(), prefix: 24 };
             let up = Change::of(Target::Index(link)).no_link_local().up(true).request();
-            kernel.run(&[up, add_address(address.clone())]).expect("an address");
+            kernel.run(&[up, add_address(address)]).expect("an address");
             assert_eq!(heard(&mut watch), [Some(link)]);
             assert_eq!(heard(&mut watch), []);
             kernel.run(&[remove_address(address)]).expect("removed");
