@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
         Some("registry") => registry::main(args.into_iter().skip(2).collect()),
+        Some("vm") => vm::main(args.into_iter().skip(2).collect()),
         _ => {
             let words: Vec<String> =
                 args.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();

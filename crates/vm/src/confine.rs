@@ -149,13 +149,15 @@ fn become_it(
     channel: &OwnedFd,
 ) -> Outcome<std::convert::Infallible> {
     (job.enter)().at("enter the cgroup")?;
-    process::set_umask(0o077);
     process::reset_signals().at("reset signals")?;
     process::setsid().at("begin a session")?;
     if let Some(netns) = job.netns {
         namespace::join(netns, namespace::NET).at("enter the network namespace")?;
     }
+    // What is made in the root is for another user than the one that makes it.
+    process::set_umask(0);
     make_root(job, user)?;
+    process::set_umask(0o077);
     let null = sys::stream::null().at("open /dev/null")?;
     let above = FIRST_FD + job.descriptors.len() as i32;
     let users = process::duplicate_above(users, above + 8).at("keep a namespace")?;

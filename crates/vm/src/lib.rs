@@ -27,6 +27,7 @@
 
 mod accelerator;
 mod backend;
+mod command;
 mod confine;
 pub mod disk;
 mod durable;
@@ -42,6 +43,7 @@ mod start;
 pub mod template;
 
 pub use accelerator::Accelerator;
+pub use command::main;
 pub use error::Error;
 pub use machine::{Arch, Disk, KernelImage, Machine, Nic, Share};
 pub use running::{Origin, Running};

@@ -11,6 +11,7 @@ mod names;
 mod network;
 mod networks;
 mod registry;
+mod vm;
 
 use anyhow::{Context, Result, bail, ensure};
 use contestants::Contestant;
@@ -45,6 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "network" => network::run(&request, &binary),
         "networks" => networks::run(&request, &binary),
         "registry" => registry::run(&request, &binary),
+        "vm" => vm::run(&request, &binary),
         _ => bail!(super::USAGE),
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask tidy
-       cargo xtask bench start|exec|density|image|names|network|networks|registry [--runs N] [--only NAME,…]
+       cargo xtask bench start|exec|density|image|names|network|networks|registry|vm [--runs N] [--only NAME,…]
        cargo xtask external bollard|docker-py isopod|dockerd FOLDER";
 
 fn main() -> ExitCode {

@@ -25,6 +25,8 @@ enum How {
     Client {
         program: PathBuf,
         daemon: Rc<Daemon>,
+        /// More flags of `run`.
+        flags: Vec<String>,
     },
     Podman(Podman),
     /// An OCI runtime on a bundle.
@@ -77,10 +79,19 @@ pub(super) fn all(request: &Request, binary: &Path) -> Result<Vec<Contestant>> {
 
 /// A daemon with the busybox image.
 pub(super) fn daemon(kind: Kind, program: Option<&Path>) -> Result<Daemon> {
+    daemon_with(kind, program, &[])
+}
+
+/// The same with more arguments.
+pub(super) fn daemon_with(
+    kind: Kind,
+    program: Option<&Path>,
+    arguments: &[String],
+) -> Result<Daemon> {
     let options = Options {
         kind,
         program: program.map(Path::to_owned),
-        arguments: Vec::new(),
+        arguments: arguments.to_vec(),
         host_network: false,
     };
     let daemon = Daemon::start(options).map_err(anyhow::Error::msg)?;
@@ -98,7 +109,18 @@ fn contestant(name: &str, network: &'static str, how: How) -> Contestant {
 }
 
 fn client(name: &str, program: PathBuf, daemon: &Rc<Daemon>) -> Contestant {
-    contestant(name, "bridge", How::Client { program, daemon: Rc::clone(daemon) })
+    client_with(name, program, daemon, &[])
+}
+
+/// A command line that runs containers with these flags.
+pub(super) fn client_with(
+    name: &str,
+    program: PathBuf,
+    daemon: &Rc<Daemon>,
+    flags: &[&str],
+) -> Contestant {
+    let flags = flags.iter().map(ToString::to_string).collect();
+    contestant(name, "bridge", How::Client { program, daemon: Rc::clone(daemon), flags })
 }
 
 fn installed(program: &str) -> bool {
@@ -183,7 +205,7 @@ impl Contestant {
 
     /// The command that runs `true` with a published port, for clients of a daemon.
     pub(super) fn start_published(&self) -> Command {
-        let How::Client { program, daemon } = &self.how else { return self.start() };
+        let How::Client { program, daemon, .. } = &self.how else { return self.start() };
         let mut command = daemon.engine().prepared(program);
         command.args(["run", "--rm", "-p", "18080:80", "busybox", "/bin/true"]);
         command
@@ -192,9 +214,9 @@ impl Contestant {
     /// The command that runs `true` in a fresh container and removes it.
     pub(super) fn start(&self) -> Command {
         match &self.how {
-            How::Client { program, daemon } => {
+            How::Client { program, daemon, flags } => {
                 let mut command = daemon.engine().prepared(program);
-                command.args(["run", "--rm", "busybox", "/bin/true"]);
+                command.args(["run", "--rm"]).args(flags).args(["busybox", "/bin/true"]);
                 command
             }
             How::Podman(podman) => {
@@ -227,7 +249,7 @@ impl Contestant {
     pub(super) fn keep_one_running(&mut self) -> Result<()> {
         let name = testkit::unique("bench");
         let mut command = match &self.how {
-            How::Client { program, daemon } => {
+            How::Client { program, daemon, .. } => {
                 let mut command = daemon.engine().prepared(program);
                 command.args(["run", "-d", "--name", &name, "busybox", "sleep", "1000"]);
                 command
@@ -261,7 +283,7 @@ impl Contestant {
     pub(super) fn exec(&self) -> Command {
         let name = self.running.as_deref().unwrap_or_default();
         let mut command = match &self.how {
-            How::Client { program, daemon } => daemon.engine().prepared(program),
+            How::Client { program, daemon, .. } => daemon.engine().prepared(program),
             How::Podman(podman) => podman.command(),
             How::Runtime { program, state, .. } => runtime(program, state),
             How::Unshare { .. } => Command::new("false"),

@@ -37,7 +37,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // `build`: what a `.dockerignore` leaves out must be the same on both ends, and `--check` reads
     // Dockerfiles without a daemon.
     ("isopod-cli", &["docker-api", "distribution", "build", "types"]),
-    ("isopod", &["cli", "daemon", "monitor", "resolver", "registry", "oci", "runtime", "sys"]),
+    (
+        "isopod",
+        &["cli", "daemon", "monitor", "resolver", "registry", "oci", "runtime", "sys", "vm"],
+    ),
     ("isopod-testkit", &[]),
     // The benchmark starts the same daemons as the black-box suite.
     ("xtask", &["testkit"]),
