@@ -1,6 +1,4 @@
-//! Reads whatever comes as an archive of images: manifests, indexes, configurations, links, layers.
+//! Fuzzes [`fuzz::image::image_archive`].
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| image::fuzzing::image_archive(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::image::image_archive(bytes));

@@ -1,6 +1,4 @@
-//! Takes whatever comes as an image's configuration, and asks everything of the image.
+//! Fuzzes [`fuzz::image::image_config`].
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| image::fuzzing::image_config(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::image::image_config(bytes));

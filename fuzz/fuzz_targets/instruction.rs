@@ -1,9 +1,4 @@
-//! Parses and applies whatever comes as `--change` instructions.
+//! Fuzzes [`fuzz::image::instruction`].
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|text: String| {
-    let mut config = Default::default();
-    let _ = image::instruction::apply_all(&mut config, &[text]);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::image::instruction(bytes));

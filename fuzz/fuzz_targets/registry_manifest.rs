@@ -1,6 +1,4 @@
-//! Manifests that are pushed to the registry.
+//! Fuzzes [`fuzz::registry::registry_manifest`].
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| registry::fuzzing::manifest(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::registry::registry_manifest(bytes));

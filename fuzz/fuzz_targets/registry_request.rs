@@ -1,7 +1,4 @@
-//! Paths, queries and ranges of requests to the registry: no name leaves its directory, no range
-//! leaves its blob.
+//! Fuzzes [`fuzz::registry::registry_request`].
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|text: &str| registry::fuzzing::request(text));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::registry::registry_request(bytes));

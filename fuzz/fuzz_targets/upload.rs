@@ -1,6 +1,4 @@
-//! Unpacks whatever comes as an upload into a container: nothing may be written outside of it.
+//! Fuzzes [`fuzz::image::upload`].
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| image::fuzzing::upload(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::image::upload(bytes));

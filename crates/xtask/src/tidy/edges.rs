@@ -42,6 +42,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["cli", "daemon", "monitor", "resolver", "registry", "oci", "runtime", "sys", "vm"],
     ),
     ("isopod-testkit", &[]),
+    // It fuzzes every reader of untrusted bytes, on fixtures of the black-box suite.
+    (
+        "isopod-fuzz",
+        &[
+            "build",
+            "daemon",
+            "distribution",
+            "image",
+            "proto",
+            "registry",
+            "resolver",
+            "testkit",
+            "types",
+        ],
+    ),
     // The benchmark starts the same daemons as the black-box suite.
     ("xtask", &["testkit"]),
 ];

@@ -14,7 +14,9 @@ const EMPTY_NAMES: &[&str] =
 pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     let mut files = Vec::new();
-    for entry in sorted(&root.join("crates"))? {
+    let mut folders = sorted(&root.join("crates"))?;
+    folders.push(root.join("fuzz"));
+    for entry in folders {
         rust_files(&entry.join("src"), &mut files)?;
         rust_files(&entry.join("tests"), &mut files)?;
         for first in ["src/lib.rs", "src/main.rs"] {
