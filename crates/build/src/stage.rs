@@ -75,14 +75,19 @@ impl Built {
         if let Some(root) = &*root {
             return Ok(Arc::clone(root));
         }
-        let options = image::MountOptions { read_only: true, ..Default::default() };
         let mounted = if self.layers.is_empty() {
             Arc::new(shop.cache.empty()?)
         } else {
-            Arc::new(Root::from(shop.store.mount_layers(&self.diff_ids(), options)?))
+            Arc::new(self.mount(shop)?)
         };
         *root = Some(Arc::clone(&mounted));
         Ok(mounted)
+    }
+
+    /// Its files, mounted read-only once more; there must be a layer.
+    pub(crate) fn mount(&self, shop: &Shop<'_>) -> Result<Root> {
+        let options = image::MountOptions { read_only: true, ..Default::default() };
+        Ok(Root::from(shop.store.mount_layers(&self.diff_ids(), options)?))
     }
 
     /// The id of the image as it is.

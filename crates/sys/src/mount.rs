@@ -127,8 +127,9 @@ impl FsContext {
 /// its place). With `recursive` the mounts below come along.
 ///
 /// # Errors
-/// `EPERM` without `CAP_SYS_ADMIN`; `EINVAL` when the source is in another mount namespace and not
-/// a detached mount itself, or unbindable, or (not recursive) would show what a locked mount hides.
+/// `EPERM` without `CAP_SYS_ADMIN`; `EINVAL` when the source is in another mount namespace, or,
+/// before 6.15, on a detached mount itself ([`crate::foreign::part`] copies those), or unbindable, or
+/// (not recursive) would show what a locked mount hides.
 pub fn clone_tree(source: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC

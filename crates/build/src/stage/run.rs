@@ -255,7 +255,14 @@ impl<'b> Running<'b> {
         let path = inside(Path::new(source));
         let from = self.root_of(&place)?;
         if mount.read_only {
-            return subtree(&from, &path, source);
+            return match &place {
+                // A mount of its own: a part of one that others use as well cannot be had from
+                // every kernel.
+                Place::Built(built, _) if !built.layers.is_empty() => {
+                    part(built.mount(&self.build.shop)?, &path, source)
+                }
+                _ => subtree(&from, &path, source),
+            };
         }
         let layers = match &place {
             Place::Built(built, _) => built.diff_ids(),
@@ -269,7 +276,7 @@ impl<'b> Running<'b> {
                 Writer { target: &root, owner: Some((0, 0)), mode: None, excluded: &|_| false };
             writer.copy(&from, &found, &Path::new("/").join(&path))?;
         }
-        let tree = subtree(&root, &path, source)?;
+        let tree = part(root, &path, source)?;
         scratches.push(scratch);
         Ok(tree)
     }
@@ -306,7 +313,13 @@ fn whole(root: &Root, path: &Path, shown: &str) -> Result<Found> {
     Ok(Found { given: path.clone(), kept: path.clone(), path, is_dir })
 }
 
-/// A part of a tree as a mount of its own, attached nowhere.
+/// A part of a detached mount as a mount of its own.
+fn part(whole: Root, path: &Path, shown: &str) -> Result<RunSource> {
+    let tree = sys::foreign::part(whole.into_fd(), dot(path)).at("mount", shown)?;
+    Ok(RunSource::Tree(tree))
+}
+
+/// A part of a tree of the host as a mount of its own, attached nowhere.
 fn subtree(root: &Root, path: &Path, shown: &str) -> Result<RunSource> {
     let opened = root.open_path(dot(path)).at("open", shown)?;
     Ok(RunSource::Tree(sys::mount::clone_tree(&opened, false).at("mount", shown)?))

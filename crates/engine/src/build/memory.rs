@@ -19,8 +19,8 @@ pub(super) fn file(content: &[u8], (uid, gid, mode): (u32, u32, u32)) -> io::Res
     file.write_all(content)?;
     sys::entry::chown_fd(&file, uid, gid)?;
     sys::entry::chmod_fd(&file, mode)?;
-    let path = root.open_path(NAME)?;
-    mount::clone_tree(path, false)
+    drop(file);
+    sys::foreign::part(root.into_fd(), NAME)
 }
 
 /// An empty directory of at most so many bytes.

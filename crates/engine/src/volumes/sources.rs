@@ -165,10 +165,7 @@ impl Engine {
                 point.source
             ))
         };
-        // The mount ends when the last descriptor of its root is closed, whatever is open below.
-        let root = sys::fs::Root::from(tree);
-        let inside = root.open_path(subpath).map_err(failed)?;
-        let tree = sys::mount::clone_tree(&inside, false).map_err(failed)?;
+        let tree = sys::foreign::part(tree, subpath).map_err(failed)?;
         Ok(take_along(tree, trees))
     }
 }
