@@ -214,6 +214,12 @@ on_both! {
         assert!(refused.message().contains("Cannot locate specified Dockerfile"), "{}", refused.message());
     }
 
+    fn privileged_a_context_may_end_with_its_last_byte(engine) {
+        // As docker's command line sends it with `-f -`.
+        let context = Context::new().file("Dockerfile", "FROM scratch\nCOPY a /\n").file("a", "x");
+        let _ = Build::of(engine, &context).unpadded().done().id();
+    }
+
     fn privileged_triggers_targets_and_labels_of_the_request(engine) {
         let tag = unique("onbuild");
         let base = Context::new()

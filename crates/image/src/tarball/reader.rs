@@ -42,8 +42,7 @@ impl<R: BufRead> TarReader<R> {
     /// [`Error::BadTar`], [`Error::Input`].
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         self.payload_to_raw()?;
-        let pad = std::mem::take(&mut self.pad);
-        self.take_raw(pad)?;
+        self.padding()?;
         let mut pax = Pax::default();
         let (mut long_name, mut long_link) = (None, None);
         loop {
@@ -68,6 +67,24 @@ impl<R: BufRead> TarReader<R> {
                 }
             }
         }
+    }
+
+    /// Takes the padding after the last entry. An archive may end within it: Go's reader says so, and
+    /// `docker build -f -` writes such a context.
+    fn padding(&mut self) -> Result<()> {
+        while self.pad > 0 {
+            let have = self.input.fill_buf().map_err(Error::Input)?;
+            if have.is_empty() {
+                self.ended = true;
+                self.pad = 0;
+                return Ok(());
+            }
+            let n = have.len().min(self.pad);
+            self.raw.extend_from_slice(&have[..n]);
+            self.input.consume(n);
+            self.pad -= n;
+        }
+        Ok(())
     }
 
     /// Reads a header block; `None` at the end of the archive.

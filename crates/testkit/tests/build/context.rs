@@ -74,6 +74,13 @@ impl<'a> Build<'a> {
         self
     }
 
+    /// The context ends with its last file's content: no padding, no end marker.
+    pub(crate) fn unpadded(mut self) -> Self {
+        let end = self.body.iter().rposition(|byte| *byte != 0).unwrap();
+        self.body.truncate(end + 1);
+        self
+    }
+
     pub(crate) fn tag(self, tag: &str) -> Self {
         self.query("t", tag)
     }

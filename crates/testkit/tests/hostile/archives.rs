@@ -316,8 +316,9 @@ fn privileged_archives_cut_anywhere_leave_nothing() {
     let scene = Scene::start();
     let layers = (0..3).map(|n| Layer::new().file(&format!("{n}"), 0o644, &[n; 3000])).collect();
     let saved = testkit::image::save(&["cut:1"], &json!({}), layers);
-    let names = saved.tar.len() - 1024;
-    for length in (0..names).step_by(389) {
+    // Up to the content of the manifest, which is less than a block; it need not be padded.
+    let manifest = saved.tar.len() - 1024 - 512;
+    for length in (0..manifest).step_by(389) {
         let outcome = scene.load(&saved.tar[..length]);
         assert!(outcome.is_err(), "cut after {length} of {} bytes", saved.tar.len());
         scene.nothing_left(&format!("cut after {length} bytes"));
