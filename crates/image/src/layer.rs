@@ -44,20 +44,9 @@ pub(crate) struct LayerMeta {
     /// How many contents are in `kept/`.
     #[serde(default)]
     pub(crate) kept: u64,
-    /// Owner and mode of the root directory, if the tar names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) root: Option<RootAttributes>,
     /// Compressed forms of the tar that it came in, so that they are known again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) blobs: Vec<Digest>,
-}
-
-/// What a layer says of the root directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RootAttributes {
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use types::ContainerId;
 use types::digest::Digest;
 
 use crate::error::{Error, Result, Step};
-use crate::layer::RootAttributes;
 use crate::model::GraphDriver;
 use crate::query::DRIVER;
 use crate::store::{State, Store};
@@ -158,18 +157,12 @@ impl Store {
         if let Some(missing) = layers.iter().find(|layer| !state.layers.contains_key(layer)) {
             return Err(Error::MissingLayer(missing.clone()));
         }
-        let root = layers.iter().rev().find_map(|layer| state.layers.get(layer)?.root);
-        self.create_snapshot(container, &record, root).step("create a snapshot")?;
+        self.create_snapshot(container, &record).step("create a snapshot")?;
         state.snapshot_layers.insert(container.as_str().to_owned(), record.layers);
         Ok(())
     }
 
-    fn create_snapshot(
-        &self,
-        container: &ContainerId,
-        record: &Record,
-        root: Option<RootAttributes>,
-    ) -> io::Result<()> {
+    fn create_snapshot(&self, container: &ContainerId, record: &Record) -> io::Result<()> {
         let dir = &self.snapshots.dir;
         let mkdir = |path: &Path, mode| match dir.mkdir(path, Mode::from_raw_mode(mode)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -180,12 +173,7 @@ impl Store {
         mkdir(&top.join("upper"), 0o755)?;
         mkdir(&top.join("work"), 0o700)?;
         // The upper directory's own attributes are what the container sees of `/`.
-        let RootAttributes { mode, uid, gid } =
-            root.unwrap_or(RootAttributes { mode: 0o755, uid: 0, gid: 0 });
-        if (uid, gid) != (0, 0) {
-            dir.chown(top.join("upper"), uid, gid)?;
-        }
-        dir.chmod(top.join("upper"), Mode::from_raw_mode(mode))?;
+        dir.chmod(top.join("upper"), Mode::from_raw_mode(0o755))?;
         // Last, so that a record means that the rest is there.
         let text = serde_json::to_vec(record)?;
         let tmp = top.join(".tmp-snapshot");

@@ -94,11 +94,7 @@ impl Store {
         let view = MountOptions::default();
         let below = if keep > 0 { Some(self.mount_layers(&all[..keep], view)?) } else { None };
         let whole = self.mount_layers(all, view)?;
-        let root = {
-            let state = self.state();
-            all[keep..].iter().rev().find_map(|layer| state.layers.get(layer)?.root)
-        };
-        self.layers.merge(below.as_ref().map(AsFd::as_fd), whole.as_fd(), root)
+        self.layers.merge(below.as_ref().map(AsFd::as_fd), whole.as_fd())
     }
 }
 

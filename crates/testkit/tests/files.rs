@@ -265,6 +265,26 @@ on_both! {
         assert_eq!(image["Comment"], "from a tar");
     }
 
+    fn privileged_what_a_tar_says_of_its_root_directory_counts_for_nothing(engine) {
+        let tag = unique("rooted");
+        // As `tar -C $(mktemp -d) -c .` has it.
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_path("./").unwrap();
+        header.set_mode(0o700);
+        header.set_uid(1234);
+        header.set_size(0);
+        header.set_cksum();
+        let tar = [header.as_bytes(), &busybox_layer().bytes()[..]].concat();
+        let _ = engine.upload(&format!("/images/create?fromSrc=-&repo={tag}&tag=latest"), &tar).expect(200);
+        let _image = Image(engine, format!("{tag}:latest"));
+        let script = "/bin/busybox stat -c '%a %u' / && /bin/busybox id -u";
+        let ran = engine.run(json!({"Image": tag, "User": "1000", "Cmd": ["/bin/busybox", "sh", "-c", script]}));
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "755 0\n1000\n"), "{}", ran.stderr);
+        let image = engine.get(&format!("/images/{tag}/json")).expect(200).json();
+        assert_eq!(image["Comment"], "Imported from -");
+    }
+
     fn privileged_load_gives_the_digests_of_the_archive(engine) {
         let tag = format!("{}:latest", unique("loaded"));
         let saved = save(&[&tag], &busybox_config(), vec![busybox_layer(), Layer::new().file("second", 0o644, b"2")]);

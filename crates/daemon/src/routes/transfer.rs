@@ -98,7 +98,7 @@ async fn create(State(api): State<Api>, call: Call) -> Answer {
                 repository: call.text("repo").to_owned(),
                 tag: call.text("tag").to_owned(),
                 changes: call.params.all("changes").map(str::to_owned).collect(),
-                message: call.text("message").to_owned(),
+                message: remark(&call, address),
                 platform: call.some("platform").map(str::to_owned),
             };
             registry::told(api.engine.import_from(request)).await
@@ -130,10 +130,18 @@ fn pulled(name: &str, tag: &str) -> Result<Reference, Error> {
     }
 }
 
+/// What the image says of its making.
+fn remark(call: &Call, source: &str) -> String {
+    match call.text("message") {
+        "" => format!("Imported from {source}"),
+        message => message.to_owned(),
+    }
+}
+
 async fn import(api: &Api, mut call: Call) -> Answer {
     let body = call.take_body();
     let changes = call.params.all("changes").map(str::to_owned).collect();
-    let message = call.text("message").to_owned();
+    let message = remark(&call, "-");
     let platform = call.some("platform").map(str::to_owned);
     let id = upload::feed(body, |reader| {
         let (repository, tag) = (call.text("repo"), call.text("tag"));

@@ -83,7 +83,7 @@ fn every_other_instruction_changes_its_field() {
 #[test]
 fn nonsense_is_refused_in_dockers_words() {
     assert_eq!(error("FROM x"), "FROM is not a valid change command");
-    assert_eq!(error("NOPE x"), "unknown instruction: NOPE");
+    assert_eq!(error("NOPE x"), "NOPE is not a valid change command");
     assert_eq!(error("ENV"), "ENV must have two arguments");
     assert_eq!(error("ENV x"), "ENV must have two arguments");
     assert_eq!(

@@ -20,8 +20,8 @@ use super::copy::copy_tree;
 use super::sharing::{self, Attributes, Sharing};
 use super::staging::{Staged, Staging};
 use super::store::Layers;
+use super::unpack;
 use super::unpack::Unpacked;
-use super::{RootAttributes, unpack};
 use crate::error::{Result, Step};
 use crate::overlay;
 use crate::split::SplitWriter;
@@ -40,8 +40,6 @@ pub(crate) struct Adopted<'a> {
     pub(crate) name: &'a OsStr,
     /// Move the files rather than copy them.
     pub(crate) consume: bool,
-    /// The layer says what `/` is.
-    pub(crate) root_changed: bool,
     /// No time is later, in seconds since the epoch.
     pub(crate) latest: Option<i64>,
     /// Whether a path is a directory in the layers below.
@@ -77,7 +75,7 @@ impl Layers {
             done: Unpacked::default(),
             buffer: vec![0; 128 << 10],
         };
-        adopter.root(&diff).and_then(|()| adopter.walk(&diff)).step("read a container's files")?;
+        plain_root(&diff).and_then(|()| adopter.walk(&diff)).step("read a container's files")?;
         let Adopter { tar, done, .. } = adopter;
         let passed = tar.into_output().finish().step("write the layer's split")?;
         staging.finish(done, passed)
@@ -96,6 +94,13 @@ fn take(adopted: &Adopted<'_>, layer: &Root) -> io::Result<()> {
     let from = entry::open_dir(adopted.parent, adopted.name)?;
     let to = layer.open("diff", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     copy_tree(&from, &to)
+}
+
+/// Makes the layer's root directory what it is without a layer, which says nothing of it.
+fn plain_root(diff: &OwnedFd) -> io::Result<()> {
+    strip(diff.as_fd(), OsStr::new("."), &|_| false)?;
+    entry::chown_fd(diff, 0, 0)?;
+    entry::chmod_fd(diff, 0o755)
 }
 
 /// The bytes of a tar: hashed, and written down unless they are content.
@@ -149,21 +154,6 @@ struct Adopter<'a, W: Write> {
 impl<W: Write> Adopter<'_, W> {
     fn time(&self, seconds: i64) -> i64 {
         self.adopted.latest.map_or(seconds, |latest| seconds.min(latest))
-    }
-
-    /// The directory itself: as the layers below have it, unless the container has changed it.
-    fn root(&mut self, diff: &OwnedFd) -> io::Result<()> {
-        let dot = OsStr::new(".");
-        let stat = entry::stat_fd(diff)?;
-        strip(diff.as_fd(), dot, &|_| false)?;
-        if !self.adopted.root_changed {
-            entry::chown_fd(diff, 0, 0)?;
-            return entry::chmod_fd(diff, 0o755);
-        }
-        let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
-        self.done.root = Some(RootAttributes { mode, uid, gid });
-        let found = Found { path: b"", dir: diff.as_fd(), name: dot, stat: &stat };
-        self.plain(&found, b".").map(|_| ())
     }
 
     fn walk(&mut self, diff: &OwnedFd) -> io::Result<()> {

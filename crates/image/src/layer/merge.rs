@@ -10,7 +10,6 @@ use std::path::Path;
 use sys::entry;
 use sys::fs::{Mode, Root};
 
-use super::RootAttributes;
 use super::adopt::Adopted;
 use super::copy::{copy_chosen, copy_tree};
 use super::staging::Staged;
@@ -37,12 +36,7 @@ impl Layers {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
-    pub(crate) fn merge(
-        &self,
-        from: Option<BorrowedFd<'_>>,
-        to: BorrowedFd<'_>,
-        root: Option<RootAttributes>,
-    ) -> Result<Staged> {
+    pub(crate) fn merge(&self, from: Option<BorrowedFd<'_>>, to: BorrowedFd<'_>) -> Result<Staged> {
         let temporary = Temporary { layers: self.dir(), name: self.tmp_name() };
         let make = || -> io::Result<Root> {
             self.dir().mkdir(&temporary.name, Mode::from_raw_mode(0o700))?;
@@ -60,10 +54,6 @@ impl Layers {
                     })?;
                 }
             }
-            if let Some(RootAttributes { mode, uid, gid }) = root {
-                entry::chown_fd(&upper, uid, gid)?;
-                entry::chmod_fd(&upper, mode)?;
-            }
             Ok(parent)
         };
         let parent = make().step("merge layers")?;
@@ -71,7 +61,6 @@ impl Layers {
             parent: &parent,
             name: OsStr::new("upper"),
             consume: true,
-            root_changed: root.is_some(),
             latest: None,
             below: &|_| false,
         })

@@ -71,14 +71,13 @@ impl Staging {
 
     /// Writes what is known of the layer.
     pub(super) fn finish(mut self, done: Unpacked, passed: Passed) -> Result<Staged> {
-        let Unpacked { size, kept, root, shareable } = done;
+        let Unpacked { size, kept, shareable } = done;
         self.write_list(shareable)?;
         let meta = LayerMeta {
             diff_id: passed.diff_id.clone(),
             tar_size: passed.size,
             size,
             kept,
-            root,
             blobs: passed.blob.iter().filter(|blob| **blob != passed.diff_id).cloned().collect(),
         };
         let text =

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use sys::entry::{self, FileTime};
 use sys::fs::{FileType, Root};
 
-use super::RootAttributes;
 use super::directory::{Directories, Opened, join, names, split};
 use super::sharing::{Key, Sharing};
 use crate::error::{Error, Result, Step};
@@ -42,8 +41,6 @@ pub(crate) struct Unpacked {
     pub(crate) size: u64,
     /// Contents in `kept/`.
     pub(crate) kept: u64,
-    /// What it says of the root directory.
-    pub(crate) root: Option<RootAttributes>,
     /// Files that other layers may share, and their sizes.
     pub(crate) shareable: Vec<(Key, u64)>,
 }
@@ -134,7 +131,7 @@ impl<W: Write> Unpacker<'_, W> {
         let path = found.clean_name()?;
         if path.is_empty() {
             self.payload_to_split(reader)?;
-            return self.root(found).map_err(|error| found.failed(error));
+            return Self::root(found).map_err(|error| found.failed(error));
         }
         let (parent, name) = split(&path);
         let dir = self.dirs.open(parent).map_err(|error| found.failed(error))?;
@@ -148,16 +145,12 @@ impl<W: Write> Unpacker<'_, W> {
         self.other(found, &dir, name)
     }
 
-    /// The tar's root directory is the layer's own.
-    fn root(&mut self, found: &Entry) -> io::Result<()> {
+    /// What a tar says of its root directory counts for nothing, as in Docker and containerd: whoever
+    /// packs a directory says more of `/` than he means to (`mktemp -d` makes it his own, 0700).
+    fn root(found: &Entry) -> io::Result<()> {
         if found.kind != Kind::Dir {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the root is no directory"));
         }
-        let dir = self.dirs.open(b"")?;
-        materialize::attributes(&dir.fd, OsStr::new("."), found, owner(found))?;
-        self.dir_times.push((Vec::new(), found.mtime));
-        let Entry { mode, uid, gid, .. } = *found;
-        self.done.root = Some(RootAttributes { mode, uid, gid });
         Ok(())
     }
 

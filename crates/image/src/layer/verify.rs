@@ -64,8 +64,8 @@ impl Layers {
             }
             Err(error) => return Err(error),
         };
-        let found = (staged.meta.tar_size, staged.meta.size, staged.meta.kept, staged.meta.root);
-        if found != (meta.tar_size, meta.size, meta.kept, meta.root) {
+        let found = (staged.meta.tar_size, staged.meta.size, staged.meta.kept);
+        if found != (meta.tar_size, meta.size, meta.kept) {
             let what = "its record does not fit its files".to_owned();
             return Ok(Verified::Differs { what, staged: Box::new(staged) });
         }

@@ -15,7 +15,7 @@ use types::time::Timestamp;
 use crate::config::{History, ImageConfig, host_architecture};
 use crate::error::{Error, Result, Step};
 use crate::instruction;
-use crate::layer::{Adopted, EMPTY_TAR, RootAttributes, Staged};
+use crate::layer::{Adopted, EMPTY_TAR, Staged};
 use crate::snapshot::UpperOptions;
 use crate::store::Store;
 
@@ -101,9 +101,7 @@ impl Store {
         layers: &[Digest],
         options: UpperOptions,
     ) -> Result<Staged> {
-        let upper = self.upper(container)?;
         let below = Root::from(self.mount_below(layers)?);
-        let root_changed = self.root_changed(&upper, layers)?;
         let is_dir_below = |path: &[u8]| {
             below
                 .lstat(Path::new(OsStr::from_bytes(path)))
@@ -114,19 +112,8 @@ impl Store {
             parent: &parent,
             name: OsStr::new("upper"),
             consume: options.consume,
-            root_changed,
             latest: options.clamp_time,
             below: &is_dir_below,
         })
-    }
-
-    /// Whether the container has changed the attributes of `/` itself.
-    fn root_changed(&self, upper: &Root, layers: &[Digest]) -> Result<bool> {
-        let stat = upper.lstat(".").step("read a container's files")?;
-        let state = self.state();
-        let root = layers.iter().rev().find_map(|layer| state.layers.get(layer)?.root);
-        let RootAttributes { mode, uid, gid } =
-            root.unwrap_or(RootAttributes { mode: 0o755, uid: 0, gid: 0 });
-        Ok((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) != (mode, uid, gid))
     }
 }

@@ -31,7 +31,6 @@ impl Fixture {
                 parent: &parent,
                 name: OsStr::new(name),
                 consume,
-                root_changed: true,
                 latest,
                 below: &|path| path == b"below",
             })
@@ -207,7 +206,6 @@ fn privileged_nothing_is_left_of_a_layer_that_fails() {
         parent: &parent,
         name: OsStr::new("nothing"),
         consume: true,
-        root_changed: false,
         latest: None,
         below: &|_| false,
     };
