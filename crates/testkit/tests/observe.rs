@@ -60,6 +60,19 @@ on_both! {
         assert_eq!(one["Mounts"][0]["Destination"], "/v");
     }
 
+    fn privileged_a_list_has_the_id_of_an_image_that_lost_its_name(engine) {
+        let tag = unique("named");
+        let _ = engine.act(&format!("/images/busybox/tag?repo={tag}&tag=latest")).expect(201);
+        let container = engine.create(json!({"Image": tag, "Cmd": ["true"]}));
+        let image = || {
+            let filter = filters(&json!({"id": [container.id]}));
+            engine.get(&format!("/containers/json?all=1&{filter}")).expect(200).json()[0]["Image"].clone()
+        };
+        assert_eq!(image(), json!(tag));
+        let _ = engine.delete(&format!("/images/{tag}?force=1")).expect(200);
+        assert_eq!(image(), container.inspect()["Image"]);
+    }
+
     fn privileged_list_filters(engine) {
         let label = unique("l");
         let mark = json!({(label.as_str()): "x", "other": "y"});

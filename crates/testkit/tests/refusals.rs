@@ -92,6 +92,25 @@ on_both! {
         assert!(answer.status == 400 || engine.is_dockerd(), "{} {}", answer.status, answer.text());
     }
 
+    fn privileged_users_out_of_range_and_changes_that_are_none(engine) {
+        for user in ["2147483648", "4294967296", "0:4294967295"] {
+            let container = engine.create(json!({"Cmd": ["true"], "User": user}));
+            let answer = engine.act(&container.path("/start"));
+            assert!(answer.status == 400 || engine.is_dockerd() && answer.status == 500, "{}", answer.status);
+            assert_eq!(answer.message(), "uids and gids must be in range 0-2147483647");
+        }
+        let container = engine.create(json!({"Cmd": ["true"]}));
+        for change in ["NOPE%20x", "RUN%20x", "FROM%20x"] {
+            let answer = engine.post(&format!("/commit?container={}&changes={change}", container.id), &json!({}));
+            assert!(answer.status == 400 || engine.is_dockerd() && answer.status == 500, "{}", answer.status);
+            let word = &change[..change.len() - 4];
+            let message = format!("{word} is not a valid change command");
+            assert_eq!(answer.message().to_lowercase(), message.to_lowercase());
+        }
+        let answer = engine.post("/containers/create", &json!({"Image": "busybox", "HostConfig": {"Binds": ["/x:rel"]}}));
+        assert_eq!(answer.message(), "invalid volume specification: '/x:rel': invalid mount config for type \"bind\": invalid mount path: 'rel' mount path must be absolute");
+    }
+
     fn privileged_hostile_names(engine) {
         for name in ["a", "-x", ".x", "a/b", "../x", "a b", "ä", "a%00b", "a:b", "a\\b", "/", "a\nb"] {
             let path = format!("/containers/create?name={}", testkit::engine::encode(name));

@@ -31,7 +31,7 @@ pub struct ListOptions {
 pub struct Summary {
     /// What is remembered of it.
     pub record: Record,
-    /// The image as it was named, or its id when another image has that name now.
+    /// The image as it was named, or its id when it has not got that name any more.
     pub image: String,
     /// Its published and exposed ports.
     pub ports: Vec<ListedPort>,
@@ -79,8 +79,12 @@ impl Engine {
 
     fn image_name(&self, record: &Record) -> String {
         let named = self.images.resolve(&record.config.image);
-        let moved = named.is_ok_and(|id| id.to_string() != record.image);
-        if moved { record.image.clone() } else { record.config.image.clone() }
+        let moved = named.map_or(true, |id| id.to_string() != record.image);
+        if moved && !record.image.is_empty() {
+            record.image.clone()
+        } else {
+            record.config.image.clone()
+        }
     }
 
     fn choose(&self, options: &ListOptions) -> Result<Vec<Arc<Container>>, Error> {

@@ -156,7 +156,11 @@ pub(super) fn parse_bind(text: &str, volume_driver: &str) -> Result<Wanted, Erro
         return Err(invalid());
     }
     let destination = clean(target).map_err(|error| {
-        Error::invalid(format!("invalid volume specification: '{text}': {}", error.message))
+        let kind = if source.starts_with('/') { "bind" } else { "volume" };
+        Error::invalid(format!(
+            "invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {}",
+            error.message
+        ))
     })?;
     let mut point =
         MountPoint { destination, mode: mode.to_owned(), rw: true, ..MountPoint::default() };

@@ -56,6 +56,19 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     })
 }
 
+/// A name as a number, if it is one.
+fn number(name: &str) -> Result<Option<u32>, Error> {
+    match name.parse::<i64>() {
+        Ok(number) => {
+            match i32::try_from(number).ok().and_then(|number| u32::try_from(number).ok()) {
+                Some(number) => Ok(Some(number)),
+                None => Err(Error::invalid("uids and gids must be in range 0-2147483647")),
+            }
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 /// Names win over numbers, as in runc.
 fn find(passwd: &str, group: &str, wanted: &str, extra: &[String]) -> Result<User, Error> {
     let (user, main_group) = match wanted.split_once(':') {
@@ -63,11 +76,11 @@ fn find(passwd: &str, group: &str, wanted: &str, extra: &[String]) -> Result<Use
         None => (wanted, ""),
     };
     let user = if user.is_empty() { "0" } else { user };
-    let number = user.parse::<u32>().ok().filter(|uid| *uid <= i32::MAX as u32);
-    let account = accounts(passwd)
-        .find(|account| account.name == user)
-        .or_else(|| number.and_then(|uid| accounts(passwd).find(|account| account.uid == uid)));
-    let (uid, gid, home, name) = match (account, number) {
+    let named = accounts(passwd).find(|account| account.name == user);
+    let uid = if named.is_some() { None } else { number(user)? };
+    let account =
+        named.or_else(|| uid.and_then(|uid| accounts(passwd).find(|found| found.uid == uid)));
+    let (uid, gid, home, name) = match (account, uid) {
         (Some(account), _) => (account.uid, account.gid, account.home, account.name),
         (None, Some(uid)) => (uid, 0, "", ""),
         (None, None) => {
@@ -78,8 +91,7 @@ fn find(passwd: &str, group: &str, wanted: &str, extra: &[String]) -> Result<Use
     };
     let group_id = |name: &str| {
         let found = groups(group).find(|(other, _, _)| *other == name).map(|(_, gid, _)| gid);
-        let number = name.parse::<u32>().ok().filter(|gid| *gid <= i32::MAX as u32);
-        found.or(number).ok_or_else(|| {
+        found.map_or_else(|| number(name), |gid| Ok(Some(gid)))?.ok_or_else(|| {
             Error::invalid(format!(
                 "unable to find group {name}: no matching entries in group file"
             ))
@@ -134,9 +146,15 @@ mod tests {
     }
 
     #[test]
-    fn strangers_by_name_are_refused() {
-        for bad in ["nobody", "web:none", "-1", "4294967296"] {
-            assert!(found(bad, &[]).is_err(), "{bad}");
+    fn strangers_by_name_and_numbers_out_of_range_are_refused() {
+        for (bad, why) in [
+            ("nobody", "unable to find user nobody: no matching entries in passwd file"),
+            ("web:none", "unable to find group none: no matching entries in group file"),
+            ("-1", "uids and gids must be in range 0-2147483647"),
+            ("4294967296", "uids and gids must be in range 0-2147483647"),
+            ("web:2147483648", "uids and gids must be in range 0-2147483647"),
+        ] {
+            assert_eq!(found(bad, &[]).expect_err(bad).message, why);
         }
     }
 }
