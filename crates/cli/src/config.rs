@@ -205,33 +205,34 @@ impl ConfigDir {
     }
 
     /// Name of the current context, and whether an environment variable chose it.
-    pub(crate) fn current(
-        &self,
-        globals: &Globals,
-    ) -> anyhow::Result<(String, Option<&'static str>)> {
+    pub(crate) fn current(globals: &Globals, file: &ConfigFile) -> (String, Option<&'static str>) {
         if let Some(name) = &globals.context {
-            return Ok((name.clone(), None));
+            return (name.clone(), None);
         }
         if globals.host.is_some() {
-            return Ok(("default".into(), None));
+            return ("default".into(), None);
         }
         if variable("DOCKER_HOST").is_some() {
-            return Ok(("default".into(), Some("DOCKER_HOST")));
+            return ("default".into(), Some("DOCKER_HOST"));
         }
         if let Some(name) = variable("DOCKER_CONTEXT") {
-            return Ok((name, Some("DOCKER_CONTEXT")));
+            return (name, Some("DOCKER_CONTEXT"));
         }
-        let name = self.file()?.current_context;
-        Ok((if name.is_empty() { "default".into() } else { name }, None))
+        let name = file.current_context.as_str();
+        (if name.is_empty() { "default" } else { name }.to_owned(), None)
     }
 
     /// Where to find the daemon: `-H`, `-c`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current
     /// context, our own socket.
-    pub(crate) fn destination(&self, globals: &Globals) -> anyhow::Result<Destination> {
+    pub(crate) fn destination(
+        &self,
+        globals: &Globals,
+        file: &ConfigFile,
+    ) -> anyhow::Result<Destination> {
         if globals.host.is_some() && globals.context.is_some() {
             anyhow::bail!("conflicting options: cannot specify both --host and --context");
         }
-        let (context, _) = self.current(globals)?;
+        let (context, _) = Self::current(globals, file);
         if context != "default" {
             let stored = self.context(&context)?;
             let host = match stored.host() {

@@ -32,13 +32,14 @@ impl Session {
         }
     }
 
-    /// `config.json`.
-    pub(crate) fn config(&self) -> anyhow::Result<&ConfigFile> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
-        }
-        let file = self.directory.file()?;
-        Ok(self.file.get_or_init(|| file))
+    /// `config.json`. One that cannot be read is done without, after a warning.
+    pub(crate) fn config(&self) -> &ConfigFile {
+        self.file.get_or_init(|| {
+            self.directory.file().unwrap_or_else(|error| {
+                self.warn(&format!("WARNING: Error loading config file: {error:#}"));
+                ConfigFile::default()
+            })
+        })
     }
 
     /// Where the daemon is.
@@ -46,7 +47,7 @@ impl Session {
         if let Some(destination) = self.destination.get() {
             return Ok(destination);
         }
-        let destination = self.directory.destination(&self.globals)?;
+        let destination = self.directory.destination(&self.globals, self.config())?;
         Ok(self.destination.get_or_init(|| destination))
     }
 
@@ -63,14 +64,14 @@ impl Session {
                 .ok()
                 .map(|version| version.trim_start_matches('v').to_owned())
                 .filter(|version| !version.is_empty()),
-            headers: self.config()?.http_headers.clone().into_iter().collect(),
+            headers: self.config().http_headers.clone().into_iter().collect(),
         })?;
         Ok(self.client.get_or_init(|| client))
     }
 
     /// The proxy variables that the configuration has for containers and builds of this daemon.
     pub(crate) fn proxies(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let config = self.config()?;
+        let config = self.config();
         if config.proxies.is_empty() {
             return Ok(Vec::new());
         }

@@ -96,6 +96,17 @@ command_lines! {
         assert_eq!(std::fs::read_to_string(path("cid")).unwrap().len(), 64);
     }
 
+    fn privileged_cli_does_without_a_damaged_configuration(cli) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), "{bad").unwrap();
+        let config = folder.path().display().to_string();
+        let output = cli.run(&["--config", &config, "ps"]);
+        assert!(output.stdout.starts_with("CONTAINER ID"), "{output:?}");
+        assert_eq!(output.code, 0);
+        assert!(output.stderr.starts_with("WARNING: Error ") && output.stderr.contains(&config), "{output:?}");
+        assert_eq!(output.stderr.trim().lines().count(), 1, "{output:?}");
+    }
+
     fn privileged_cli_life(cli) {
         let name = unique("cli");
         let _gone = Named(cli, name.clone());

@@ -72,7 +72,7 @@ const LAYOUT_WITH_SIZE: Layout = Layout {
 
 pub(crate) async fn ls(session: &Session, args: Args) -> anyhow::Result<u8> {
     let layout = if args.size { &LAYOUT_WITH_SIZE } else { &LAYOUT };
-    let config = session.config()?;
+    let config = session.config();
     let format = Format::choose(layout, &args.format, &config.ps_format, args.quiet);
     if args.quiet && !args.format.is_empty() && args.format != "table" {
         session.warn("WARNING: Ignoring custom format, because both --format and --quiet are set.");

@@ -70,7 +70,7 @@ pub(crate) async fn run(session: &Session, args: Args) -> anyhow::Result<u8> {
 /// The sequence as typed or configured: as the daemon takes it, and as bytes.
 pub(super) fn detach_keys(session: &Session, given: &str) -> anyhow::Result<(String, Vec<u8>)> {
     let text = match given {
-        "" => session.config()?.detach_keys.clone(),
+        "" => session.config().detach_keys.clone(),
         given => given.to_owned(),
     };
     let keys = detach::parse(&text)

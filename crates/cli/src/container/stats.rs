@@ -155,7 +155,7 @@ async fn names(client: &Client, args: &Args) -> Result<Vec<String>, Error> {
 
 pub(crate) async fn stats(session: &Session, args: Args) -> anyhow::Result<u8> {
     let client = session.client()?;
-    let config = session.config()?;
+    let config = session.config();
     let format = Format::choose(&LAYOUT, &args.format, &config.stats_format, false);
     format.parse()?;
     if args.no_stream {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::endpoint;
 use super::store::{self, DOCKER};
+use crate::config::ConfigDir;
 use crate::failure::{Failure, for_each};
 use crate::session::Session;
 
@@ -119,7 +120,7 @@ pub(crate) async fn update(session: &Session, args: UpdateArgs) -> anyhow::Resul
 }
 
 pub(crate) async fn remove(session: &Session, args: RemoveArgs) -> anyhow::Result<u8> {
-    let current = session.directory.current(&session.globals)?.0;
+    let current = ConfigDir::current(&session.globals, session.config()).0;
     for_each(session, &args.contexts, async |name| {
         let refused = |message: String| Err(Failure::with(1, message));
         if name == "default" {
@@ -133,7 +134,7 @@ pub(crate) async fn remove(session: &Session, args: RemoveArgs) -> anyhow::Resul
             if !args.force {
                 return refused(format!("context {name:?} is in use, set -f flag to force remove"));
             }
-            if session.config()?.current_context == name {
+            if session.config().current_context == name {
                 session.directory.set_current("default")?;
             }
         }

@@ -7,11 +7,11 @@ mod store;
 
 use std::collections::BTreeMap;
 
-use crate::config::DEFAULT_SOCKET;
+use crate::config::{ConfigDir, DEFAULT_SOCKET};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::show::format::{Format, Layout, Line, fields};
-use crate::show::inspect::indented;
+use crate::show::inspect::{InspectArgs, indented};
 use crate::template::{self, Mode, Value};
 use crate::verbs::{MANY, Verb, verb};
 
@@ -32,17 +32,6 @@ pub(crate) static VERBS: &[Verb] = &[
 /// No options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NoArgs {}
-
-/// `inspect`'s options.
-#[derive(Debug, clap::Args)]
-pub(crate) struct InspectArgs {
-    /// How to show them: json or a template
-    #[arg(short, long, default_value = "", hide_default_value = true)]
-    format: String,
-    /// Contexts
-    #[arg(value_name = "CONTEXT")]
-    contexts: Vec<String>,
-}
 
 /// `ls`'s options.
 #[derive(Debug, clap::Args)]
@@ -71,7 +60,7 @@ fn default_host() -> String {
 }
 
 async fn show(session: &Session, _: NoArgs) -> anyhow::Result<u8> {
-    session.line(&session.directory.current(&session.globals)?.0);
+    session.line(&ConfigDir::current(&session.globals, session.config()).0);
     Ok(0)
 }
 
@@ -120,7 +109,7 @@ fn line(name: &str, description: &str, host: &str, current: bool) -> Line {
 }
 
 async fn ls(session: &Session, args: LsArgs) -> anyhow::Result<u8> {
-    let (current, chosen_by) = session.directory.current(&session.globals)?;
+    let (current, chosen_by) = ConfigDir::current(&session.globals, session.config());
     let default = line(
         "default",
         "Current DOCKER_HOST based configuration",
@@ -151,10 +140,10 @@ async fn ls(session: &Session, args: LsArgs) -> anyhow::Result<u8> {
 const TABLE: &str = "table {{.Name}}{{if eq (printf \"%v\" .Current) \"true\"}} *{{end}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}";
 
 async fn inspect(session: &Session, args: InspectArgs) -> anyhow::Result<u8> {
-    let names = if args.contexts.is_empty() {
-        vec![session.directory.current(&session.globals)?.0]
+    let names = if args.names.is_empty() {
+        vec![ConfigDir::current(&session.globals, session.config()).0]
     } else {
-        args.contexts.clone()
+        args.names.clone()
     };
     let mut all = Vec::new();
     for name in &names {

@@ -79,7 +79,7 @@ pub(crate) async fn ls(session: &Session, args: Args) -> anyhow::Result<u8> {
     let target =
         Target::new("/images/json").flag("all", args.all).maybe("filters", filter::json(&filters));
     let layout = if args.digests { &LAYOUT_WITH_DIGESTS } else { &LAYOUT };
-    let config = session.config()?;
+    let config = session.config();
     let format = Format::choose(layout, &args.format, &config.images_format, args.quiet);
     let digests = args.digests || format.parse()?.mentions("Digest");
     let images: Vec<ImageSummary> = session.client()?.get(&target).await?;

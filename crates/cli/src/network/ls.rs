@@ -67,7 +67,7 @@ pub(crate) async fn ls(session: &Session, args: Args) -> anyhow::Result<u8> {
     let mut networks: Vec<NetworkInspect> = session.client()?.get(&target).await?;
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     let lines: Vec<Line> = networks.iter().map(|network| line(network, args.no_trunc)).collect();
-    let config = session.config()?;
+    let config = session.config();
     let format = Format::choose(&LAYOUT, &args.format, &config.networks_format, args.quiet);
     session.text(&format.render(&LAYOUT, &lines)?);
     Ok(0)

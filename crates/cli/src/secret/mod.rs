@@ -13,7 +13,7 @@ use crate::failure::for_each;
 use crate::options::{filter, words};
 use crate::session::Session;
 use crate::show::format::{Format, Layout, Line, fields};
-use crate::show::inspect::show;
+use crate::show::inspect::{InspectArgs, show};
 use crate::verbs::{MANY, Verb, verb};
 
 const SECRETS: &str = "/isopod/secrets";
@@ -77,17 +77,6 @@ async fn create(session: &Session, args: CreateArgs, noun: &str) -> anyhow::Resu
     let made: KeptCreateResponse = session.client()?.post(&target, &body).await?;
     session.line(&made.id);
     Ok(0)
-}
-
-/// `inspect`'s options.
-#[derive(Debug, clap::Args)]
-pub(crate) struct InspectArgs {
-    /// How to show them: json or a template
-    #[arg(short, long, default_value = "", hide_default_value = true)]
-    format: String,
-    /// Names or ids
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
 }
 
 async fn inspect_secret(session: &Session, args: InspectArgs) -> anyhow::Result<u8> {

@@ -6,6 +6,17 @@ use crate::failure::{Failure, describe_client};
 use crate::session::Session;
 use crate::template::{self, Mode, Value};
 
+/// The options of an `inspect` that has no more than these.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// How to show them: json or a template
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub(crate) format: String,
+    /// Names or ids
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
 /// Fetches each name and shows what was found; what was not is complained about afterwards.
 pub(crate) async fn show<F>(
     session: &Session,

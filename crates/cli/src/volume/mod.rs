@@ -11,7 +11,7 @@ use crate::prune::{Flags, Report};
 use crate::session::Session;
 use crate::show::format::{Format, Layout, Line, fields};
 use crate::show::human;
-use crate::show::inspect::show;
+use crate::show::inspect::{InspectArgs, show};
 use crate::template::Value;
 use crate::verbs::{MANY, Verb, verb};
 
@@ -71,17 +71,6 @@ async fn create(session: &Session, args: CreateArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// `inspect`'s options.
-#[derive(Debug, clap::Args)]
-pub(crate) struct InspectArgs {
-    /// How to show them: json or a template
-    #[arg(short, long, default_value = "", hide_default_value = true)]
-    format: String,
-    /// Volumes
-    #[arg(value_name = "VOLUME")]
-    volumes: Vec<String>,
-}
-
 /// All that is known of a volume.
 pub(crate) async fn fetch_inspect(client: &Client, name: &str) -> Result<Value, Error> {
     client.get(&Target::named("/volumes", name, "")).await
@@ -89,7 +78,7 @@ pub(crate) async fn fetch_inspect(client: &Client, name: &str) -> Result<Value, 
 
 async fn inspect(session: &Session, args: InspectArgs) -> anyhow::Result<u8> {
     let client = session.client()?;
-    show(session, &args.volumes, &args.format, async |name| fetch_inspect(client, name).await).await
+    show(session, &args.names, &args.format, async |name| fetch_inspect(client, name).await).await
 }
 
 /// `ls`'s options.
@@ -158,7 +147,7 @@ async fn ls(session: &Session, args: LsArgs) -> anyhow::Result<u8> {
     }
     list.volumes.sort_by(|a, b| a.name.cmp(&b.name));
     let lines: Vec<Line> = list.volumes.iter().map(line).collect();
-    let config = session.config()?;
+    let config = session.config();
     let format = Format::choose(&LAYOUT, &args.format, &config.volumes_format, args.quiet);
     session.text(&format.render(&LAYOUT, &lines)?);
     Ok(0)
