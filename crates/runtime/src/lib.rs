@@ -24,6 +24,7 @@ pub mod cgroup;
 mod channel;
 mod child;
 mod create;
+mod created;
 mod edit;
 mod error;
 mod exec;
@@ -37,7 +38,8 @@ pub mod seccomp;
 mod spawn;
 mod sysctl;
 
-pub use create::{Asked, CreateOptions, Created, Root, Running, Stdio, create};
+pub use create::{Asked, CreateOptions, Root, Stdio, create};
+pub use created::{Created, Running};
 pub use edit::{Place, attach, detach};
 pub use error::{Error, Result, Step};
 pub use exec::{Exec, ExecOptions, exec};

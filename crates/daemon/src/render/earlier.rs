@@ -3,6 +3,7 @@
 //! by version in the API's own history.
 
 use serde_json::{Map, Value, json};
+use types::container::ContainerConfig;
 use types::network::EndpointSettings;
 
 use crate::http::version::Version;
@@ -94,8 +95,22 @@ pub(super) fn container(value: &mut Value, version: Version) {
     }
 }
 
-/// `GET /images/{name}/json`, but for what needs more than the newest shape.
-pub(super) fn image(value: &mut Value, version: Version) {
+/// What earlier versions say of an image and the newest shape has no room for.
+#[derive(Default)]
+pub(super) struct FullImage {
+    pub(super) config: Option<ContainerConfig>,
+    pub(super) container: String,
+    pub(super) container_config: Option<ContainerConfig>,
+}
+
+/// `GET /images/{name}/json`.
+pub(super) fn image(value: &mut Value, full: FullImage, version: Version) {
+    if !version.at_least(50)
+        && let Some(config) = full.config
+    {
+        // Before 1.50 every setting of a container was there, set or not.
+        value["Config"] = serde_json::to_value(config).unwrap_or_default();
+    }
     if version.at_least(50)
         && !version.at_least(52)
         && let Some(config) = fields(value, "Config")
@@ -116,6 +131,16 @@ pub(super) fn image(value: &mut Value, version: Version) {
     }
     if !version.at_least(44) {
         image.entry("Created").or_insert_with(|| json!("0001-01-01T00:00:00Z"));
+    }
+    if !version.at_least(45) {
+        // Before 1.45 the container that an image was committed from was there.
+        image.insert("Container".to_owned(), full.container.into());
+    }
+    if !version.at_least(52) {
+        // So was its configuration. Compose 1.29, which Debian 12 has, asks in the version that it
+        // is offered and cannot do without, so it stays until nobody is offered such a version.
+        let config = serde_json::to_value(full.container_config.unwrap_or_default());
+        image.insert("ContainerConfig".to_owned(), config.unwrap_or_default());
     }
 }
 
@@ -212,14 +237,24 @@ mod tests {
     fn images_lose_what_is_not_set() {
         let at = |minor| {
             let mut value = json!({"Id": "x", "Comment": "", "Config": {"Cmd": ["a"]}});
-            image(&mut value, Version(1, minor));
+            let cmd = Some(types::Words(vec!["a".to_owned()]));
+            let full = FullImage {
+                config: Some(ContainerConfig { cmd, ..ContainerConfig::default() }),
+                container: "c".to_owned(),
+                container_config: None,
+            };
+            image(&mut value, full, Version(1, minor));
             value
         };
         assert_eq!(at(52), json!({"Id": "x", "Config": {"Cmd": ["a"]}}));
         assert_eq!(at(51)["Config"]["Cmd"], json!(["a"]));
+        assert_eq!(at(51)["ContainerConfig"]["Tty"], false);
         assert_eq!(at(50)["Config"]["User"], "");
-        assert_eq!(names(&at(49)["Config"]), ["Cmd"]);
+        assert_eq!(at(49)["Config"]["Tty"], false);
+        assert_eq!(at(49)["Config"]["Cmd"], json!(["a"]));
         assert_eq!(at(49)["Author"], "");
+        assert!(at(45).get("Container").is_none());
+        assert_eq!(at(44)["Container"], "c");
         assert_eq!(at(43)["Created"], "0001-01-01T00:00:00Z");
     }
 

@@ -91,8 +91,11 @@ pub(crate) fn descriptor(found: &engine::Descriptor) -> Descriptor {
 /// `GET /images/{name}/json`.
 pub(crate) fn inspect(found: engine::ImageInspect, version: Version) -> Value {
     let size = signed(found.size);
-    let full = found.config.clone();
-    let (container, container_config) = (found.container, found.container_config);
+    let full = earlier::FullImage {
+        config: found.config.clone(),
+        container: found.container,
+        container_config: found.container_config,
+    };
     let inspect = ImageInspect {
         id: found.id.to_string(),
         repo_tags: found.repo_tags,
@@ -123,23 +126,7 @@ pub(crate) fn inspect(found: engine::ImageInspect, version: Version) -> Value {
     };
     // Plain data: writing it as JSON cannot fail.
     let mut value = serde_json::to_value(&inspect).unwrap_or_default();
-    if !version.at_least(50)
-        && let Some(full) = full
-    {
-        // Before 1.50 every setting of a container was there, set or not.
-        value["Config"] = serde_json::to_value(full).unwrap_or_default();
-    }
-    earlier::image(&mut value, version);
-    if !version.at_least(45) {
-        // Before 1.45 the container that an image was committed from was there.
-        value["Container"] = container.into();
-    }
-    if !version.at_least(52) {
-        // So was its configuration. Compose 1.29, which Debian 12 has, asks in the version that it
-        // is offered and cannot do without, so it stays until nobody is offered such a version.
-        let config = serde_json::to_value(container_config.unwrap_or_default());
-        value["ContainerConfig"] = config.unwrap_or_default();
-    }
+    earlier::image(&mut value, full, version);
     value
 }
 
