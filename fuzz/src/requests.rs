@@ -157,13 +157,8 @@ pub mod seeds {
     /// Lines, halves of lines, bytes that are no text; and logs of either format.
     pub fn log() -> Vec<Vec<u8>> {
         use super::{Encoder, Format, Record, Stream};
-        let mut seeds = texts(&[
-            "",
-            "\n",
-            "one\ntwo\n",
-            "no end",
-            "\u{1b}[31mred\u{1b}[0m \"q\" \\ \u{2028}\n",
-        ]);
+        let mut seeds =
+            texts(&["\n", "one\ntwo\n", "no end", "\u{1b}[31mred\u{1b}[0m \"q\" \\ \u{2028}\n"]);
         seeds.push(b"\xff\xfe half \xe2\x82\n\x00\x01\n".to_vec());
         for format in [Format::Json, Format::Local] {
             let encoder = Encoder::new(format, &[("k".to_owned(), "v".to_owned())].into());

@@ -405,7 +405,7 @@ fn privileged_archives_that_lie_are_refused_and_leave_nothing() {
         ),
         (
             archive(&[
-                ("l/layer.tar", &layer[..600]),
+                ("l/layer.tar", &layer[..512]),
                 ("c.json", wrong.as_bytes()),
                 ("manifest.json", manifest),
             ]),
