@@ -69,6 +69,10 @@ fn last_lines(bytes: &[u8]) -> String {
     // Empty places of a template are warned of, and whatever else is not why something fails.
     let tells = |line: &&str| !line.is_empty() && !line.contains(": warning: ");
     let lines: Vec<&str> = text.lines().map(str::trim).filter(tells).collect();
+    // What comes after it is where the kernel was, not why.
+    if let Some(panic) = lines.iter().rfind(|line| line.contains("Kernel panic")) {
+        return (*panic).to_owned();
+    }
     lines[lines.len().saturating_sub(LINES)..].join("; ")
 }
 
@@ -98,6 +102,8 @@ mod tests {
     fn warnings_are_no_reasons() {
         let text = "qemu: warning: hub 0 is not connected\nqemu: no such thing\n";
         assert_eq!(last_lines(text.as_bytes()), "qemu: no such thing");
+        let text = "[1.0] Kernel panic - not syncing: no init\n[1.1] Call Trace:\n";
+        assert_eq!(last_lines(text.as_bytes()), "[1.0] Kernel panic - not syncing: no init");
     }
 
     #[test]
