@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use oci_spec::runtime::Spec;
-use proto::seccomp::{Machine, default_profile, kernel_version};
+use proto::seccomp::{Machine, bounding, default_profile, kernel_version};
 use runtime::seccomp::{Error, Filter, compile};
 use types::capability::CapabilitySet;
 
@@ -46,17 +46,6 @@ pub(crate) fn of_container<'s>(
         }
         _ => of_capabilities(capabilities).map(Cow::Owned).map(Some),
     }
-}
-
-/// The capabilities that a container's processes can have at most.
-fn bounding(spec: &Spec) -> CapabilitySet {
-    let capabilities = spec.process().as_ref().and_then(|p| p.capabilities().as_ref());
-    let bounding = capabilities.and_then(|capabilities| capabilities.bounding().as_ref());
-    bounding
-        .into_iter()
-        .flatten()
-        .filter_map(|capability| capability.to_string().parse().ok())
-        .collect()
 }
 
 #[cfg(test)]

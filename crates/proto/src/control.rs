@@ -28,6 +28,8 @@
 //! A request that a monitor does not know (it is older than its engine) is answered with an
 //! error of kind `NotImplemented`.
 
+mod interfaces;
+
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxResources, Mount, Process};
@@ -35,7 +37,10 @@ use serde::{Deserialize, Serialize};
 use types::stats::Stats;
 use types::{Error, Timestamp};
 
+use crate::guest;
 use crate::launch::WindowSize;
+
+pub use interfaces::interfaces;
 
 /// A request with the number that its reply will bear.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -102,6 +107,14 @@ pub enum Request {
         /// The signal's number.
         signal: i32,
     },
+    /// Which processes are in it, as `ps` would show them? [`Reply::Processes`]. Only of a
+    /// container in a virtual machine, whose processes the host does not see.
+    Processes,
+    /// Read or write files of a container in a virtual machine, whose disk the host never mounts.
+    /// Data go over the stream that comes along as a descriptor; the number of their channel is the
+    /// monitor's to choose. Answered when it has been done, with [`Reply::Done`] or
+    /// [`Reply::Stat`].
+    Files(guest::FileRequest),
 }
 
 /// How a client attaches. The stream comes along as a descriptor.
@@ -129,6 +142,10 @@ pub struct Exec {
     pub privileged: bool,
     /// Settings asked for by name.
     pub asked: crate::launch::Asked,
+    /// Who runs it, to be looked up in the container's own files: in a virtual machine only, where
+    /// the user of `process` is of no meaning.
+    #[serde(default)]
+    pub user: guest::User,
 }
 
 /// Everything that a monitor writes to a control connection.
@@ -170,6 +187,10 @@ pub enum Reply {
     Sample(Box<Sample>),
     /// To [`Request::Pids`].
     Pids(Vec<i32>),
+    /// To [`Request::Processes`].
+    Processes(Vec<guest::ProcessInfo>),
+    /// To [`guest::FileRequest::Stat`]; `None`: there is nothing.
+    Stat(Option<guest::FileStat>),
 }
 
 /// One reading of a container's counters.

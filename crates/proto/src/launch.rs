@@ -5,8 +5,10 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 use serde::{Deserialize, Serialize};
+
+use crate::guest;
 
 /// One order for the launcher.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,6 +73,91 @@ pub struct Launch {
     pub asked: Asked,
     /// Use systemd's cgroup driver; `spec.linux.cgroups_path` is then `slice:prefix:name`.
     pub systemd_cgroup: bool,
+    /// Put it behind the wall of a virtual machine. `root` is of no meaning then, there are no
+    /// detached mounts, and sources of bind mounts in `spec` are paths of the machine.
+    #[serde(default)]
+    pub machine: Option<Box<Machine>>,
+}
+
+/// The virtual machine that a container gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// Where kernels, templates and the like are kept.
+    pub state: PathBuf,
+    /// The kernel to boot; one is looked for if `None`.
+    pub kernel: Option<PathBuf>,
+    /// The program of the agent.
+    pub agent: PathBuf,
+    /// How its processors are made.
+    #[serde(default)]
+    pub accelerator: Accelerator,
+    /// What to do about templates.
+    #[serde(default)]
+    pub templates: Templates,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Processors.
+    pub cpus: u32,
+    /// Disks with the read-only layers, lowest first.
+    pub layers: Vec<PathBuf>,
+    /// The disk of the writable layer: made when it is not there.
+    pub disk: PathBuf,
+    /// Bytes of that when it is made.
+    pub disk_size: u64,
+    /// What is written need not survive the run.
+    pub volatile: bool,
+    /// Its network interfaces, each of which stands in the network namespace that comes along.
+    pub interfaces: Vec<guest::Interface>,
+    /// What it may see of the host's files.
+    pub shares: Vec<Share>,
+    /// Small files that the container gets.
+    pub files: Vec<guest::File>,
+    /// Questions for names are answered at 127.0.0.11 of the network namespace.
+    pub names: bool,
+    /// Who runs the container's process.
+    pub user: guest::User,
+    /// What the machine's own process may use of the host.
+    pub limits: Option<Box<LinuxResources>>,
+    /// Nothing is run in it: its files are to be read or written. It goes with the last connection.
+    #[serde(default)]
+    pub files_only: bool,
+}
+
+/// A directory or file of the host that a machine may see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Where it is on the host.
+    pub source: PathBuf,
+    /// By which the machine knows it.
+    pub tag: String,
+    /// The machine cannot write to it.
+    pub read_only: bool,
+}
+
+/// Whether machines are cloned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Templates {
+    /// From a template, which is made when there is none.
+    #[default]
+    Make,
+    /// From a template if there is one.
+    Use,
+    /// Each is booted.
+    Never,
+}
+
+/// How a machine's processors are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accelerator {
+    /// By the hardware where that works, else by emulation.
+    #[default]
+    Auto,
+    /// By the hardware.
+    Hardware,
+    /// By emulation.
+    Emulation,
 }
 
 /// How `spec` names the detached mount with this number.

@@ -10,8 +10,9 @@ mod file;
 
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
-    LinuxSeccompOperator, LinuxSyscall,
+    LinuxSeccompOperator, LinuxSyscall, Spec,
 };
+use types::capability::CapabilitySet;
 
 pub use default::default_profile;
 pub use file::{Error, Profile};
@@ -82,6 +83,17 @@ fn rule(
 fn argument(index: usize, operator: LinuxSeccompOperator, value: u64) -> LinuxSeccompArg {
     let builder = LinuxSeccompArgBuilder::default().index(index).op(operator).value(value);
     builder.build().expect("every required field is set")
+}
+
+/// The capabilities that a container's processes can have at most.
+pub fn bounding(spec: &Spec) -> CapabilitySet {
+    let capabilities = spec.process().as_ref().and_then(|p| p.capabilities().as_ref());
+    let bounding = capabilities.and_then(|capabilities| capabilities.bounding().as_ref());
+    bounding
+        .into_iter()
+        .flatten()
+        .filter_map(|capability| capability.to_string().parse().ok())
+        .collect()
 }
 
 /// Kernel version from `uname -r`: the first two numbers.

@@ -28,6 +28,7 @@ mod created;
 mod edit;
 mod error;
 mod exec;
+pub mod failure;
 mod hooks;
 mod init;
 mod namespaces;

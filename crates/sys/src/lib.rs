@@ -15,6 +15,7 @@ pub mod fsids;
 pub mod hold;
 pub mod inotify;
 pub mod lookup;
+pub mod machine;
 pub mod memory;
 pub mod mount;
 pub mod namespace;

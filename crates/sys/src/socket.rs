@@ -139,6 +139,14 @@ pub fn recv(socket: impl AsFd, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd
     Ok((got.bytes, fds))
 }
 
+/// Connects a socket of the internet.
+///
+/// # Errors
+/// `EINPROGRESS` from a non-blocking stream: it becomes writable when it is there. `ECONNREFUSED`, ….
+pub fn connect_to(socket: impl AsFd, address: std::net::SocketAddr) -> io::Result<()> {
+    Ok(rustix::net::connect(socket, &address)?)
+}
+
 /// Which addresses a socket of the internet has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {

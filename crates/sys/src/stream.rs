@@ -83,6 +83,15 @@ pub fn read(fd: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
     }
 }
 
+/// Reads some bytes into `buffer`, no more than it has room for; returns how many (0: the end).
+///
+/// # Errors
+/// As [`read`].
+pub fn read_into(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let fd = fd.as_fd();
+    Ok(rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *buffer))?)
+}
+
 /// Writes some of `bytes`.
 ///
 /// # Errors

@@ -8,6 +8,7 @@
 #[macro_use]
 mod json;
 
+pub mod account;
 pub mod capability;
 pub mod container;
 pub mod digest;

@@ -27,9 +27,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "isopod-engine",
         &["image", "network", "volume", "distribution", "build", "proto", "types", "sys"],
     ),
-    ("isopod-monitor", &["runtime", "vm", "proto", "sys", "types"]),
+    // The two ends of the connection into a virtual machine.
+    ("isopod-relay", &["proto", "sys"]),
+    ("isopod-monitor", &["runtime", "vm", "relay", "proto", "sys", "types"]),
     ("isopod-resolver", &["proto", "sys"]),
-    ("isopod-guest-agent", &["runtime", "proto", "sys", "types"]),
+    // `image`: files go in and out of a container in the same tars, whichever wall it is behind.
+    ("isopod-guest-agent", &["runtime", "relay", "image", "proto", "sys", "types"]),
     // `sys`: whether a client has read the head of an answer is known to an ioctl only.
     ("isopod-daemon", &["engine", "docker-api", "types", "sys"]),
     ("isopod-registry", &["image", "distribution", "types"]),

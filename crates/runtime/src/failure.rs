@@ -1,6 +1,6 @@
 //! What a failure of the runtime is to the engine.
 
-use runtime::cgroup;
+use crate::cgroup;
 use types::{Error, ErrorKind};
 
 const ENOENT: i32 = 2;
@@ -19,8 +19,8 @@ enum Program {
     NotReached,
 }
 
-fn program(error: &runtime::Error) -> Program {
-    use runtime::Error as E;
+fn program(error: &crate::Error) -> Program {
+    use crate::Error as E;
     match error {
         E::NotInPath { .. } | E::NoSuchProgram { .. } => Program::Missing,
         E::Exec { errno: ENOENT | ENOTDIR, .. } => Program::Missing,
@@ -31,17 +31,17 @@ fn program(error: &runtime::Error) -> Program {
 
 /// The error that crosses the control connection. A program that cannot be run is the fault of
 /// the request, as with Docker (400).
-pub(crate) fn of_runtime(error: &runtime::Error) -> Error {
+pub fn of_runtime(error: &crate::Error) -> Error {
     let kind = match program(error) {
         Program::Missing | Program::Unfit => ErrorKind::Invalid,
-        Program::NotReached if matches!(error, runtime::Error::Spec(_)) => ErrorKind::Invalid,
+        Program::NotReached if matches!(error, crate::Error::Spec(_)) => ErrorKind::Invalid,
         Program::NotReached => ErrorKind::System,
     };
     Error { kind, message: error.to_string() }
 }
 
 /// The exit status of a container that could not be started, as Docker has it.
-pub(crate) fn status(error: &runtime::Error) -> i32 {
+pub fn status(error: &crate::Error) -> i32 {
     match program(error) {
         Program::Missing => 127,
         Program::Unfit => 126,
@@ -50,7 +50,7 @@ pub(crate) fn status(error: &runtime::Error) -> i32 {
 }
 
 /// A failure of the container's cgroup.
-pub(crate) fn of_cgroup(error: &cgroup::Error) -> Error {
+pub fn of_cgroup(error: &cgroup::Error) -> Error {
     Error::system(error.to_string())
 }
 
@@ -62,13 +62,13 @@ mod tests {
     fn a_program_that_cannot_run_has_dockers_status() {
         let program = String::from("x");
         let cases = [
-            (runtime::Error::NotInPath { program: program.clone() }, 127),
-            (runtime::Error::NoSuchProgram { program: program.clone() }, 127),
-            (runtime::Error::NotExecutable { program: program.clone(), directory: true }, 126),
-            (runtime::Error::Exec { program: program.clone(), errno: ENOENT }, 127),
-            (runtime::Error::Exec { program: program.clone(), errno: ENOEXEC }, 126),
-            (runtime::Error::Exec { program, errno: 12 }, 128),
-            (runtime::Error::Spec("no".into()), 128),
+            (crate::Error::NotInPath { program: program.clone() }, 127),
+            (crate::Error::NoSuchProgram { program: program.clone() }, 127),
+            (crate::Error::NotExecutable { program: program.clone(), directory: true }, 126),
+            (crate::Error::Exec { program: program.clone(), errno: ENOENT }, 127),
+            (crate::Error::Exec { program: program.clone(), errno: ENOEXEC }, 126),
+            (crate::Error::Exec { program, errno: 12 }, 128),
+            (crate::Error::Spec("no".into()), 128),
         ];
         for (error, expected) in cases {
             assert_eq!(status(&error), expected, "{error}");

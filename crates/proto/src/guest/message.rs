@@ -1,0 +1,435 @@
+//! The messages between a monitor and the agent in its virtual machine.
+
+use std::net::IpAddr;
+
+use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
+use serde::{Deserialize, Serialize};
+use types::{Error, Timestamp};
+
+use crate::control::Sample;
+use crate::launch::{Asked, WindowSize};
+
+/// A request with the number that its answer will bear.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ToGuest {
+    /// Unique in the connection.
+    pub number: u32,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What a monitor asks of its guest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// The machine's own things: always the first. [`Reply::Done`] when the root file system
+    /// stands.
+    Boot(Box<Boot>),
+    /// Make the container. [`Reply::Created`].
+    Create(Box<Create>),
+    /// Let the created process go. [`Reply::Started`], or [`Failure::status`] says how it ended.
+    Start,
+    /// Set the size of the container's terminal, or of an exec's.
+    Resize {
+        /// Which exec; `None` is the container itself.
+        exec: Option<String>,
+        /// The new size.
+        size: WindowSize,
+    },
+    /// Send a signal to the container's first process, or to an exec's.
+    Signal {
+        /// Which exec; `None` is the container itself.
+        exec: Option<String>,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Send SIGKILL to every process of the container.
+    KillAll,
+    /// Freeze every process of the container. The agent goes on, so that files can be read.
+    Pause,
+    /// Let them go on.
+    Resume,
+    /// Set new limits. [`Reply::Warnings`].
+    Update(Box<LinuxResources>),
+    /// How much does the container use? [`Reply::Sample`].
+    Stats,
+    /// Which processes are in it? [`Reply::Processes`].
+    Processes,
+    /// Run one more process. [`Reply::ExecStarted`], and later [`Notice::ExecExited`].
+    Exec(Box<Exec>),
+    /// Add a bind mount from a directory of a share to the running container.
+    Mount(Box<Mount>),
+    /// Take away what is mounted at a path of the container. Nothing there is as good.
+    Unmount(String),
+    /// Read or write files of the container.
+    Files(FileRequest),
+    /// Write everything to the disks and let go of them. What runs is killed.
+    Shutdown,
+}
+
+/// What a machine is told first. Nothing of it is the same in two machines, or may be kept in the
+/// template that they are cloned from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Boot {
+    /// [`super::VERSION`] of the monitor.
+    pub version: u32,
+    /// Random bytes for the kernel's generator, in hexadecimal digits.
+    pub entropy: String,
+    /// The time now.
+    pub clock: Timestamp,
+    /// The machine's name.
+    pub hostname: String,
+    /// How many disks with read-only layers there are: the first ones, lowest layer first.
+    pub layers: usize,
+    /// The disk behind them is the writable layer.
+    pub writable: bool,
+    /// Its network interfaces, in the order of the machine's.
+    pub interfaces: Vec<Interface>,
+    /// Directories of the host that are to be mounted.
+    pub shares: Vec<Share>,
+    /// Listen at 127.0.0.11 for questions for names.
+    pub names: bool,
+}
+
+/// A network interface of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name in the container.
+    pub name: String,
+    /// Its link-layer address.
+    pub mac: [u8; 6],
+    /// Bytes of its largest packet.
+    pub mtu: u32,
+    /// Addresses with the length of their prefix.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Where all else is reached; none where there is no way out.
+    pub gateways: Vec<IpAddr>,
+    /// The default route of these families goes through the link itself.
+    pub on_link: Vec<Family>,
+    /// Kernel settings for it: path below `/proc/sys` with `IFNAME` for its name, and value.
+    pub sysctls: Vec<(String, String)>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// A directory of the host that the machine can mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// By which the machine knows it, and its directory below [`SHARES`].
+    pub tag: String,
+    /// It cannot be written to.
+    pub read_only: bool,
+}
+
+/// Where shares are mounted in the machine, outside of the container.
+pub const SHARES: &str = "/run/isopod/shares";
+
+/// Where files that come with [`Create`] are written in the machine, outside of the container.
+pub const FILES: &str = "/run/isopod/files";
+
+/// The container that is to be made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Create {
+    /// Its full id.
+    pub id: String,
+    /// What to run. Sources of bind mounts are paths of the machine.
+    pub spec: Spec,
+    /// Use the default seccomp profile for the capabilities in `spec` (which then has none).
+    pub default_seccomp: bool,
+    /// Who runs it, to be looked up in the container's own files.
+    pub user: User,
+    /// Files that are to be below [`FILES`].
+    pub files: Vec<File>,
+    /// Its standard streams.
+    pub streams: Streams,
+    /// Run our init as PID 1.
+    pub init: bool,
+    /// Which settings the user asked for by name.
+    pub asked: Asked,
+}
+
+/// The user that a process runs as, by the names that the container's `/etc/passwd` and
+/// `/etc/group` have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// `user[:group]`; empty: root.
+    pub user: String,
+    /// Further groups.
+    pub groups: Vec<String>,
+    /// Another user than root keeps the capabilities of `process` (`exec --privileged`).
+    pub keep_capabilities: bool,
+}
+
+/// A small file of the engine's for the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// One component.
+    pub name: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// What is in it, in hexadecimal digits.
+    pub contents: String,
+}
+
+/// The channels of a process's standard streams. A stream without one is `/dev/null`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streams {
+    /// It has a terminal of this size: `stdin` and `stdout` are its two ways.
+    pub terminal: Option<WindowSize>,
+    /// To the process.
+    pub stdin: Option<u32>,
+    /// From the process.
+    pub stdout: Option<u32>,
+    /// From the process.
+    pub stderr: Option<u32>,
+}
+
+/// One more process in the container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exec {
+    /// The exec's id.
+    pub id: String,
+    /// What to run.
+    pub process: Process,
+    /// Who runs it.
+    pub user: User,
+    /// Its standard streams.
+    pub streams: Streams,
+    /// Without seccomp.
+    pub privileged: bool,
+    /// Settings asked for by name.
+    pub asked: Asked,
+}
+
+/// What is to be done with files of the container. Paths are the container's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileRequest {
+    /// What is at a path? [`Reply::Stat`].
+    Stat {
+        /// The path.
+        path: String,
+    },
+    /// A tar of what is at a path. [`Reply::Done`] when it has been sent.
+    Get {
+        /// The path.
+        path: String,
+        /// From the guest.
+        channel: u32,
+    },
+    /// Unpack a tar into a directory. [`Reply::Done`] when it has been unpacked.
+    Put {
+        /// The directory.
+        path: String,
+        /// To the guest.
+        channel: u32,
+        /// Fail where a directory would replace a file, or a file a directory.
+        no_overwrite: bool,
+        /// Give everything to this user.
+        owner: Option<User>,
+    },
+    /// A tar of everything, what is mounted left out. [`Reply::Done`] when it has been sent.
+    Export {
+        /// From the guest.
+        channel: u32,
+    },
+    /// How the files differ from the image's: one JSON list of [`Change`]. [`Reply::Done`] when it
+    /// has been sent.
+    Changes {
+        /// From the guest.
+        channel: u32,
+    },
+    /// A tar of the writable layer, with whiteouts as images have them. [`Reply::Done`] when it
+    /// has been sent.
+    Layer {
+        /// From the guest.
+        channel: u32,
+    },
+}
+
+impl FileRequest {
+    /// The channel of its data.
+    pub fn channel(&self) -> Option<u32> {
+        match self {
+            Self::Stat { .. } => None,
+            Self::Get { channel, .. }
+            | Self::Put { channel, .. }
+            | Self::Export { channel }
+            | Self::Changes { channel }
+            | Self::Layer { channel } => Some(*channel),
+        }
+    }
+}
+
+/// Everything that an agent sends as messages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromGuest {
+    /// It is there.
+    Hello(Hello),
+    /// The answer to the request of that number.
+    Reply {
+        /// [`ToGuest::number`].
+        number: u32,
+        /// The answer, or why there is none.
+        result: Result<Reply, Failure>,
+    },
+    /// Something happened.
+    Notice(Notice),
+}
+
+/// The first words of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`super::VERSION`] of the agent.
+    pub version: u32,
+}
+
+/// Why a request could not be met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What the user is told.
+    pub error: Error,
+    /// The container's exit status, where its start failed.
+    #[serde(default)]
+    pub status: i32,
+}
+
+/// An agent's answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// To [`Request::Create`]: what the guest's kernel did not allow and nobody asked for.
+    Created {
+        /// One line each.
+        warnings: Vec<String>,
+    },
+    /// To [`Request::Start`].
+    Started,
+    /// To [`Request::Exec`].
+    ExecStarted {
+        /// The process's id in the guest.
+        pid: i32,
+    },
+    /// To [`Request::Update`]: what was not heeded.
+    Warnings(Vec<String>),
+    /// To [`Request::Stats`].
+    Sample(Box<Sample>),
+    /// To [`Request::Processes`].
+    Processes(Vec<ProcessInfo>),
+    /// To [`FileRequest::Stat`]; `None`: there is nothing.
+    Stat(Option<FileStat>),
+}
+
+/// Things that an agent tells unasked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// The container's first process ended.
+    Exited {
+        /// Its status, or 128 plus the signal.
+        exit_code: i32,
+    },
+    /// The guest's kernel killed a process of the container for want of memory.
+    OutOfMemory,
+    /// An exec's process ended.
+    ExecExited {
+        /// Its id.
+        exec: String,
+        /// Its status, or 128 plus the signal.
+        exit_code: i32,
+    },
+}
+
+/// A process of the container, as `ps` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessInfo {
+    /// Its number in the machine.
+    pub pid: i32,
+    /// Its parent's.
+    pub ppid: i32,
+    /// Who runs it.
+    pub uid: u32,
+    /// The user's name in the container, or the number.
+    pub user: String,
+    /// Its state's letter.
+    pub state: String,
+    /// When it began, in seconds since the epoch.
+    pub started: i64,
+    /// CPU time in hundredths of a second.
+    pub cpu: u64,
+    /// The number of its terminal, as `pts/0`; `?`: it has none.
+    pub terminal: String,
+    /// Address space in KiB.
+    pub size: u64,
+    /// Memory that is there, in KiB.
+    pub resident: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Nice value.
+    pub nice: i64,
+    /// The kernel's name for it.
+    pub name: String,
+    /// Its command line.
+    pub command: String,
+}
+
+/// What is at a path, as Docker's API has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStat {
+    /// Last component of the path that was asked for.
+    pub name: String,
+    /// Bytes.
+    pub size: i64,
+    /// Go's `os.FileMode` bits.
+    pub mode: u32,
+    /// Last change of the content.
+    pub mtime: Timestamp,
+    /// Where a symlink leads; else empty.
+    pub link_target: String,
+}
+
+/// A path that differs from the image's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Docker's number: 0 modified, 1 added, 2 deleted.
+    pub kind: u8,
+    /// Absolute.
+    pub path: String,
+}
+
+/// Bytes as hexadecimal digits.
+pub fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
+}
+
+/// Hexadecimal digits as bytes; `None` for what is none.
+pub fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let value =
+        |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?)).collect()
+}
