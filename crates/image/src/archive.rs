@@ -4,6 +4,7 @@
 //! stopped container, or `/proc/<pid>/root` of a running one. Paths are the container's: they are
 //! resolved inside that root, whatever symlinks the container has put there.
 
+mod layer;
 mod path;
 mod put;
 mod sniff;
@@ -21,6 +22,7 @@ use types::time::Timestamp;
 use crate::error::{Error, Result, Step};
 use crate::tree::{self, Found, TreeWriter};
 
+pub use layer::layer;
 use path::Asked;
 pub use put::{PutOptions, put};
 pub use sniff::is_tar;

@@ -19,9 +19,11 @@ mod verify;
 pub(crate) use adopt::Adopted;
 pub use form::Form;
 pub(crate) use form::add as add_form;
+pub use init::make_mount_points;
 pub(crate) use sharing::same_content;
 pub(crate) use staging::Staged;
 pub(crate) use store::Layers;
+pub(crate) use unpack::{OPAQUE as OPAQUE_NAME, WHITEOUT};
 pub(crate) use verify::Verified;
 
 use serde::{Deserialize, Serialize};

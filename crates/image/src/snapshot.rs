@@ -2,9 +2,11 @@
 
 mod changes;
 mod commit;
+mod disks;
 mod mount;
 mod upper;
 
+pub use changes::changes_between;
 pub use commit::CommitOptions;
 pub use mount::MountOptions;
 pub use upper::{HeldLayer, UpperOptions};

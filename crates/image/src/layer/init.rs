@@ -13,8 +13,12 @@ const DIRECTORIES: [&str; 6] = ["dev", "dev/pts", "dev/shm", "etc", "proc", "sys
 /// `.dockerenv` tells programs that they run in a container; Docker has it too.
 const FILES: [&str; 4] = [".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
-/// Makes the layer; fine when it is there.
-pub(crate) fn make(layers: &Root) -> io::Result<()> {
+/// Makes the layer as the directory `init`; fine when it is there. For whoever puts layers together
+/// where there is no store.
+///
+/// # Errors
+/// Those of making files.
+pub fn make_mount_points(layers: &Root) -> io::Result<()> {
     let top = Path::new(INIT);
     let mode = |bits| Mode::from_raw_mode(bits);
     layers.mkdir_all(top, mode(0o755))?;

@@ -44,7 +44,7 @@ impl Layers {
         dir.chmod(".", Mode::from_raw_mode(0o710)).step("protect the layer directory")?;
         // It only makes unpacking faster.
         let _ = sys::placement::spread_subdirectories(path);
-        super::init::make(&dir).step("make the layer of mount points")?;
+        super::init::make_mount_points(&dir).step("make the layer of mount points")?;
         let mut found = Vec::new();
         for name in dir.read_dir(".").step("list layers")? {
             let Some(name) = name.name.to_str() else { continue };

@@ -28,9 +28,9 @@ use crate::tarball::{Entry, Kind, TarReader};
 use file::Sharer;
 
 /// What begins the name of a whiteout.
-pub(super) const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
 /// A directory with this in it hides what is below.
-pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Other names of this kind were aufs' own and mean nothing to anybody else.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 

@@ -29,16 +29,21 @@ impl Store {
         let record = self.record_of(container)?;
         let upper = self.upper(container)?;
         let below = Root::from(self.mount_below(&record.layers)?);
-        let mut changes = Changes { below, found: BTreeMap::new(), opaque: Vec::new() };
-        tree::walk(upper.as_fd(), &mut |found| changes.visit(found))
-            .step("compare a container with its image")?;
-        let text = |path: Vec<u8>| format!("/{}", String::from_utf8_lossy(&path));
-        Ok(changes
-            .found
-            .into_iter()
-            .map(|(path, kind)| Change { path: text(path), kind })
-            .collect())
+        changes_between(upper, below)
     }
+}
+
+/// How an overlay's upper directory changes what is below it, as [`Store::changes`]: where the
+/// layers are not a store's.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io).
+pub fn changes_between(upper: Root, below: Root) -> Result<Vec<Change>> {
+    let mut changes = Changes { below, found: BTreeMap::new(), opaque: Vec::new() };
+    tree::walk(upper.as_fd(), &mut |found| changes.visit(found))
+        .step("compare a container with its image")?;
+    let text = |path: Vec<u8>| format!("/{}", String::from_utf8_lossy(&path));
+    Ok(changes.found.into_iter().map(|(path, kind)| Change { path: text(path), kind }).collect())
 }
 
 struct Changes {

@@ -16,7 +16,7 @@ use crate::config::{History, ImageConfig, host_architecture};
 use crate::error::{Error, Result, Step};
 use crate::instruction;
 use crate::layer::{Adopted, EMPTY_TAR, Staged};
-use crate::snapshot::UpperOptions;
+use crate::snapshot::{HeldLayer, UpperOptions};
 use crate::store::Store;
 
 /// What `commit` makes of a container.
@@ -43,14 +43,8 @@ impl Store {
     /// # Errors
     /// [`Error::NoSnapshot`]; [`Error::BadInstruction`]; [`Error::Io`].
     pub fn commit(&self, container: &ContainerId, options: &CommitOptions) -> Result<Digest> {
-        let mut config = options.config.clone();
-        instruction::apply_all(&mut config, &options.changes)?;
+        let config = configuration(options)?;
         let record = self.record_of(container)?;
-        let parent = match record.image.as_ref().map(|image| self.config(image)) {
-            Some(Ok(config)) => Some(config),
-            Some(Err(Error::NoSuchImage(_))) | None => None,
-            Some(Err(error)) => return Err(error),
-        };
         let mut layers = record.layers.clone();
         let staged = self.stage_upper(container, &record.layers, UpperOptions::default())?;
         let empty = staged.meta.diff_id.as_str() == EMPTY_TAR;
@@ -61,7 +55,41 @@ impl Store {
         if !empty {
             self.publish(vec![staged])?;
         }
+        self.commit_layers(container, options, config, layers, empty)
+    }
 
+    /// As [`Store::commit`], with a layer that somebody else has made of the container's files;
+    /// `None`: it has written nothing.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_layer(
+        &self,
+        container: &ContainerId,
+        options: &CommitOptions,
+        layer: Option<&HeldLayer>,
+    ) -> Result<Digest> {
+        let config = configuration(options)?;
+        let mut layers = self.record_of(container)?.layers.clone();
+        layers.extend(layer.map(|layer| layer.diff_id().clone()));
+        let _hold = self.hold(layers.iter().cloned());
+        self.commit_layers(container, options, config, layers, layer.is_none())
+    }
+
+    fn commit_layers(
+        &self,
+        container: &ContainerId,
+        options: &CommitOptions,
+        config: ContainerConfig,
+        layers: Vec<Digest>,
+        empty: bool,
+    ) -> Result<Digest> {
+        let record = self.record_of(container)?;
+        let parent = match record.image.as_ref().map(|image| self.config(image)) {
+            Some(Ok(config)) => Some(config),
+            Some(Err(Error::NoSuchImage(_))) | None => None,
+            Some(Err(error)) => return Err(error),
+        };
         let (architecture, variant) = host_architecture();
         let base = parent.as_deref().cloned();
         let mut image = base.unwrap_or_else(|| ImageConfig {
@@ -116,4 +144,11 @@ impl Store {
             below: &is_dir_below,
         })
     }
+}
+
+/// The new image's configuration.
+fn configuration(options: &CommitOptions) -> Result<ContainerConfig> {
+    let mut config = options.config.clone();
+    instruction::apply_all(&mut config, &options.changes)?;
+    Ok(config)
 }

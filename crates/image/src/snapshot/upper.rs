@@ -45,6 +45,11 @@ impl HeldLayer {
         self.size
     }
 
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.diff_id.as_str() == EMPTY_TAR
+    }
+
     /// Whether it still is: a check may have found that the disk has damaged it, and removed it.
     pub fn is_there(&self) -> bool {
         self.store.layer(&self.diff_id).is_some()
