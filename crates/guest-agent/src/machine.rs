@@ -1,0 +1,84 @@
+//! The first request: what makes this machine another one than all that were cloned from the same
+//! template.
+
+use std::io;
+use std::path::Path;
+
+use proto::guest::{Boot, SHARES, Share, VERSION, from_hex};
+use sys::fs::OFlags;
+use sys::mount::mount_legacy;
+use types::Error;
+
+use crate::agent::{Agent, Machine};
+use crate::devices::{self, Kind};
+use crate::interfaces;
+use crate::names::Names;
+use crate::root::RootFs;
+
+const RDONLY: u32 = 1;
+const NODEV: u32 = 4;
+
+impl Agent {
+    pub(crate) fn boot(&mut self, boot: &Boot) -> Result<(), Error> {
+        if self.root.is_some() {
+            return Err(Error::conflict("the machine has been booted"));
+        }
+        if boot.version != VERSION {
+            return Err(Error::system(format!(
+                "the machine's agent has version {VERSION}, its monitor {}",
+                boot.version
+            )));
+        }
+        if let Machine::Borrowed(directory) = &self.machine {
+            self.root = Some(RootFs::borrowed(directory.clone()));
+            return Ok(());
+        }
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            Error::system(format!("the machine's {what}: {error}"))
+        };
+        // First of all, before anything can ask for a random number.
+        entropy(&boot.entropy).map_err(|error| failed("entropy cannot be added", &error))?;
+        sys::machine::set_clock(boot.clock.0)
+            .map_err(|error| failed("clock cannot be set", &error))?;
+        sys::machine::set_hostname(&boot.hostname)
+            .map_err(|error| failed("name cannot be set", &error))?;
+        let root = RootFs::open(boot.layers, boot.writable)
+            .map_err(|error| Error::system(format!("the machine's file system: {error}")))?;
+        self.root = Some(root);
+        interfaces::configure(&boot.interfaces)
+            .map_err(|error| failed("network cannot be set up", &error))?;
+        if let (Machine::Own(modules), false) = (&self.machine, boot.shares.is_empty()) {
+            modules.load_share().map_err(|error| failed("modules cannot be loaded", &error))?;
+            let shares = devices::all(Kind::Share);
+            shares
+                .and_then(|all| {
+                    all.iter().try_for_each(|share| devices::bind(share, Kind::Share).map(drop))
+                })
+                .map_err(|error| failed("shares cannot be bound", &error))?;
+        }
+        for share in &boot.shares {
+            mount_share(share).map_err(|error| failed("share cannot be mounted", &error))?;
+        }
+        if boot.names {
+            let names = Names::listen();
+            self.names = Some(names.map_err(|error| failed("names cannot be answered", &error))?);
+        }
+        Ok(())
+    }
+}
+
+fn entropy(digits: &str) -> io::Result<()> {
+    let bytes = from_hex(digits).ok_or(io::ErrorKind::InvalidData)?;
+    let random = sys::fs::open_host("/dev/urandom", OFlags::WRONLY | OFlags::CLOEXEC)?;
+    sys::machine::add_entropy(random, &bytes)
+}
+
+fn mount_share(share: &Share) -> io::Result<()> {
+    if share.tag.is_empty() || share.tag.contains('/') || share.tag.starts_with('.') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let place = Path::new(SHARES).join(&share.tag);
+    std::fs::create_dir_all(&place)?;
+    let flags = if share.read_only { RDONLY | NODEV } else { NODEV };
+    mount_legacy(&share.tag, &place, "virtiofs", flags, "")
+}
