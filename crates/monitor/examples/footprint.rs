@@ -117,6 +117,7 @@ fn launch(
         init: false,
         asked: Asked::default(),
         systemd_cgroup: false,
+        machine: None,
     }));
     let (ours, theirs) = UnixStream::pair()?;
     let bytes = frame::encode(&order)?;
@@ -199,6 +200,7 @@ fn measure(orders: &OwnedFd, base: &Path, count: usize) -> Result<(), Failure> {
             attach: Attach { stdin: false, stdout: true, stderr: true },
             privileged: false,
             asked: Asked::default(),
+            user: proto::guest::User::default(),
         };
         let (mut ours, theirs) = UnixStream::pair()?;
         let container = &mut running[number % 5];

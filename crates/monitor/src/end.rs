@@ -8,8 +8,9 @@ use types::Timestamp;
 
 use crate::drain::Drain;
 use crate::exec::CLIENT_LIMIT;
-use crate::monitor::{Monitor, State};
+use crate::monitor::{Monitor, State, Waiting};
 use crate::output::Client;
+use crate::wall::Wall;
 use crate::{record, setup};
 
 /// How long the monitor stays for clients and connections that do not take the rest.
@@ -61,6 +62,10 @@ impl Monitor<'_> {
         self.state = State::Draining { exit_code: exit.status(), at: Timestamp::now(), since: now };
         self.streams.process_ended();
         self.look_for_oom(now, usize::MAX);
+        if let Wall::Machine(guest) = &mut self.wall {
+            guest.begin_quiet(now);
+            return;
+        }
         // With a process namespace of its own everything has gone with its first process. Without
         // one the others are still there, and they are the container's.
         if let Some(cgroup) = &self.cgroup
@@ -79,7 +84,8 @@ impl Monitor<'_> {
                 let drain = self.drain(*since).until(now);
                 execs.filter(|at| *at > now).into_iter().chain(drain).min()
             }
-            State::Closing { since, .. } => Some(*since + CLIENT_LIMIT),
+            // A machine that writes its disks has a limit of its own.
+            State::Closing { since, .. } => self.is_quiet().then(|| *since + CLIENT_LIMIT),
             State::Told { since } => Some(*since + LAST_WORDS),
             _ => None,
         }
@@ -103,9 +109,16 @@ impl Monitor<'_> {
             self.write_record(exit_code, at, now);
         }
         if let State::Closing { since, .. } = self.state
+            && self.is_quiet()
             && (self.lingering.is_empty() || now >= since + CLIENT_LIMIT)
         {
             self.take_leave(now);
+        }
+        if matches!(self.state, State::Leaving) && self.is_quiet() {
+            // Nobody is there to be told of failures; the next start of the same container meets
+            // them.
+            let _ = self.undo();
+            self.state = State::Told { since: now };
         }
         if let State::Told { since } = self.state {
             let waiting = self.connections.iter().any(|connection| connection.is_waiting());
@@ -113,6 +126,14 @@ impl Monitor<'_> {
             if done || now >= since + LAST_WORDS {
                 self.state = State::End;
             }
+        }
+    }
+
+    /// Whether there is nothing that a machine has yet to write.
+    fn is_quiet(&self) -> bool {
+        match &self.wall {
+            Wall::Process { .. } => true,
+            Wall::Machine(guest) => guest.is_quiet(),
         }
     }
 
@@ -135,11 +156,11 @@ impl Monitor<'_> {
         let record = ExitRecord {
             id: self.id.clone(),
             exit_code,
-            oom_killed: self.oom_kills > 0,
+            oom_killed: self.oom_killed(),
             started_at: self.started_at,
             finished_at,
             dropped: self.dropped_in_all(),
-            failures: Vec::new(),
+            failures: self.machine_failure().into_iter().collect(),
         };
         let record = self.keep(record);
         self.state = State::Closing { record: Box::new(record), since: now };
@@ -177,6 +198,9 @@ impl Monitor<'_> {
         self.oom = None;
         self.listener = None;
         setup::retract(&self.dir);
+        if let Wall::Machine(guest) = &mut self.wall {
+            guest.switch_off();
+        }
         let Some(cgroup) = self.cgroup.take() else { return Vec::new() };
         match cgroup.remove() {
             Ok(()) => Vec::new(),
@@ -188,11 +212,12 @@ impl Monitor<'_> {
     pub(crate) fn start_failed(&mut self, exit_code: i32) {
         self.look_for_oom(Instant::now(), usize::MAX);
         drop(self.streams.close());
-        let failures = self.undo();
+        let mut failures = self.undo();
+        failures.extend(self.machine_failure());
         let record = ExitRecord {
             id: self.id.clone(),
             exit_code,
-            oom_killed: self.oom_kills > 0,
+            oom_killed: self.oom_killed(),
             started_at: self.started_at,
             finished_at: Timestamp::now(),
             dropped: self.dropped_in_all(),
@@ -204,12 +229,42 @@ impl Monitor<'_> {
 
     /// Gives up a container that was never started. There is no record: it has not been.
     pub(crate) fn abandon(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Told { since: Instant::now() });
-        if let State::Created(created) = state {
+        let state = std::mem::replace(&mut self.state, State::Leaving);
+        if let State::Created(Waiting::Process(created)) = state {
             setup::discard(*created);
         }
         drop(self.streams.close());
-        // Nobody is there to be told of failures; the next start of the same container meets them.
-        let _ = self.undo();
+        if let Wall::Machine(guest) = &mut self.wall {
+            guest.begin_quiet(Instant::now());
+        }
+    }
+
+    /// Why the machine has ended, if it should not have.
+    fn machine_failure(&self) -> Option<String> {
+        match &self.wall {
+            Wall::Process { .. } => None,
+            Wall::Machine(guest) => guest.failure.clone(),
+        }
+    }
+
+    /// Whether a process of the container has been killed for want of memory.
+    pub(crate) fn oom_killed(&self) -> bool {
+        let guest = matches!(&self.wall, Wall::Machine(guest) if guest.out_of_memory);
+        guest || self.oom_kills > 0
+    }
+
+    /// When something about the machine is due.
+    pub(crate) fn guest_deadline(&self) -> Option<Instant> {
+        match &self.wall {
+            Wall::Process { .. } => None,
+            Wall::Machine(guest) => guest.deadline(),
+        }
+    }
+
+    /// Sends the machine what has been made for it in this turn.
+    pub(crate) fn flush_guest(&mut self) {
+        if let Wall::Machine(guest) = &mut self.wall {
+            guest.flush();
+        }
     }
 }

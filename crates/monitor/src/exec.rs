@@ -25,7 +25,8 @@ pub(crate) struct ExecProcess {
     pub(crate) number: u32,
     pub(crate) id: String,
     pub(crate) pid: i32,
-    pub(crate) pidfd: OwnedFd,
+    /// None in a virtual machine, where the process is not ours.
+    pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) streams: Streams,
     /// How it ended, and when.
     pub(crate) ended: Option<(Exit, Instant)>,

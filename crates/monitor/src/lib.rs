@@ -11,6 +11,8 @@
 //!                            container       dies with its monitor
 //! ```
 //!
+//! A container in a virtual machine has the same monitor: what differs is behind [`wall`].
+//!
 //! This crate never knows images, networks, volumes, restart policies or the Engine API: it does
 //! what `proto` says, and needs nobody once the container runs. A monitor is one thread, waits in
 //! one `poll(2)`, and never blocks on a reader, a writer or a full disk.
@@ -21,8 +23,8 @@ mod doubt;
 mod drain;
 mod end;
 mod exec;
-mod failure;
 mod filter;
+mod guest;
 pub mod launcher;
 mod log;
 mod monitor;
@@ -34,3 +36,4 @@ mod requests;
 mod setup;
 mod stdin;
 mod streams;
+mod wall;

@@ -14,7 +14,6 @@
 //!    End ◄────────────────────┘
 //! ```
 
-use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -25,7 +24,6 @@ use proto::frame;
 use proto::launch::Launch;
 use runtime::Created;
 use runtime::cgroup::{Cgroup, OomEvent};
-use runtime::seccomp::Filter;
 use sys::poll::{Interest, Poll, Ready};
 use sys::signal::SignalFd;
 use types::{Error, Timestamp};
@@ -33,10 +31,12 @@ use types::{Error, Timestamp};
 use crate::connection::Connection;
 use crate::doubt::Doubts;
 use crate::exec::{ExecProcess, PastExecs};
+use crate::guest::Asker;
 use crate::launcher::Prepared;
 use crate::output::{Client, Scratch};
-use crate::setup::{self, Stage};
+use crate::setup::{self, Contained, Stage};
 use crate::streams::{Part, Streams};
+use crate::wall::Wall;
 
 /// A created container that nobody starts while nobody is connected is given up after this.
 const ALONE: Duration = Duration::from_secs(30);
@@ -44,15 +44,37 @@ const ALONE: Duration = Duration::from_secs(30);
 /// Memory for reading output is given back when nothing was read for so long.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// What is let go by a start.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// A process before its execve.
+    Process(Box<Created>),
+    /// The same in a machine.
+    Machine,
+    /// A machine that has been asked to let it go.
+    Starting,
+}
+
 /// Where the container stands.
 #[derive(Debug)]
 pub(crate) enum State {
-    Created(Box<Created>),
+    Created(Waiting),
     Running,
     Paused,
-    Draining { exit_code: i32, at: Timestamp, since: Instant },
-    Closing { record: Box<ExitRecord>, since: Instant },
-    Told { since: Instant },
+    Draining {
+        exit_code: i32,
+        at: Timestamp,
+        since: Instant,
+    },
+    Closing {
+        record: Box<ExitRecord>,
+        since: Instant,
+    },
+    Told {
+        since: Instant,
+    },
+    /// A machine without a container that writes its disks.
+    Leaving,
     End,
 }
 
@@ -63,6 +85,8 @@ enum Token {
     Listener,
     Oom,
     Connection(u32),
+    Guest(relay::Part),
+    Question(u32),
     Container(Part),
     Exec(u32, Part),
     Lingering(u32),
@@ -75,7 +99,7 @@ pub(crate) struct Monitor<'p> {
     pub(crate) dir: PathBuf,
     /// What execs need to know of the container.
     pub(crate) spec: Box<Spec>,
-    pub(crate) filter: Option<Cow<'p, Filter>>,
+    pub(crate) wall: Wall<'p>,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) state: State,
     pub(crate) pid: i32,
@@ -144,17 +168,22 @@ fn fail(control: &OwnedFd, error: Error) -> i32 {
 
 impl<'p> Monitor<'p> {
     fn new(launch: Launch, stage: Stage<'p>, control: OwnedFd) -> Option<Self> {
-        let Stage { listener, signals, filter, cgroup, created, streams, held, warnings } = stage;
+        let Stage { listener, signals, cgroup, contained, held, warnings } = stage;
+        let Contained { wall, waiting, pid, pidfd, streams } = contained;
         let Launch { id, dir, spec, .. } = launch;
-        let pid = created.pid;
-        let pidfd = created.pidfd.try_clone();
-        let connection = Connection::new(0, control);
-        // Descriptors have run out: dropping `created` ends the container's process.
-        let (Ok(pidfd), Ok(connection)) = (pidfd, connection) else {
-            setup::discard(created);
-            let _ = cgroup.remove();
-            setup::retract(&dir);
-            return None;
+        let connection = match Connection::new(0, control) {
+            Ok(connection) => connection,
+            // Descriptors have run out.
+            Err(_) => {
+                match (waiting, wall) {
+                    (Waiting::Process(created), _) => setup::discard(*created),
+                    (_, Wall::Machine(mut guest)) => guest.switch_off(),
+                    _ => {}
+                }
+                let _ = cgroup.remove();
+                setup::retract(&dir);
+                return None;
+            }
         };
         // Without a memory controller nothing can run out.
         let oom = cgroup.oom_event().ok();
@@ -162,10 +191,10 @@ impl<'p> Monitor<'p> {
             id,
             dir,
             spec: Box::new(spec),
-            filter,
+            wall,
             oom_kills: cgroup.oom_kills(),
             cgroup: Some(cgroup),
-            state: State::Created(Box::new(created)),
+            state: State::Created(waiting),
             pid,
             pidfd,
             started_at: Timestamp::NEVER,
@@ -216,6 +245,7 @@ impl<'p> Monitor<'p> {
                 return;
             }
             let mut poll = std::mem::take(&mut self.poll);
+            self.flush_guest();
             poll.clear();
             self.register(&mut poll);
             let limit =
@@ -240,6 +270,9 @@ impl<'p> Monitor<'p> {
         }
         if let Some(oom) = &self.oom {
             poll.add(Token::Oom, oom, Interest::READ);
+        }
+        if let Wall::Machine(guest) = &self.wall {
+            guest.register(poll, Token::Guest, Token::Question);
         }
         for connection in &self.connections {
             let interest = Interest { read: true, write: connection.is_waiting() };
@@ -273,6 +306,7 @@ impl<'p> Monitor<'p> {
             .chain(self.idle_at)
             .chain(self.trim_at)
             .chain(self.doubts.deadline())
+            .chain(self.guest_deadline())
             .chain(self.end_deadline(now))
             .min()
     }
@@ -282,6 +316,7 @@ impl<'p> Monitor<'p> {
         self.connections.retain(|connection| !connection.is_broken());
         self.alone = if self.connections.is_empty() { self.alone.or(Some(now)) } else { None };
         self.resolve_doubts(now);
+        self.expire_guest(now);
         self.streams.expire(now);
         for exec in &mut self.execs {
             exec.streams.expire(now);
@@ -315,6 +350,8 @@ impl<'p> Monitor<'p> {
                 self.look_for_oom(now, 0);
             }
             Token::Connection(number) => self.serve(number, ready, now),
+            Token::Guest(part) => self.guest_ready(part, ready, now),
+            Token::Question(number) => self.question_ready(number),
             Token::Container(part) => {
                 self.streams.ready(part, ready, &mut self.scratch, now);
             }
@@ -364,16 +401,16 @@ impl<'p> Monitor<'p> {
         // Found anew for each: an answer may change the list.
         while let Some(at) = find(self) {
             let Some(asked) = self.connections[at].request() else { return };
+            let asker = Asker { connection: number, number: asked.number };
             let result = match asked.request {
-                Some(request) => self.answer(request, asked.descriptor, now),
-                None => Err(Error::not_implemented(
+                Some(request) => self.answer(request, asked.descriptor, asker, now),
+                None => Some(Err(Error::not_implemented(
                     "the container was started by an older version that cannot do this; \
                      restart the container",
-                )),
+                ))),
             };
-            let reply = FromMonitor::Reply { number: asked.number, result };
-            if let Some(at) = find(self) {
-                self.connections[at].tell(&reply);
+            if let Some(result) = result {
+                self.deliver((asker, result));
             }
             // An end that came while the runtime waited for a child.
             self.reap(now);
@@ -384,13 +421,19 @@ impl<'p> Monitor<'p> {
     pub(crate) fn reap(&mut self, now: Instant) {
         while let Ok(Some(_)) = self.signals.take() {}
         // Before its start the container's process is the runtime's to wait for.
-        if matches!(self.state, State::Created(_)) {
+        if matches!(self.state, State::Created(Waiting::Process(_))) {
             return;
         }
         // ECHILD: there are none at all.
         while let Ok(Some((pid, exit))) = sys::process::reap_any() {
             if pid == self.pid {
-                self.container_ended(exit, now);
+                match self.wall {
+                    Wall::Process { .. } => self.container_ended(exit, now),
+                    Wall::Machine(_) => self.machine_ended(exit, now),
+                }
+            } else if matches!(self.wall, Wall::Machine(_)) {
+                // A helper of the machine, or the compression of a log.
+                self.streams.child_ended(pid);
             } else if let Some(exec) = self.execs.iter_mut().find(|exec| exec.pid == pid) {
                 exec.end(exit, now);
             } else {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use oci_spec::runtime::Mount;
 use proto::launch::mount_source;
+use runtime::failure;
 use types::Error;
 
-use crate::failure;
 use crate::monitor::{Monitor, State};
 use crate::requests::not_running;
 

@@ -4,22 +4,45 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use proto::control::{Attach, Exec, Hello, Phase, Reply, Request};
-use runtime::ExecOptions;
 use runtime::cgroup::OnMissing;
+use runtime::{ExecOptions, failure};
 use sys::signal::SIGKILL;
 use types::{Error, ErrorKind, Timestamp};
 
 use crate::exec::{self, ExecProcess};
+use crate::guest::Asker;
 use crate::log::Log;
-use crate::monitor::{Monitor, State};
+use crate::monitor::{Monitor, State, Waiting};
 use crate::streams::Streams;
-use crate::{counters, failure, setup};
+use crate::wall::Wall;
+use crate::{counters, setup};
 
 const ESRCH: i32 = 3;
 
 impl Monitor<'_> {
-    /// Does what is asked.
+    /// Does what is asked. `None`: the answer comes later.
     pub(crate) fn answer(
+        &mut self,
+        request: Request,
+        descriptor: Option<OwnedFd>,
+        asker: Asker,
+        now: Instant,
+    ) -> Option<Result<Reply, Error>> {
+        let own = matches!(
+            request,
+            Request::Hello
+                | Request::Abandon
+                | Request::Attach(_)
+                | Request::Hold
+                | Request::LetGo(_)
+        );
+        if !own && matches!(self.wall, Wall::Machine(_)) {
+            return self.ask_guest(request, descriptor, asker, now);
+        }
+        Some(self.answer_now(request, descriptor, now))
+    }
+
+    fn answer_now(
         &mut self,
         request: Request,
         descriptor: Option<OwnedFd>,
@@ -84,8 +107,12 @@ impl Monitor<'_> {
                 if exec.ended.is_some() {
                     return Err(Error::conflict("the process has ended"));
                 }
-                done(signalled(sys::process::pidfd_signal(&exec.pidfd, signal)))
+                let pidfd = exec.pidfd.as_ref().ok_or_else(not_running)?;
+                done(signalled(sys::process::pidfd_signal(pidfd, signal)))
             }
+            Request::Processes | Request::Files(_) => Err(Error::not_implemented(
+                "the container's processes and files are the host's: look at them there",
+            )),
         }
     }
 
@@ -96,7 +123,9 @@ impl Monitor<'_> {
             State::Paused => Phase::Paused,
             // Not before the record is on disk; until then the end is not official.
             State::Draining { .. } => Phase::Running,
-            State::Closing { .. } | State::Told { .. } | State::End => Phase::Exited,
+            State::Closing { .. } | State::Told { .. } | State::Leaving | State::End => {
+                Phase::Exited
+            }
         };
         let running = self.execs.iter().map(ExecProcess::state).collect::<Vec<_>>();
         let mut execs = self.past_execs.all();
@@ -106,7 +135,7 @@ impl Monitor<'_> {
             phase,
             pid: self.pid,
             started_at: self.started_at,
-            oom_killed: self.oom_kills > 0,
+            oom_killed: self.oom_killed(),
             dropped: self.dropped_in_all(),
             execs,
         }
@@ -115,7 +144,7 @@ impl Monitor<'_> {
     /// Lets the container go.
     fn start(&mut self, now: Instant) -> Result<Reply, Error> {
         let created = match std::mem::replace(&mut self.state, State::Running) {
-            State::Created(created) => created,
+            State::Created(Waiting::Process(created)) => created,
             other => {
                 self.state = other;
                 return Err(Error::conflict("the container has been started"));
@@ -212,6 +241,7 @@ impl Monitor<'_> {
             _ => return Err(not_running()),
         }
         let cgroup = self.cgroup.as_ref().ok_or_else(not_running)?;
+        let Wall::Process { filter } = &self.wall else { return Err(not_running()) };
         let wanted = exec::wanted(exec, stream.is_some());
         let failed = |error| Error::system(format!("the exec's streams cannot be made: {error}"));
         let (stdio, ends) = wanted.make().map_err(failed)?;
@@ -222,7 +252,7 @@ impl Monitor<'_> {
             spec: &self.spec,
             stdio,
             cgroup,
-            seccomp: self.filter.as_deref(),
+            seccomp: filter.as_deref(),
             privileged: exec.privileged,
             extra_fds: Vec::new(),
             asked: setup::asked(&exec.asked),
@@ -253,7 +283,7 @@ impl Monitor<'_> {
             number,
             id: exec.id.clone(),
             pid,
-            pidfd: made.pidfd,
+            pidfd: Some(made.pidfd),
             streams,
             ended: None,
         });

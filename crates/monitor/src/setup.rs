@@ -1,25 +1,26 @@
 //! From an order to a container that waits for its start: a list of steps. What fails undoes
 //! those before it, and is told as one sentence.
 
-use std::borrow::Cow;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 use proto::launch::{Launch, RootSource};
 use runtime::cgroup::{self, Cgroup, Driver, Layout, OnMissing};
 use runtime::seccomp::Filter;
-use runtime::{Asked, CreateOptions, Created, Root};
+use runtime::{Asked, CreateOptions, Created, Root, failure};
 use serde::de::DeserializeOwned;
 use sys::signal::{self, SignalFd};
 use types::Error;
 
 use crate::launcher::Prepared;
 use crate::log::Log;
+use crate::monitor::Waiting;
 use crate::output::PATIENCE;
 use crate::streams::{Streams, Wanted};
-use crate::{failure, filter};
+use crate::wall::Wall;
+use crate::{filter, guest};
 
 /// The names in the monitor's directory.
 pub(crate) const SOCKET: &str = "sock";
@@ -30,13 +31,22 @@ const PID: &str = "pid";
 pub(crate) struct Stage<'p> {
     pub(crate) listener: OwnedFd,
     pub(crate) signals: SignalFd,
-    pub(crate) filter: Option<Cow<'p, Filter>>,
     pub(crate) cgroup: Cgroup,
-    pub(crate) created: Created,
-    pub(crate) streams: Streams,
+    pub(crate) contained: Contained<'p>,
     /// Descriptors that are only kept open.
     pub(crate) held: Vec<OwnedFd>,
     pub(crate) warnings: Vec<String>,
+}
+
+/// A container that waits for its start.
+#[derive(Debug)]
+pub(crate) struct Contained<'p> {
+    pub(crate) wall: Wall<'p>,
+    pub(crate) waiting: Waiting,
+    /// The container's first process, or its machine.
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) streams: Streams,
 }
 
 /// What cannot be set up.
@@ -77,6 +87,8 @@ pub(crate) fn stage<'p>(
     let mut take = |what| fds.next().ok_or(SetupError::Descriptor(what));
     let guard = if launch.guard { Some(take("lock")?) } else { None };
     let root = match &launch.root {
+        // A machine has disks.
+        _ if launch.machine.is_some() => Root::Path("/".into()),
         RootSource::Descriptor => Root::Detached(take("root file system")?),
         RootSource::Directory(path) => Root::Path(path.clone()),
     };
@@ -96,8 +108,8 @@ pub(crate) fn stage<'p>(
     // Attached, or not needed any more.
     drop(mounts);
     match made {
-        Ok((filter, cgroup, created, streams, warnings)) => {
-            Ok(Stage { listener, signals, filter, cgroup, created, streams, held, warnings })
+        Ok((contained, cgroup, warnings)) => {
+            Ok(Stage { listener, signals, cgroup, contained, held, warnings })
         }
         Err(error) => {
             retract(&launch.dir);
@@ -153,15 +165,37 @@ pub(crate) fn retract(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(PID));
 }
 
-type Contained<'p> = (Option<Cow<'p, Filter>>, Cgroup, Created, Streams, Vec<String>);
-
 /// Opens the log, makes the cgroup and the container.
 fn contain<'p>(
     launch: &mut Launch,
     root: Root,
     netns: Option<OwnedFd>,
     prepared: &'p Prepared,
-) -> Result<Contained<'p>, Error> {
+) -> Result<(Contained<'p>, Cgroup, Vec<String>), Error> {
+    let log = |launch: &Launch| {
+        Log::open(&launch.log)
+            .map_err(|error| Error::system(format!("failed to initialize logging driver: {error}")))
+    };
+    let machine = launch.machine.take();
+    if let Some(machine) = &machine {
+        let log = log(launch)?;
+        let (cgroup, mut warnings) =
+            make_cgroup(launch, machine.limits.as_deref().cloned(), prepared)?;
+        return match guest::launch(launch, machine, netns, &cgroup, log) {
+            Ok(started) => {
+                warnings.extend(started.warnings);
+                let contained = Contained {
+                    wall: Wall::Machine(Box::new(started.guest)),
+                    waiting: Waiting::Machine,
+                    pid: started.pid,
+                    pidfd: started.pidfd,
+                    streams: started.streams,
+                };
+                settle(Ok(contained), cgroup, warnings)
+            }
+            Err(error) => settle(Err(error), cgroup, warnings),
+        };
+    }
     let shared = prepared.filter.as_ref();
     let filter = filter::of_container(&launch.spec, launch.default_seccomp, shared)
         .map_err(|error| failure::of_runtime(&error.into()))?;
@@ -169,14 +203,37 @@ fn contain<'p>(
     if let Some(linux) = launch.spec.linux_mut() {
         linux.set_seccomp(None);
     }
-    let log = Log::open(&launch.log)
-        .map_err(|error| Error::system(format!("failed to initialize logging driver: {error}")))?;
-    let (mut cgroup, mut warnings) = make_cgroup(launch, prepared)?;
-    match create(launch, root, netns, &cgroup, filter.as_deref(), log) {
-        Ok((created, streams)) => {
+    let log = log(launch)?;
+    let resources = launch.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+    let (cgroup, mut warnings) = make_cgroup(launch, resources, prepared)?;
+    let made = create(launch, root, netns, &cgroup, filter.as_deref(), log);
+    let contained = made.and_then(|(created, streams)| {
+        warnings.extend(created.warnings.iter().cloned());
+        let pidfd = match created.pidfd.try_clone() {
+            Ok(pidfd) => pidfd,
+            // Descriptors have run out.
+            Err(error) => {
+                discard(created);
+                return Err(SetupError::Streams(error).into());
+            }
+        };
+        let pid = created.pid;
+        let waiting = Waiting::Process(Box::new(created));
+        Ok(Contained { wall: Wall::Process { filter }, waiting, pid, pidfd, streams })
+    });
+    settle(contained, cgroup, warnings)
+}
+
+/// Keeps the cgroup of what was made, or removes it.
+fn settle<'p>(
+    made: Result<Contained<'p>, Error>,
+    mut cgroup: Cgroup,
+    warnings: Vec<String>,
+) -> Result<(Contained<'p>, Cgroup, Vec<String>), Error> {
+    match made {
+        Ok(contained) => {
             cgroup.settled();
-            warnings.extend(created.warnings.iter().cloned());
-            Ok((filter, cgroup, created, streams, warnings))
+            Ok((contained, cgroup, warnings))
         }
         Err(error) => {
             // The failure that led here is the one to tell.
@@ -187,7 +244,11 @@ fn contain<'p>(
 }
 
 /// Makes the cgroup with its limits; returns what was left out.
-fn make_cgroup(launch: &Launch, prepared: &Prepared) -> Result<(Cgroup, Vec<String>), Error> {
+fn make_cgroup(
+    launch: &Launch,
+    resources: Option<LinuxResources>,
+    prepared: &Prepared,
+) -> Result<(Cgroup, Vec<String>), Error> {
     let system = |error: cgroup::Error| failure::of_cgroup(&error);
     let layout = match &prepared.layout {
         Some(layout) => layout.clone(),
@@ -197,9 +258,8 @@ fn make_cgroup(launch: &Launch, prepared: &Prepared) -> Result<(Cgroup, Vec<Stri
     let driver = driver(launch.systemd_cgroup);
     let (cgroup, warnings) = Cgroup::create(&layout, &path, driver).map_err(system)?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    let resources = launch.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     if let Some(resources) = resources {
-        match cgroup.apply(resources, OnMissing::Warn) {
+        match cgroup.apply(&resources, OnMissing::Warn) {
             Ok(more) => warnings.extend(more.iter().map(ToString::to_string)),
             Err(error) => {
                 let _ = cgroup.remove();

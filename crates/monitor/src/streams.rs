@@ -45,6 +45,16 @@ pub(crate) struct Ends {
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
+    /// A terminal is behind them, out of our reach.
+    terminal: bool,
+}
+
+/// The process's ends of the pipes.
+#[derive(Debug, Default)]
+pub(crate) struct FarEnds {
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
 }
 
 impl Wanted {
@@ -53,25 +63,31 @@ impl Wanted {
         if let Some(WindowSize { rows, cols }) = self.terminal {
             return Ok((Stdio::Terminal { rows, cols }, Ends::default()));
         }
-        let mut ends = Ends::default();
-        let input = if self.stdin == StdinKind::Null {
-            sys::stream::null()?
-        } else {
+        let (far, ends) = self.pipes()?;
+        let or_null = |end: Option<OwnedFd>| end.map_or_else(sys::stream::null, Ok);
+        let stdio = [or_null(far.stdin)?, or_null(far.stdout)?, or_null(far.stderr)?];
+        Ok((Stdio::Fds(stdio), ends))
+    }
+
+    /// Makes a pipe for each stream that is wanted. A terminal, which somebody else has, has no
+    /// standard error.
+    pub(crate) fn pipes(&self) -> io::Result<(FarEnds, Ends)> {
+        let terminal = self.terminal.is_some();
+        let mut far = FarEnds::default();
+        let mut ends = Ends { terminal, ..Ends::default() };
+        if self.stdin != StdinKind::Null {
             let (theirs, ours) = sys::stream::pipe()?;
-            ends.stdin = Some(ours);
-            theirs
-        };
-        let output = |wanted: bool, end: &mut Option<OwnedFd>| {
-            if !wanted {
-                return sys::stream::null();
-            }
+            (far.stdin, ends.stdin) = (Some(theirs), Some(ours));
+        }
+        if self.stdout {
             let (ours, theirs) = sys::stream::pipe()?;
-            *end = Some(ours);
-            Ok(theirs)
-        };
-        let stdout = output(self.stdout, &mut ends.stdout)?;
-        let stderr = output(self.stderr, &mut ends.stderr)?;
-        Ok((Stdio::Fds([input, stdout, stderr]), ends))
+            (far.stdout, ends.stdout) = (Some(theirs), Some(ours));
+        }
+        if self.stderr && !terminal {
+            let (ours, theirs) = sys::stream::pipe()?;
+            (far.stderr, ends.stderr) = (Some(theirs), Some(ours));
+        }
+        Ok((far, ends))
     }
 }
 
@@ -94,6 +110,8 @@ struct Console {
 pub(crate) struct Streams {
     sources: [Option<Source>; 2],
     console: Option<Console>,
+    /// There is a terminal, here or elsewhere: output goes to clients as it is.
+    raw: bool,
     stdin: Stdin,
     clients: Vec<Client>,
     log: Log,
@@ -127,6 +145,7 @@ impl Streams {
         let mut streams = Self {
             sources: [None, None],
             console: None,
+            raw: ends.terminal || console.is_some(),
             stdin: Stdin::default(),
             clients: Vec::new(),
             log,
@@ -150,7 +169,7 @@ impl Streams {
             shared(ends.stderr)?.map(|fd| source(fd, Stream::Stderr)),
         ];
         if let Some(sink) = shared(ends.stdin)? {
-            streams.stdin = Stdin::new(sink, once, false);
+            streams.stdin = Stdin::new(sink, once, ends.terminal);
         }
         Ok(streams)
     }
@@ -158,8 +177,7 @@ impl Streams {
     /// Adds a client.
     pub(crate) fn attach(&mut self, number: u32, socket: OwnedFd, mut wants: Attach) {
         wants.stdin &= self.stdin.is_open();
-        let raw = self.console.is_some();
-        self.clients.push(Client::new(number, socket, wants, raw));
+        self.clients.push(Client::new(number, socket, wants, self.raw));
     }
 
     /// Sets the terminal's size; without a terminal there is nothing to set.

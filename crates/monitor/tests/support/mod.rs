@@ -103,6 +103,7 @@ impl World {
                 init: false,
                 asked: Asked::default(),
                 systemd_cgroup: false,
+                machine: None,
             },
             trees: Vec::new(),
             held: Vec::new(),
@@ -401,6 +402,7 @@ impl Control {
             attach: wants,
             privileged: false,
             asked: Asked::default(),
+            user: proto::guest::User::default(),
         };
         let (ours, theirs) = UnixStream::pair().expect("pair");
         ours.set_read_timeout(Some(LIMIT)).expect("a limit");

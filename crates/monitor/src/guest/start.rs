@@ -1,0 +1,349 @@
+//! From an order to a container that waits for its start in a machine of its own.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use proto::guest::{
+    self, Boot, Create, FromGuest, Interface, Reply, Request, Side, ToGuest, VERSION, frame,
+    to_hex, whole_hello,
+};
+use proto::launch::{self, Launch};
+use relay::{Broken, Event, Link};
+use runtime::cgroup::Cgroup;
+use sys::poll::{Interest, Poll};
+use types::{Error, Timestamp};
+use vm::{Disk, KernelImage, Nic, Share};
+
+use super::{Guest, Questions, Quiet};
+use crate::log::Log;
+use crate::output::PATIENCE;
+use crate::streams::{Streams, Wanted};
+
+/// How long a machine may take from its first request to a container that waits.
+const CREATE: Duration = Duration::from_secs(60);
+
+/// Random bytes that a machine is given.
+const ENTROPY: usize = 64;
+
+/// What cannot be done.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("virtual machines cannot run on this architecture")]
+    Architecture,
+    #[error("cannot open {}: {}", .0.display(), .1)]
+    Disk(std::path::PathBuf, io::Error),
+    #[error("{0}")]
+    Machine(#[from] vm::Error),
+    #[error("the virtual machine has networks, but no namespace came along")]
+    NoNamespace,
+    #[error("cannot prepare the virtual machine: {0}")]
+    Prepare(#[from] io::Error),
+    #[error("the virtual machine does not do what it should: {0}")]
+    Broken(#[from] Broken),
+    #[error("the virtual machine did not set its container up within {} s", CREATE.as_secs())]
+    Late,
+    #[error("a message for the virtual machine cannot be made: {0}")]
+    Message(#[from] proto::frame::FrameError),
+    #[error("{0}")]
+    Refused(Error),
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Refused(error) => error,
+            StartError::Machine(vm::Error::NoProgram { .. }) => {
+                Self::unavailable(error.to_string())
+            }
+            other => Self::system(other.to_string()),
+        }
+    }
+}
+
+impl From<guest::Violation> for StartError {
+    fn from(violation: guest::Violation) -> Self {
+        Self::Broken(violation.into())
+    }
+}
+
+/// A machine in which a container waits.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) guest: Guest,
+    pub(crate) streams: Streams,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Starts the machine and has it make the container. Nothing is left of it after a failure.
+pub(crate) fn launch(
+    launch: &Launch,
+    machine: &launch::Machine,
+    netns: Option<OwnedFd>,
+    cgroup: &Cgroup,
+    log: Log,
+) -> Result<Started, Error> {
+    Ok(start(launch, machine, netns, cgroup, log)?)
+}
+
+fn start(
+    launch: &Launch,
+    machine: &launch::Machine,
+    netns: Option<OwnedFd>,
+    cgroup: &Cgroup,
+    log: Log,
+) -> Result<Started, StartError> {
+    let arch = vm::Arch::host().ok_or(StartError::Architecture)?;
+    let kernel = vm::kernel::prepare(&vm::kernel::Wanted {
+        state: &machine.state,
+        kernel: machine.kernel.as_deref(),
+        agent: &machine.agent,
+        arch,
+    });
+    let kernel = kernel.map_err(vm::Error::from)?;
+    let disks = disks(machine)?;
+    let (nics, interfaces) = nics(machine, netns.as_ref())?;
+    let mut wanted = vm_machine(launch, machine, arch, kernel);
+    (wanted.disks, wanted.nics) = (disks, nics);
+    wanted.netns = netns.as_ref().map(OwnedFd::try_clone).transpose()?;
+    let mut running = run(wanted, machine, cgroup)?;
+    let pid = running.pid;
+    let pidfd = running.pidfd.try_clone()?;
+    let mut warnings = Vec::new();
+    if let vm::Origin::Cold { why: Some(why) } = &running.origin {
+        warnings.push(format!("the virtual machine was booted, not cloned: {why}"));
+    }
+    let link = running.agent.try_clone().and_then(|agent| Link::new(agent, Side::Guest))?;
+    let greeting = std::mem::take(&mut running.greeting);
+    let mut guest = Guest {
+        link,
+        running,
+        questions: netns.filter(|_| machine.names).map(Questions::new),
+        requests: 0,
+        channels: 0,
+        pending: std::collections::BTreeMap::new(),
+        quiet: Quiet::No,
+        volatile: machine.volatile,
+        files_only: machine.files_only,
+        kill_at: None,
+        failure: None,
+        gone: false,
+        out_of_memory: false,
+    };
+    match introduce(&mut guest, &greeting, launch, machine, interfaces, log) {
+        Ok((streams, more)) => {
+            warnings.extend(more);
+            Ok(Started { guest, streams, warnings, pid, pidfd })
+        }
+        Err(error) => {
+            let said = guest.last_words();
+            guest.switch_off();
+            Err(match error {
+                StartError::Broken(Broken::Ended) => {
+                    let message = format!("the virtual machine ended while it started{said}");
+                    StartError::Refused(Error::system(message))
+                }
+                other => other,
+            })
+        }
+    }
+}
+
+fn vm_machine(
+    launch: &Launch,
+    machine: &launch::Machine,
+    arch: vm::Arch,
+    kernel: KernelImage,
+) -> vm::Machine {
+    vm::Machine {
+        arch,
+        kernel,
+        memory: machine.memory,
+        cpus: machine.cpus,
+        disks: Vec::new(),
+        nics: Vec::new(),
+        shares: machine
+            .shares
+            .iter()
+            .map(|share| Share {
+                source: share.source.clone(),
+                tag: share.tag.clone(),
+                read_only: share.read_only,
+            })
+            .collect(),
+        directory: launch.dir.clone(),
+        netns: None,
+    }
+}
+
+/// Opens the disks; the writable one is made when it is not there.
+fn disks(machine: &launch::Machine) -> Result<Vec<Disk>, StartError> {
+    let open = |path: &Path, read_only: bool| {
+        let file = File::options().read(true).write(!read_only).open(path);
+        let file = file.map_err(|error| StartError::Disk(path.to_owned(), error))?;
+        Ok::<_, StartError>(Disk { file: file.into(), read_only })
+    };
+    let mut disks =
+        machine.layers.iter().map(|layer| open(layer, true)).collect::<Result<Vec<_>, _>>()?;
+    if !machine.disk.exists() {
+        vm::disk::make_upper(&machine.state, &machine.disk, machine.disk_size)?;
+    }
+    disks.push(open(&machine.disk, false)?);
+    Ok(disks)
+}
+
+/// Joins the container's links to cards of the machine.
+fn nics(
+    machine: &launch::Machine,
+    netns: Option<&OwnedFd>,
+) -> Result<(Vec<Nic>, Vec<Interface>), StartError> {
+    let (mut nics, mut interfaces) = (Vec::new(), Vec::new());
+    for interface in &machine.interfaces {
+        let netns = netns.ok_or(StartError::NoNamespace)?;
+        let joined = vm::network::join(netns.as_fd(), &interface.name)?;
+        let (mac, mtu) = (joined.nic.mac, joined.mtu);
+        interfaces.push(Interface { mac, mtu, ..interface.clone() });
+        nics.push(joined.nic);
+    }
+    Ok((nics, interfaces))
+}
+
+fn run(
+    wanted: vm::Machine,
+    machine: &launch::Machine,
+    cgroup: &Cgroup,
+) -> Result<vm::Running, StartError> {
+    let joiner = cgroup.joiner().map_err(|error| io::Error::other(error.to_string()))?;
+    let enter = || joiner.join();
+    let options = vm::Options {
+        state: &machine.state,
+        templates: match machine.templates {
+            launch::Templates::Make => vm::Templates::Make,
+            launch::Templates::Use => vm::Templates::Use,
+            launch::Templates::Never => vm::Templates::Never,
+        },
+        accelerator: match machine.accelerator {
+            launch::Accelerator::Auto => vm::Accelerator::Auto,
+            launch::Accelerator::Hardware => vm::Accelerator::Hardware,
+            launch::Accelerator::Emulation => vm::Accelerator::Emulation,
+        },
+        ready: &whole_hello,
+        cgroup: cgroup.v2_fd(),
+        enter: &enter,
+        limit: vm::BOOT_LIMIT,
+    };
+    Ok(vm::start(wanted, &options)?)
+}
+
+/// The first words: who it is, and which container it has.
+fn introduce(
+    guest: &mut Guest,
+    greeting: &[u8],
+    launch: &Launch,
+    machine: &launch::Machine,
+    interfaces: Vec<Interface>,
+    log: Log,
+) -> Result<(Streams, Vec<String>), StartError> {
+    let mut entropy = [0; ENTROPY];
+    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut entropy)?;
+    let share =
+        |share: &launch::Share| guest::Share { tag: share.tag.clone(), read_only: share.read_only };
+    let boot = Boot {
+        version: VERSION,
+        entropy: to_hex(&entropy),
+        clock: Timestamp::now(),
+        hostname: launch.id.get(..12).unwrap_or(&launch.id).to_owned(),
+        layers: machine.layers.len(),
+        writable: true,
+        interfaces,
+        shares: machine.shares.iter().map(share).collect(),
+        names: machine.names,
+    };
+    guest.requests += 1;
+    guest.link.send(&ToGuest { number: guest.requests, request: Request::Boot(Box::new(boot)) })?;
+    let mut wanted =
+        Wanted { terminal: launch.terminal, stdin: launch.stdin, stdout: true, stderr: true };
+    if machine.files_only {
+        wanted =
+            Wanted { terminal: None, stdin: launch::Stdin::Null, stdout: false, stderr: false };
+    }
+    let (far, ends) = wanted.pipes()?;
+    let streams = Streams::new(ends, None, wanted.stdin, log, Some(PATIENCE))?;
+    if !machine.files_only {
+        let channels = guest.join(far, launch.terminal)?;
+        let create = Create {
+            id: launch.id.clone(),
+            spec: launch.spec.clone(),
+            default_seccomp: launch.default_seccomp,
+            user: machine.user.clone(),
+            files: machine.files.clone(),
+            streams: channels,
+            init: launch.init,
+            asked: launch.asked.clone(),
+        };
+        guest.requests += 1;
+        let request = Request::Create(Box::new(create));
+        guest.link.send(&ToGuest { number: guest.requests, request })?;
+    }
+    let warnings = wait(guest, greeting)?;
+    Ok((streams, warnings))
+}
+
+/// Waits until everything that was asked is answered.
+fn wait(guest: &mut Guest, greeting: &[u8]) -> Result<Vec<String>, StartError> {
+    let deadline = Instant::now() + CREATE;
+    let (mut answered, mut greeted) = (0, false);
+    let mut warnings = Vec::new();
+    guest.link.feed(greeting);
+    guest.link.flush()?;
+    let mut poll = Poll::default();
+    let mut ready = Vec::new();
+    loop {
+        while let Some(event) = guest.link.next()? {
+            let Event::Message(json) = event else {
+                return Err(guest::Violation::Order("a question").into());
+            };
+            match frame::read(&json)? {
+                FromGuest::Hello(hello) if !greeted && answered == 0 => {
+                    greeted = true;
+                    if hello.version != VERSION {
+                        return Err(guest::Violation::Version(hello.version).into());
+                    }
+                }
+                FromGuest::Reply { number, result } if number == answered + 1 => {
+                    answered = number;
+                    match result.map_err(|failure| StartError::Refused(failure.error))? {
+                        Reply::Done if number == 1 => {}
+                        Reply::Created { warnings: more } if number == 2 => warnings = more,
+                        _ => return Err(guest::Violation::Answer(number).into()),
+                    }
+                }
+                FromGuest::Reply { number, .. } => {
+                    return Err(guest::Violation::Number(number).into());
+                }
+                _ => return Err(guest::Violation::Order("a message").into()),
+            }
+        }
+        if answered == guest.requests {
+            return Ok(warnings);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(StartError::Late);
+        }
+        poll.clear();
+        guest.link.register(&mut poll, Some);
+        poll.add(None, &guest.running.pidfd, Interest::READ);
+        poll.wait(Some(left), &mut ready)?;
+        for (part, what) in ready.drain(..) {
+            match part {
+                Some(part) => guest.link.ready(part, what)?,
+                None => return Err(Broken::Ended.into()),
+            }
+        }
+    }
+}
