@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use engine::{AddressPool, Config};
@@ -26,6 +26,7 @@ pub(crate) fn engine(settings: &Settings, support: Capabilities) -> Result<Confi
     set(&mut config.ipc_mode, settings.default_ipc_mode.clone());
     set(&mut config.cgroupns_mode, settings.default_cgroupns_mode.clone());
     set(&mut config.cgroup_parent, settings.cgroup_parent.clone());
+    machines(settings, &mut config)?;
     config.systemd_cgroup = settings.systemd_cgroup()?;
     config.init = settings.init;
     config.userns_remap = settings.userns_remap.clone().filter(|name| !name.is_empty());
@@ -43,6 +44,68 @@ pub(crate) fn engine(settings: &Settings, support: Capabilities) -> Result<Confi
     config.secret_key_file.clone_from(&settings.secret_key_file);
     config.max_layer_bytes = registry::max_layer_bytes(settings)?;
     Ok(config)
+}
+
+/// How virtual machines are made.
+fn machines(settings: &Settings, config: &mut Config) -> Result<(), ConfigError> {
+    let wrong = |directive, value: &str, why| Err(ConfigError::value(directive, value, why));
+    match settings.default_isolation.as_deref() {
+        None | Some("" | "default" | "process") => {}
+        Some("vm") => config.isolation = "vm".to_owned(),
+        Some(other) => return wrong("default-isolation", other, "it is process or vm"),
+    }
+    let machines = &mut config.machines;
+    machines.kernel.clone_from(&settings.vm_kernel);
+    machines.agent = settings.vm_agent.clone().or_else(agent);
+    for (directive, text, place, least) in [
+        ("vm-memory", &settings.vm_memory, &mut machines.memory, 128 << 20),
+        ("vm-disk-size", &settings.vm_disk_size, &mut machines.disk_size, 64 << 20),
+    ] {
+        let Some(text) = text.as_deref() else { continue };
+        match engine::parse_size(text) {
+            Some(bytes) if bytes >= least => *place = bytes,
+            _ => return wrong(directive, text, "not a size that is large enough"),
+        }
+    }
+    if let Some(cpus) = settings.vm_cpus {
+        match u32::try_from(cpus) {
+            Ok(cpus @ 1..=64) => machines.cpus = cpus,
+            _ => return wrong("vm-cpus", &cpus.to_string(), "it is 1 to 64"),
+        }
+    }
+    machines.accelerator = match settings.vm_accelerator.as_deref() {
+        None | Some("" | "auto") => engine::Accelerator::Auto,
+        Some("kvm") => engine::Accelerator::Hardware,
+        Some("emulation" | "tcg") => engine::Accelerator::Emulation,
+        Some(other) => return wrong("vm-accelerator", other, "it is auto, kvm or emulation"),
+    };
+    machines.templates = match settings.vm_templates.as_deref() {
+        None | Some("" | "make") => engine::Templates::Make,
+        Some("use") => engine::Templates::Use,
+        Some("never") => engine::Templates::Never,
+        Some(other) => return wrong("vm-templates", other, "it is make, use or never"),
+    };
+    Ok(())
+}
+
+/// The program of virtual machines' agents, where it is installed.
+fn agent() -> Option<PathBuf> {
+    const NAME: &str = "guest-agent";
+    // The program itself runs from a copy of its mount: what it was started as says where it is.
+    let started = std::env::args_os().next().map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let searched = match &started {
+        Some(name) if name.components().count() == 1 => {
+            std::env::split_paths(&path).map(|place| place.join(name)).find(|file| file.is_file())
+        }
+        _ => None,
+    };
+    let beside = [searched, started, std::env::current_exe().ok()]
+        .into_iter()
+        .flatten()
+        .filter_map(|program| program.canonicalize().ok())
+        .filter_map(|program| Some(program.parent()?.join(NAME)));
+    beside.chain([Path::new("/usr/lib/isopod").join(NAME)]).find(|path| path.is_file())
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use proto::launch::{Accelerator, Templates};
 use types::container::LogConfig;
 use types::resources::Ulimit;
 
@@ -62,6 +63,43 @@ pub struct Config {
     pub max_layer_bytes: Option<u64>,
     /// The file with the key that secrets are encrypted with; in the data root if `None`.
     pub secret_key_file: Option<PathBuf>,
+    /// The wall of containers that do not say which: `process` or `vm`.
+    pub isolation: String,
+    /// How virtual machines are made.
+    pub machines: MachineSettings,
+}
+
+/// How virtual machines are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineSettings {
+    /// The kernel that they boot; one is looked for if `None`.
+    pub kernel: Option<PathBuf>,
+    /// The program of the agent; `None`: it is not installed.
+    pub agent: Option<PathBuf>,
+    /// How their processors are made.
+    pub accelerator: Accelerator,
+    /// Whether they are cloned.
+    pub templates: Templates,
+    /// Bytes of memory without a limit.
+    pub memory: u64,
+    /// Processors without a limit.
+    pub cpus: u32,
+    /// Bytes that a container can write; the file takes only what has been written.
+    pub disk_size: u64,
+}
+
+impl Default for MachineSettings {
+    fn default() -> Self {
+        Self {
+            kernel: None,
+            agent: None,
+            accelerator: Accelerator::Auto,
+            templates: Templates::Make,
+            memory: 512 << 20,
+            cpus: 1,
+            disk_size: 20 << 30,
+        }
+    }
 }
 
 /// How registries are spoken to.
@@ -138,6 +176,8 @@ impl Config {
             watermarks: None,
             max_layer_bytes: None,
             secret_key_file: None,
+            isolation: "process".to_owned(),
+            machines: MachineSettings::default(),
         }
     }
 

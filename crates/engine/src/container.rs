@@ -7,6 +7,8 @@ pub(crate) mod contact;
 pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod exit;
+mod guest_files;
+mod guest_top;
 pub(crate) mod health;
 pub(crate) mod inspect;
 pub(crate) mod keep;
@@ -48,7 +50,7 @@ use crate::record::{Record, Run};
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
-    pub(crate) operation: tokio::sync::Mutex<()>,
+    pub(crate) operation: Arc<tokio::sync::Mutex<()>>,
     record: Mutex<Record>,
     live: Mutex<Option<Live>>,
     pub(crate) progress: watch::Sender<Progress>,
@@ -107,7 +109,7 @@ impl Container {
         };
         Self {
             id: record.id.clone(),
-            operation: tokio::sync::Mutex::new(()),
+            operation: Arc::default(),
             record: Mutex::new(record),
             live: Mutex::new(None),
             progress: watch::Sender::new(progress),

@@ -70,6 +70,7 @@ pub use idle::prepare_to_idle;
 pub use info::{DiskUsage, Info};
 pub use layers::ImageDocuments;
 pub use networks::NetworkDetail;
+pub use proto::launch::{Accelerator, Templates};
 pub use record::{IdRange, Record};
 pub use registries::{
     Credentials, ImportRequest, LayerState, Login, PullRequest, PushRequest, RegistryImage,

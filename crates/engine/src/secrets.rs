@@ -176,12 +176,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The mounts with a container's secrets and configs. Blocks.
-    pub(crate) fn file_mounts(
-        &self,
-        record: &Record,
-        trees: &mut Vec<OwnedFd>,
-    ) -> Result<Vec<Mount>, Error> {
+    /// A container's secrets and configs. Blocks.
+    pub(crate) fn plain_files(&self, record: &Record) -> Result<Vec<files::Plain>, Error> {
         let mut files = Vec::new();
         for kind in [KeptKind::Secret, KeptKind::Config] {
             for file in used(&record.host, kind) {
@@ -189,6 +185,16 @@ impl Engine {
                 files.push(files::Plain::new(file, content, record.remapped));
             }
         }
+        Ok(files)
+    }
+
+    /// The mounts with a container's secrets and configs. Blocks.
+    pub(crate) fn file_mounts(
+        &self,
+        record: &Record,
+        trees: &mut Vec<OwnedFd>,
+    ) -> Result<Vec<Mount>, Error> {
+        let files = self.plain_files(record)?;
         if files.is_empty() {
             return Ok(Vec::new());
         }

@@ -4,6 +4,7 @@
 //! passed on; the shapes are pure.
 
 pub(crate) mod devices;
+pub(crate) mod machine;
 pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod resources;
@@ -63,7 +64,11 @@ pub(crate) fn make(record: &Record, around: Surroundings<'_>) -> Result<Made, Er
     let security = security::Options::parse(&record.host.security_opt)?;
     let privileges = security::privileges(&record.host, around.available)?;
     let process = process::make(record, &around, &security, &privileges.set)?;
-    let found = devices::find(&record.host)?;
+    let found = if record.is_machine() && record.host.privileged {
+        devices::all_allowed()
+    } else {
+        devices::find(&record.host)?
+    };
     let resources = resources::make(&record.host, found.rules)?;
 
     let mut linux = Linux::default();

@@ -140,10 +140,12 @@ fn whole(info: engine::Info, api: &Api) -> Info {
         labels: changeable.labels,
         experimental_build: api.experimental,
         server_version: VERSION.to_owned(),
-        runtimes: BTreeMap::from([(
-            "runc".to_owned(),
-            Runtime { path: "isopod".to_owned(), ..Runtime::default() },
-        )]),
+        runtimes: ["runc", "vm"]
+            .map(|name| {
+                let runtime = Runtime { path: "isopod".to_owned(), ..Runtime::default() };
+                (name.to_owned(), runtime)
+            })
+            .into(),
         default_runtime: "runc".to_owned(),
         swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
         live_restore_enabled: true,

@@ -113,6 +113,10 @@ impl Engine {
         let container = self.containers.find(reference)?;
         let (engine, path) = (self.clone(), path.to_owned());
         let subject = reference.to_owned();
+        if container.record().is_machine() {
+            let stat = async move { engine.guest_stat(&container, &subject, &path).await };
+            return to_the_end(stat).await;
+        }
         blocking(move || {
             let place = engine.place(&container, &path)?;
             image::archive::stat(place.root.as_fd(), &place.path)
@@ -133,6 +137,12 @@ impl Engine {
         let container = self.containers.find(reference)?;
         let (engine, path) = (self.clone(), path.to_owned());
         let (subject, name) = (Arc::clone(&container), reference.to_owned());
+        if container.record().is_machine() {
+            let got = async move { engine.guest_get(&subject, &name, &path).await };
+            let got = to_the_end(got).await?;
+            self.tell_container(&container, "archive-path", &[]);
+            return Ok(got);
+        }
         let (stat, place) = blocking(move || {
             let place = engine.place(&subject, &path)?;
             let stat = image::archive::stat(place.root.as_fd(), &place.path)
@@ -179,6 +189,12 @@ impl Engine {
         }
         let (engine, path) = (self.clone(), path.to_owned());
         let (subject, name) = (Arc::clone(&container), reference.to_owned());
+        if container.record().is_machine() {
+            let put = async move { engine.guest_put(&subject, &name, &path, options, input).await };
+            to_the_end(put).await?;
+            self.tell_container(&container, "extract-to-dir", &[]);
+            return Ok(());
+        }
         aside(move || {
             let place = engine.place(&subject, &path)?;
             let user = subject.record().config.user.clone();
@@ -213,6 +229,9 @@ impl Engine {
             ));
         }
         let engine = self.clone();
+        if container.record().is_machine() {
+            return to_the_end(async move { engine.guest_changes(&container).await }).await;
+        }
         blocking(move || engine.images.changes(&container.id).map_err(from_image)).await
     }
 
@@ -230,6 +249,11 @@ impl Engine {
         }
         let engine = self.clone();
         let subject = Arc::clone(&container);
+        if container.record().is_machine() {
+            let stream = to_the_end(async move { engine.guest_export(&subject).await }).await?;
+            self.tell_container(&container, "export", &[]);
+            return Ok(stream);
+        }
         let place = blocking(move || {
             if subject.record().state.pid != 0 {
                 return engine.place(&subject, "/");
@@ -308,13 +332,33 @@ impl Engine {
         }
         let engine = self.clone();
         let subject = Arc::clone(container);
-        let made =
-            blocking(move || engine.images.commit(&subject.id, &options).map_err(from_image)).await;
+        let made = if subject.record().is_machine() {
+            self.commit_machine(subject, options).await
+        } else {
+            blocking(move || engine.images.commit(&subject.id, &options).map_err(from_image)).await
+        };
         if let Some(live) = frozen {
             thaw(container, &live).await?;
             self.tell_container(container, "unpause", &[]);
         }
         made
+    }
+}
+
+impl Engine {
+    /// Commits what a machine's agent says that its container has written.
+    async fn commit_machine(
+        &self,
+        container: Arc<Container>,
+        options: image::CommitOptions,
+    ) -> Result<Digest, Error> {
+        let layer = self.guest_layer(&container).await?;
+        let engine = self.clone();
+        blocking(move || {
+            let made = engine.images.commit_layer(&container.id, &options, layer.as_ref());
+            made.map_err(from_image)
+        })
+        .await
     }
 }
 

@@ -17,6 +17,7 @@ use merge::check_platform;
 
 use super::{Container, names, validate, volumes};
 use crate::record::{IdRange, Record};
+use crate::spec::machine::{self, ISOLATION};
 use crate::{Engine, blocking, to_the_end};
 
 /// Paths of /proc and /sys that containers do not see.
@@ -232,6 +233,16 @@ impl Engine {
             default(&mut config.hostname, id.short());
         }
         default(&mut host.ipc_mode, &self.config.ipc_mode);
+        if matches!(host.isolation.as_str(), "" | "default") {
+            let by_default = host.runtime.is_empty() && self.config.isolation == ISOLATION;
+            if by_default || host.runtime == ISOLATION {
+                ISOLATION.clone_into(&mut host.isolation);
+            }
+        }
+        if host.isolation == ISOLATION {
+            machine::check(host)?;
+            ISOLATION.clone_into(&mut host.runtime);
+        }
         // The name that Docker's clients know the default runtime by.
         default(&mut host.runtime, "runc");
         let unified = self.config.support.unified;
@@ -292,7 +303,8 @@ impl Engine {
 
     /// The id range of a container whose user ids are remapped.
     pub(crate) fn remap_of(&self, host: &HostConfig) -> Option<IdRange> {
-        if host.userns_mode == "host" { None } else { self.remap }
+        // A machine is a wall that needs no other ids.
+        if host.userns_mode == "host" || host.isolation == ISOLATION { None } else { self.remap }
     }
 }
 

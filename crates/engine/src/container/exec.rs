@@ -15,6 +15,7 @@ use types::state::Status;
 use types::{ContainerId, Error};
 
 use super::attach::{Attached, stream};
+use super::start::machine::exec_user;
 use super::{Container, names};
 use crate::{Engine, to_the_end};
 
@@ -214,6 +215,7 @@ impl Engine {
             },
             privileged: config.privileged,
             asked: Asked::default(),
+            user: exec_user(&container.record(), &config.user, config.privileged),
         };
         match container.ask(Request::Exec(Box::new(order)), theirs).await? {
             Reply::ExecStarted { pid } => exec.progress.send_modify(|now| now.pid = pid),

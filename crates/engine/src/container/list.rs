@@ -10,6 +10,7 @@ use types::state::Status;
 use types::{Error, Timestamp};
 
 use super::Container;
+use super::start::machine::DISK;
 use crate::record::Record;
 use crate::{Engine, Sizes, blocking};
 
@@ -130,8 +131,14 @@ impl Engine {
     pub(crate) async fn sizes(&self, container: &Arc<Container>) -> Sizes {
         let engine = self.clone();
         let id = container.id.clone();
+        // What a machine has written is in a file that only the machine can read.
+        let disk = container.record().is_machine().then(|| self.config.container_dir(id.as_str()));
         let measured = blocking(move || {
-            let rw = engine.images.size_rw(&id).unwrap_or(0);
+            let rw = match disk {
+                Some(directory) => std::fs::metadata(directory.join(DISK))
+                    .map_or(0, |disk| std::os::unix::fs::MetadataExt::blocks(&disk) * 512),
+                None => engine.images.size_rw(&id).unwrap_or(0),
+            };
             let below = engine.images.size_root_fs(&id).unwrap_or(0);
             Ok(Sizes { rw, root_fs: below })
         });

@@ -6,6 +6,7 @@
 mod begin;
 pub(crate) mod hidden;
 mod log;
+pub(crate) mod machine;
 mod order;
 mod run;
 

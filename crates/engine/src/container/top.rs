@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proto::control::{Reply, Request, Sample};
 use types::{ContainerId, Error, ErrorKind, Timestamp};
 
+use super::guest_top;
 use crate::{Engine, blocking};
 
 /// The processes of a container, as ps(1) prints them.
@@ -43,14 +44,25 @@ impl Engine {
     /// host has no ps(1) or it does not like the arguments.
     pub async fn top(&self, reference: &str, arguments: &str) -> Result<Top, Error> {
         let container = self.containers.find(reference)?;
+        let arguments = if arguments.trim().is_empty() { "-ef" } else { arguments };
+        let words: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
+        if container.record().is_machine() {
+            let top = match container.ask(Request::Processes, None).await? {
+                Reply::Processes(processes) => guest_top::print(&words, &processes)?,
+                other => {
+                    let why = format!("the monitor answered processes with {other:?}");
+                    return Err(Error::system(why));
+                }
+            };
+            self.tell_container(&container, "top", &[]);
+            return Ok(top);
+        }
         let pids: BTreeSet<i32> = match container.ask(Request::Pids, None).await? {
             Reply::Pids(pids) => pids.into_iter().collect(),
             other => {
                 return Err(Error::system(format!("the monitor answered pids with {other:?}")));
             }
         };
-        let arguments = if arguments.trim().is_empty() { "-ef" } else { arguments };
-        let words: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
         check(&words)?;
         let wanted = pids.clone();
         let output = blocking(move || list(&words, &wanted)).await?;

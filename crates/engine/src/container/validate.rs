@@ -165,12 +165,18 @@ fn check_host(config: &ContainerConfig, host: &HostConfig) -> Checked {
         }
     }
     match host.runtime.as_str() {
-        "" | "isopod" | "runc" | "io.containerd.runc.v2" => {}
+        "" | "isopod" | "runc" | "io.containerd.runc.v2" | "vm" => {}
         other => refuse(format!("unknown or invalid runtime name: {other}"))?,
     }
     match host.isolation.as_str() {
-        "" | "default" | "process" => {}
-        other => refuse(format!("invalid isolation '{other}': this daemon offers 'process'"))?,
+        "" | "default" | "vm" => {}
+        "process" if host.runtime == "vm" => {
+            refuse("conflicting options: --isolation process and --runtime vm")?;
+        }
+        "process" => {}
+        other => {
+            refuse(format!("invalid isolation '{other}': this daemon offers 'process' and 'vm'"))?
+        }
     }
     for bindings in host.port_bindings.iter() {
         super::super::ports::parse(bindings.0)?;

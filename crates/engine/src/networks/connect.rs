@@ -95,6 +95,12 @@ impl Engine {
         record: &Record,
         name: &str,
     ) -> Result<(Live, Endpoint), Error> {
+        if record.is_machine() {
+            return Err(Error::conflict(
+                "a running container in a virtual machine cannot be given another network card: \
+                 stop it first",
+            ));
+        }
         let reserved = self.reserve_beside(record, &live.run, name)?;
         let known = self.change_run(container, live, |run| run.endpoints.push(reserved.clone()));
         let live = match known {

@@ -20,11 +20,11 @@ use crate::record::IdRange;
 const MODE: u32 = 0o444;
 
 /// A file with its content.
-pub(super) struct Plain {
-    place: PathBuf,
-    content: Vec<u8>,
-    owner: (u32, u32),
-    mode: u32,
+pub(crate) struct Plain {
+    pub(crate) place: PathBuf,
+    pub(crate) content: Vec<u8>,
+    pub(crate) owner: (u32, u32),
+    pub(crate) mode: u32,
 }
 
 impl Plain {

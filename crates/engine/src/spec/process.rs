@@ -67,9 +67,9 @@ fn environment(record: &Record, user: &users::User, links: &[String]) -> Vec<Str
     with_home(overlay(first, &record.config.env), user)
 }
 
-/// Sets `HOME` from the user database unless it is set.
+/// Sets `HOME` from the user database unless it is set, or not known here.
 pub(crate) fn with_home(mut environment: Vec<String>, user: &users::User) -> Vec<String> {
-    if !environment.iter().any(|variable| variable.starts_with("HOME=")) {
+    if !user.home.is_empty() && !environment.iter().any(|variable| variable.starts_with("HOME=")) {
         environment.push(format!("HOME={}", user.home));
     }
     environment

@@ -72,7 +72,9 @@ fn watch(parent: i32, ready: &Path) -> Result<()> {
     for (variable, kind) in
         [("ISOPOD_TEST_DOCKERD", Kind::Dockerd), ("ISOPOD_TEST_ISOPOD", Kind::Isopod)]
     {
-        let value = match prepared(kind, &[]) {
+        let arguments = if kind == Kind::Isopod { wall() } else { Vec::new() };
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let value = match prepared(kind, &arguments) {
             Ok(daemon) => {
                 let value = serde_json::to_string(&daemon.engine())?;
                 daemons.push(daemon);
@@ -99,6 +101,20 @@ fn watch(parent: i32, ready: &Path) -> Result<()> {
         return Ok(());
     }
     bail!("left behind:\n{}", left.join("\n"))
+}
+
+/// Which wall our containers are to be behind in this run: `ISOPOD_TEST_ISOLATION=vm` runs every
+/// suite behind the second one, with the kernel that `ISOPOD_TEST_VM_KERNEL` names.
+fn wall() -> Vec<String> {
+    let mut arguments = Vec::new();
+    for (variable, option) in
+        [("ISOPOD_TEST_ISOLATION", "--isolation"), ("ISOPOD_TEST_VM_KERNEL", "--vm-kernel")]
+    {
+        if let Ok(value) = std::env::var(variable) {
+            arguments.extend([option.to_owned(), value]);
+        }
+    }
+    arguments
 }
 
 /// A daemon with the busybox image in it.

@@ -11,6 +11,7 @@ use super::ExecConfig;
 use crate::Engine;
 use crate::container::Container;
 use crate::container::attach::stream;
+use crate::container::start::machine::exec_user;
 use crate::link::Link;
 
 impl Engine {
@@ -41,6 +42,7 @@ impl Engine {
             attach: Attach { stdin: false, stdout: true, stderr: true },
             privileged: false,
             asked: Asked::default(),
+            user: exec_user(&container.record(), "", false),
         };
         self.begin_exec(container, &exec)?;
         if let Err(error) = live.link.ask(Request::Exec(Box::new(order)), Some(theirs)).await {

@@ -17,11 +17,17 @@ impl Engine {
         size: [u32; 2],
     ) -> Result<Process, Error> {
         let record = container.record().clone();
-        let path = format!("/proc/{}/root", record.state.pid);
-        let root = sys::fs::Root::open_host(&path)
-            .map_err(|_| Error::conflict(format!("container {} is not running", container.id)))?;
-        let wanted = if config.user.is_empty() { &record.config.user } else { &config.user };
-        let user = users::resolve(root.into_fd(), wanted, &record.host.group_add)?;
+        let user = if record.is_machine() {
+            // Looked up in the machine.
+            users::User { uid: 0, gid: 0, groups: Vec::new(), home: String::new() }
+        } else {
+            let path = format!("/proc/{}/root", record.state.pid);
+            let root = sys::fs::Root::open_host(&path).map_err(|_| {
+                Error::conflict(format!("container {} is not running", container.id))
+            })?;
+            let wanted = if config.user.is_empty() { &record.config.user } else { &config.user };
+            users::resolve(root.into_fd(), wanted, &record.host.group_add)?
+        };
         let set = if config.privileged {
             self.available
         } else {

@@ -52,6 +52,10 @@ impl Engine {
         directory: &std::path::Path,
         run: &mut Run,
     ) -> Result<(OwnedFd, Vec<String>, bool), Error> {
+        if record.is_machine() {
+            let (socket, warnings) = self.order_machine(record, directory, run)?;
+            return Ok((socket, warnings, false));
+        }
         let joined = self.joined(&record.host)?;
         let root = self.root_of(record)?;
         let user = users::resolve(root.as_fd(), &record.config.user, &record.host.group_add)?;
@@ -112,6 +116,7 @@ impl Engine {
             init: record.host.init.unwrap_or(false),
             asked: asked(&record.host),
             systemd_cgroup: self.config.systemd_cgroup,
+            machine: None,
         };
         self.launcher.order(&Order::Launch(Box::new(launch)), &descriptors)?;
         Ok((ours, made.warnings, plug_later))
@@ -155,6 +160,11 @@ impl Engine {
                     other.state.status.as_str()
                 )));
             }
+            if other.is_machine() {
+                return Err(Error::conflict(format!(
+                    "cannot join a namespace of container {name}: it runs in a virtual machine"
+                )));
+            }
             if other.remapped.is_some() {
                 user = Some(other.state.pid);
             }
@@ -178,7 +188,7 @@ impl Engine {
     }
 
     /// Reserves addresses and ports and prepares a network namespace.
-    fn network_for(
+    pub(super) fn network_for(
         &self,
         record: &Record,
         run: &mut Run,
@@ -230,7 +240,7 @@ fn take_tree(tree: Tree, trees: &mut Vec<OwnedFd>) -> oci_spec::runtime::Mount {
     mounts::mount(&tree.destination, "bind", take_along(tree.tree, trees), &options)
 }
 
-fn window([rows, cols]: [u32; 2]) -> WindowSize {
+pub(super) fn window([rows, cols]: [u32; 2]) -> WindowSize {
     let small = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
     WindowSize { rows: small(rows), cols: small(cols) }
 }

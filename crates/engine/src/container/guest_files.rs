@@ -1,0 +1,280 @@
+//! Files of containers in virtual machines. The host never mounts a disk that a guest has written:
+//! who is asked is the machine's agent. For a container that does not run, a machine is started
+//! that has its disks and runs nothing.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Blocking;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use image::archive::PathStat;
+use proto::control::{Notice, Reply, Request};
+use proto::guest::{FileRequest, User};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedMutexGuard, mpsc};
+use types::{Error, ErrorKind};
+
+use super::archive::ArchiveOptions;
+use super::attach::stream;
+use super::{Container, Live};
+use crate::link::{Link, Notices};
+use crate::{ByteStream, Engine, aside, blocking};
+
+/// Pieces of an outgoing archive that wait for a slow reader.
+const QUEUE: usize = 8;
+/// Bytes of such a piece.
+const PIECE: usize = 64 << 10;
+/// A list of changes may be this long at most: it is the guest's.
+const MOST_CHANGES: u64 = 64 << 20;
+
+/// A machine that can be asked for files.
+pub(crate) struct Files {
+    link: Arc<Link>,
+    /// One that was started for this, with what keeps the container from being started meanwhile.
+    own: Option<Box<Own>>,
+}
+
+/// What a machine that was started for its files holds.
+struct Own {
+    engine: Engine,
+    container: Arc<Container>,
+    live: Live,
+    notices: Notices,
+    _operation: OwnedMutexGuard<()>,
+}
+
+impl Files {
+    async fn ask(&self, request: FileRequest, stream: Option<OwnedFd>) -> Result<Reply, Error> {
+        self.link.ask(Request::Files(request), stream).await
+    }
+
+    /// Lets go of it: what it wrote is on its disk afterwards.
+    async fn end(self) {
+        let Some(mut own) = self.own else { return };
+        // An error says that it has ended by itself.
+        drop(own.live.link.ask(Request::Abandon, None).await);
+        while own.notices.recv().await.is_some() {}
+        own.engine.clean_up(&own.container, &own.live.run).await;
+    }
+}
+
+impl Engine {
+    /// The machine of a container: the one it runs in, or one that is started for its files.
+    async fn files_of(&self, container: &Arc<Container>) -> Result<Files, Error> {
+        if let Ok(live) = container.running() {
+            return Ok(Files { link: live.link, own: None });
+        }
+        let operation = Arc::clone(&container.operation).lock_owned().await;
+        if let Ok(live) = container.running() {
+            return Ok(Files { link: live.link, own: None });
+        }
+        let (engine, subject) = (self.clone(), Arc::clone(container));
+        let (socket, run) = blocking(move || {
+            let record = subject.record().clone();
+            engine.order_files(&record)
+        })
+        .await?;
+        let (link, mut notices) = Link::new(socket)?;
+        let live = Live { link: Arc::clone(&link), run: Arc::new(run) };
+        let failure = match notices.recv().await {
+            Some(Notice::Created { .. }) => {
+                let own = Own {
+                    engine: self.clone(),
+                    container: Arc::clone(container),
+                    live,
+                    notices,
+                    _operation: operation,
+                };
+                return Ok(Files { link, own: Some(Box::new(own)) });
+            }
+            Some(Notice::Failed(error)) => error,
+            _ => Error::system("the virtual machine for the container's files ended"),
+        };
+        self.clean_up(container, &live.run).await;
+        Err(failure)
+    }
+
+    /// What is at a path of a container.
+    pub(super) async fn guest_stat(
+        &self,
+        container: &Arc<Container>,
+        reference: &str,
+        path: &str,
+    ) -> Result<PathStat, Error> {
+        let files = self.files_of(container).await?;
+        let stat = stat(&files, reference, path).await;
+        files.end().await;
+        stat
+    }
+
+    /// A tar of what is at a path of a container.
+    pub(super) async fn guest_get(
+        &self,
+        container: &Arc<Container>,
+        reference: &str,
+        path: &str,
+    ) -> Result<(PathStat, ByteStream), Error> {
+        let files = self.files_of(container).await?;
+        match stat(&files, reference, path).await {
+            Ok(stat) => {
+                let request = FileRequest::Get { path: path.to_owned(), channel: 0 };
+                Ok((stat, send_out(files, request)?))
+            }
+            Err(error) => {
+                files.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// A tar of all of a container's files.
+    pub(super) async fn guest_export(
+        &self,
+        container: &Arc<Container>,
+    ) -> Result<ByteStream, Error> {
+        let files = self.files_of(container).await?;
+        send_out(files, FileRequest::Export { channel: 0 })
+    }
+
+    /// Unpacks a tar into a directory of a container.
+    pub(super) async fn guest_put(
+        &self,
+        container: &Arc<Container>,
+        reference: &str,
+        path: &str,
+        options: ArchiveOptions,
+        mut input: Box<dyn Read + Send>,
+    ) -> Result<(), Error> {
+        let user = container.record().config.user.clone();
+        let owner =
+            (options.copy_uid_gid && !user.is_empty()).then(|| User { user, ..User::default() });
+        let files = self.files_of(container).await?;
+        let (ours, theirs) = stream()?;
+        let request = FileRequest::Put {
+            path: path.to_owned(),
+            channel: 0,
+            no_overwrite: options.no_overwrite_dir_non_dir,
+            owner,
+        };
+        let sent = aside(move || {
+            let failed = |error| Error::system(format!("cannot send: {error}"));
+            let ours: Blocking = ours.into_std().map_err(failed)?;
+            ours.set_nonblocking(false).map_err(failed)?;
+            match std::io::copy(&mut *input, &mut &ours) {
+                // The guest does not want the rest: its answer says why.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                Err(error) => Err(Error::invalid(error.to_string())),
+                Ok(_) => Ok(()),
+            }
+        });
+        let (answer, sent) = tokio::join!(files.ask(request, Some(theirs)), sent);
+        files.end().await;
+        let done = answer.map_err(|error| not_found(error, reference, path));
+        sent.and(done.map(|_| ()))
+    }
+
+    /// How a container's files differ from its image.
+    pub(super) async fn guest_changes(
+        &self,
+        container: &Arc<Container>,
+    ) -> Result<Vec<image::Change>, Error> {
+        let files = self.files_of(container).await?;
+        let (mut ours, theirs) = stream()?;
+        let mut json = Vec::new();
+        let read = async {
+            let mut limited = (&mut ours).take(MOST_CHANGES);
+            limited.read_to_end(&mut json).await
+        };
+        let (answer, read) =
+            tokio::join!(files.ask(FileRequest::Changes { channel: 0 }, Some(theirs)), read);
+        files.end().await;
+        answer?;
+        read.map_err(|error| Error::system(format!("cannot read the changes: {error}")))?;
+        let changes: Vec<proto::guest::Change> = serde_json::from_slice(&json)
+            .map_err(|error| Error::system(format!("the machine's list of changes: {error}")))?;
+        let one = |change: proto::guest::Change| {
+            let kind = match change.kind {
+                0 => image::ChangeKind::Modified,
+                1 => image::ChangeKind::Added,
+                2 => image::ChangeKind::Deleted,
+                other => {
+                    return Err(Error::system(format!("the machine has changes of kind {other}")));
+                }
+            };
+            Ok(image::Change { path: change.path, kind })
+        };
+        changes.into_iter().map(one).collect()
+    }
+
+    /// Makes a layer of what a container has written; `None`: nothing.
+    pub(super) async fn guest_layer(
+        &self,
+        container: &Arc<Container>,
+    ) -> Result<Option<image::HeldLayer>, Error> {
+        let files = self.files_of(container).await?;
+        let (ours, theirs) = stream()?;
+        let engine = self.clone();
+        let taken = aside(move || {
+            let failed = |error| Error::system(format!("cannot receive: {error}"));
+            let ours: Blocking = ours.into_std().map_err(failed)?;
+            ours.set_nonblocking(false).map_err(failed)?;
+            engine.images.layer_from_tar(&mut &ours).map_err(crate::from_image)
+        });
+        let (answer, taken) =
+            tokio::join!(files.ask(FileRequest::Layer { channel: 0 }, Some(theirs)), taken);
+        files.end().await;
+        answer?;
+        let layer = taken?;
+        Ok((!layer.is_empty()).then_some(layer))
+    }
+}
+
+async fn stat(files: &Files, reference: &str, path: &str) -> Result<PathStat, Error> {
+    match files.ask(FileRequest::Stat { path: path.to_owned() }, None).await? {
+        Reply::Stat(Some(stat)) => Ok(PathStat {
+            name: stat.name,
+            size: stat.size,
+            mode: stat.mode,
+            mtime: stat.mtime,
+            link_target: stat.link_target,
+        }),
+        Reply::Stat(None) => Err(missing(reference, path)),
+        other => Err(Error::system(format!("the monitor answered a path with {other:?}"))),
+    }
+}
+
+fn missing(reference: &str, path: &str) -> Error {
+    Error::not_found(format!("Could not find the file {path} in container {reference}"))
+}
+
+fn not_found(error: Error, reference: &str, path: &str) -> Error {
+    if error.kind == ErrorKind::NotFound { missing(reference, path) } else { error }
+}
+
+/// Has a machine send an archive, which comes out of the stream; then lets go of it.
+fn send_out(files: Files, request: FileRequest) -> Result<ByteStream, Error> {
+    let (ours, theirs) = stream()?;
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let copied = copy(ours, sender.clone());
+        let (answer, ()) = tokio::join!(files.ask(request, Some(theirs)), copied);
+        files.end().await;
+        if let Err(error) = answer {
+            // Nobody reads any more: then nobody wants to know.
+            drop(sender.send(Err(std::io::Error::other(error.message))).await);
+        }
+    });
+    Ok(receiver)
+}
+
+async fn copy(mut from: UnixStream, to: mpsc::Sender<std::io::Result<Bytes>>) {
+    let mut piece = vec![0; PIECE];
+    while let Ok(count @ 1..) = from.read(&mut piece).await {
+        if to.send(Ok(Bytes::copy_from_slice(&piece[..count]))).await.is_err() {
+            // Dropping our end tells the machine that nobody reads.
+            return;
+        }
+    }
+}

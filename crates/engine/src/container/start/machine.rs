@@ -1,0 +1,202 @@
+//! The order for a container in a virtual machine.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use network::Sandbox;
+use proto::guest;
+use proto::launch::{Launch, Log, Machine, Order, RootSource, Stdin, VERSION};
+use types::Error;
+
+use super::log::log;
+use super::order::{asked, window};
+use super::run::write_run;
+use crate::record::{Record, Run};
+use crate::spec::machine::{self, Lent};
+use crate::spec::{self, Surroundings, users};
+use crate::{Engine, from_image};
+
+/// The writable disk's file in the container's directory.
+pub(crate) const DISK: &str = "disk.ext4";
+
+impl Engine {
+    /// Makes everything the run of a machine needs and gives the order.
+    pub(super) fn order_machine(
+        &self,
+        record: &Record,
+        directory: &Path,
+        run: &mut Run,
+    ) -> Result<(OwnedFd, Vec<String>), Error> {
+        let (sandbox, held, _) = self.network_for(record, run)?;
+        for endpoint in &run.endpoints {
+            let network = self.networks.find(&endpoint.network).map_err(crate::from_network)?;
+            if network.driver.is_stacked() {
+                return Err(Error::invalid(format!(
+                    "network {} cannot be used with --isolation vm: its driver {} gives links that \
+                     no machine can be joined to; use a bridge network",
+                    network.name,
+                    network.driver.as_str()
+                )));
+            }
+        }
+        self.write_files(record, run, false)?;
+        if let Some(sandbox) = &sandbox {
+            self.give_names(record, run, sandbox.fd())?;
+        }
+        let mut trees = Vec::new();
+        // Its home says that it is not known yet: the machine's agent looks it up.
+        let user = users::User { uid: 0, gid: 0, groups: Vec::new(), home: String::new() };
+        let joined = spec::Joined::default();
+        let mut mounts = self.resolve_mounts(record, &joined, &user, &mut trees)?;
+        let mut files = Vec::new();
+        for (number, file) in self.plain_files(record)?.into_iter().enumerate() {
+            let place = file.place.to_string_lossy();
+            let (file, mount) =
+                machine::plain_file(number, &place, &file.content, file.mode, file.owner);
+            files.push(file);
+            mounts.push(mount);
+        }
+        let mut made = spec::make(
+            record,
+            Surroundings {
+                config: &self.config,
+                available: self.available,
+                joined,
+                netns: sandbox.is_some(),
+                user,
+                mounts,
+                links: self.link_environment(record)?,
+            },
+        )?;
+        let linux = made.spec.linux().as_ref();
+        let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
+        let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
+        let own = self.config.container_dir(record.id.as_str());
+        let lent = machine::adapt(&mut made.spec, &own)?;
+        // Where the machine's process is on the host; the agent has a place of its own.
+        if let Some(linux) = made.spec.linux_mut() {
+            linux.set_cgroups_path(cgroups_path);
+        }
+        files.extend(lent.files.iter().cloned());
+        let mut machine = self.machine_of(record, Lent { files, ..lent })?;
+        machine.interfaces = run.endpoints.iter().map(machine::interface).collect();
+        machine.names = sandbox.is_some() && self.resolves(&run.endpoints);
+        machine.limits = Some(Box::new(machine::limits(&resources, machine.memory)));
+        write_run(directory, run)?;
+        let launch = Launch {
+            spec: made.spec,
+            default_seccomp: made.default_seccomp,
+            netns: sandbox.is_some(),
+            held: held.len(),
+            terminal: record.config.tty.then(|| window(record.host.console_size)),
+            stdin: match (record.config.open_stdin, record.config.stdin_once) {
+                (false, _) => Stdin::Null,
+                (true, false) => Stdin::Open,
+                (true, true) => Stdin::Once,
+            },
+            log: log(&own, record),
+            init: record.host.init.unwrap_or(false),
+            asked: asked(&record.host),
+            ..self.bare_launch(record, directory, machine)
+        };
+        let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
+        descriptors.extend(sandbox.as_ref().map(Sandbox::fd));
+        descriptors.extend(held.iter().map(AsFd::as_fd));
+        Ok((self.send_launch(launch, &descriptors)?, made.warnings))
+    }
+
+    /// Orders a machine with the disks of a container that does not run, for its files. Blocks.
+    pub(crate) fn order_files(&self, record: &Record) -> Result<(OwnedFd, Run), Error> {
+        let directory = self.config.monitor_dir(record.id.as_str());
+        let run =
+            Run { endpoints: Vec::new(), cgroups_path: spec::cgroups_path(&self.config, record) };
+        let mut machine = self.machine_of(record, Lent::default())?;
+        machine.files_only = true;
+        machine.volatile = false;
+        write_run(&directory, &run)?;
+        let mut launch = self.bare_launch(record, &directory, machine);
+        let mut linux = oci_spec::runtime::Linux::default();
+        linux.set_cgroups_path(Some(run.cgroups_path.clone().into()));
+        launch.spec.set_linux(Some(linux));
+        Ok((self.send_launch(launch, &[])?, run))
+    }
+
+    /// A launch with a machine and nothing else.
+    fn bare_launch(&self, record: &Record, directory: &Path, machine: Machine) -> Launch {
+        Launch {
+            version: VERSION,
+            guard: true,
+            id: record.id.to_string(),
+            dir: directory.to_owned(),
+            spec: oci_spec::runtime::Spec::default(),
+            default_seccomp: false,
+            root: RootSource::Directory("/".into()),
+            netns: false,
+            mounts: 0,
+            held: 0,
+            terminal: None,
+            stdin: Stdin::Null,
+            log: Log::None,
+            init: false,
+            asked: proto::launch::Asked::default(),
+            systemd_cgroup: self.config.systemd_cgroup,
+            machine: Some(Box::new(machine)),
+        }
+    }
+
+    fn send_launch(
+        &self,
+        launch: Launch,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<OwnedFd, Error> {
+        let failed = |error| Error::system(format!("cannot make a connection: {error}"));
+        let (ours, theirs) = sys::stream::pair().map_err(failed)?;
+        let mut all = vec![theirs.as_fd(), self.launcher.guard()];
+        all.extend_from_slice(descriptors);
+        self.launcher.order(&Order::Launch(Box::new(launch)), &all)?;
+        Ok(ours)
+    }
+
+    /// The machine of a container: its size and its disks.
+    fn machine_of(&self, record: &Record, lent: Lent) -> Result<Machine, Error> {
+        let config = &self.config.machines;
+        let agent = config.agent.clone().ok_or_else(|| {
+            Error::unavailable(
+                "--isolation vm needs the program guest-agent, which is looked for beside isopod \
+                 and in /usr/lib/isopod: install it, or say where it is with --vm-agent",
+            )
+        })?;
+        let (memory, cpus) = machine::size(&record.host, config.memory, config.cpus);
+        let layers = self.images.disks(&record.id).map_err(from_image)?;
+        Ok(Machine {
+            state: self.config.data_root.join("vm"),
+            kernel: config.kernel.clone(),
+            agent,
+            accelerator: config.accelerator,
+            templates: config.templates,
+            memory,
+            cpus,
+            layers,
+            disk: self.config.container_dir(record.id.as_str()).join(DISK),
+            disk_size: config.disk_size,
+            volatile: record.host.auto_remove,
+            interfaces: Vec::new(),
+            shares: lent.shares,
+            files: lent.files,
+            names: false,
+            user: record.guest_user(),
+            limits: None,
+            files_only: false,
+        })
+    }
+}
+
+/// The command of an exec in a machine: who runs it is looked up there.
+pub(crate) fn exec_user(record: &Record, wanted: &str, privileged: bool) -> guest::User {
+    let mut user = record.guest_user();
+    if !wanted.is_empty() {
+        wanted.clone_into(&mut user.user);
+    }
+    user.keep_capabilities = privileged;
+    user
+}

@@ -1,0 +1,385 @@
+//! What becomes of a specification when its container is put into a virtual machine: what is the
+//! host's goes, and what the host lends is named as the machine sees it.
+//!
+//! Who asks for something of the host that a machine cannot have is told so when the container is
+//! created ([`check`]), not later and not in silence.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{
+    LinuxCpu, LinuxMemory, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Spec,
+};
+use proto::guest::{self, FILES, Family, Interface, SHARES, to_hex};
+use proto::launch::Share;
+use types::Error;
+use types::container::HostConfig;
+
+use crate::record::Record;
+
+/// The wall's name, as `--isolation` has it.
+pub(crate) const ISOLATION: &str = "vm";
+
+/// What the guest's kernel needs beside what containers may use, in bytes.
+const KERNEL_MEMORY: u64 = 96 << 20;
+
+/// What the machine's own process needs beside the guest's memory, in bytes.
+const MACHINE_MEMORY: i64 = 192 << 20;
+
+/// Memory comes in such steps, in bytes: few sizes mean few templates.
+const MEMORY_STEP: u64 = 64 << 20;
+
+/// Room for a virtual machine's own processors' work, in microseconds of a period: its process does
+/// the guest's input and output as well.
+const MAX_CPUS: u32 = 64;
+
+/// The directories and files of the host that a machine is lent.
+#[derive(Debug, Default)]
+pub(crate) struct Lent {
+    pub(crate) shares: Vec<Share>,
+    pub(crate) files: Vec<guest::File>,
+}
+
+/// Refuses what cannot work behind this wall.
+pub(crate) fn check(host: &HostConfig) -> Result<(), Error> {
+    let refuse = |what: &str, why: &str| {
+        Err(Error::invalid(format!("{what} cannot be used with --isolation vm: {why}")))
+    };
+    let joins = |mode: &str| mode == "host" || mode.starts_with("container:");
+    let other_kernel = "the container has a kernel of its own";
+    if joins(&host.network_mode) {
+        return refuse(&format!("network mode {:?}", host.network_mode), other_kernel);
+    }
+    for (what, mode) in [("PID", &host.pid_mode), ("IPC", &host.ipc_mode), ("UTS", &host.uts_mode)]
+    {
+        if joins(mode) {
+            return refuse(&format!("{what} mode {mode:?}"), other_kernel);
+        }
+    }
+    let resources = &host.resources;
+    if !resources.devices.is_empty()
+        || !resources.device_requests.is_empty()
+        || !resources.device_cgroup_rules.is_empty()
+    {
+        return refuse("devices of the host", "they cannot be handed into the machine");
+    }
+    if !host.rootfs.is_empty() {
+        return refuse("a plain directory as root", "the machine has disks made of images");
+    }
+    for mount in &host.mounts {
+        use types::mount::MountKind;
+        let name = &mount.target;
+        if mount.kind == MountKind::Image {
+            return refuse(&format!("image mount {name}"), "use a volume");
+        }
+        let subpath = mount.volume_options.as_ref().is_some_and(|o| !o.subpath.is_empty());
+        if subpath {
+            return refuse(&format!("a part of a volume ({name})"), "mount all of it");
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of memory and processors of the machine for these limits.
+pub(crate) fn size(host: &HostConfig, memory: u64, cpus: u32) -> (u64, u32) {
+    let limit = u64::try_from(host.resources.memory).unwrap_or(0);
+    let memory = if limit == 0 { memory } else { limit.saturating_add(KERNEL_MEMORY) };
+    let memory = memory.div_ceil(MEMORY_STEP).max(1).saturating_mul(MEMORY_STEP);
+    let resources = &host.resources;
+    let quota = if resources.nano_cpus > 0 {
+        resources.nano_cpus.div_ceil_positive(1_000_000_000)
+    } else if resources.cpu_quota > 0 {
+        let period = if resources.cpu_period > 0 { resources.cpu_period } else { 100_000 };
+        resources.cpu_quota.div_ceil_positive(period)
+    } else {
+        i64::from(cpus)
+    };
+    (memory, u32::try_from(quota).unwrap_or(1).clamp(1, MAX_CPUS))
+}
+
+trait DivCeil {
+    fn div_ceil_positive(self, by: i64) -> i64;
+}
+
+impl DivCeil for i64 {
+    fn div_ceil_positive(self, by: i64) -> i64 {
+        self / by + i64::from(self % by > 0)
+    }
+}
+
+/// What the machine's own process may use of the host: everything that was asked for, and for
+/// memory what it needs itself.
+pub(crate) fn limits(resources: &LinuxResources, memory: u64) -> LinuxResources {
+    let mut limits = resources.clone();
+    // Rules for devices are the guest's; the machine's process is confined by other means. Its
+    // threads are not the container's processes.
+    limits.set_devices(None).set_pids(None);
+    let asked = resources.memory().as_ref().is_some_and(|memory| memory.limit().is_some());
+    let mut own = LinuxMemory::default();
+    if asked {
+        let bytes = i64::try_from(memory).unwrap_or(i64::MAX).saturating_add(MACHINE_MEMORY);
+        own.set_limit(Some(bytes));
+    }
+    limits.set_memory(Some(own));
+    limits
+}
+
+/// Makes a specification one of a machine: returns what the machine must be lent for it.
+/// `directory` is the container's own on the host, with its `hosts` and the like.
+///
+/// # Errors
+/// A file of the engine's that cannot be read; a mount that cannot be lent.
+pub(crate) fn adapt(spec: &mut Spec, directory: &Path) -> Result<Lent, Error> {
+    if let Some(process) = spec.process_mut() {
+        // Profiles of the host's security modules.
+        process.set_apparmor_profile(None).set_selinux_label(None);
+    }
+    if let Some(linux) = spec.linux_mut() {
+        linux
+            .set_uid_mappings(None)
+            .set_gid_mappings(None)
+            .set_mount_label(None)
+            .set_rootfs_propagation(None)
+            .set_cgroups_path(None);
+        // The machine's network is the container's.
+        let mut kinds = linux.namespaces().clone().unwrap_or_default();
+        kinds.retain(|namespace| {
+            !matches!(
+                namespace.typ(),
+                LinuxNamespaceType::Network | LinuxNamespaceType::User | LinuxNamespaceType::Cgroup
+            )
+        });
+        let mut cgroup = LinuxNamespace::default();
+        cgroup.set_typ(LinuxNamespaceType::Cgroup);
+        kinds.push(cgroup);
+        linux.set_namespaces(Some(kinds));
+        if let Some(resources) = linux.resources_mut() {
+            strip(resources);
+        }
+    }
+    let mut lent = Lent::default();
+    let mut tags = BTreeMap::new();
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        if mount.typ().as_deref() == Some("bind") {
+            lend(mount, directory, &mut lent, &mut tags)?;
+        }
+    }
+    Ok(lent)
+}
+
+/// Takes away what means the host's processors and disks.
+pub(crate) fn strip(resources: &mut LinuxResources) {
+    resources.set_block_io(None);
+    if let Some(cpu) = resources.cpu() {
+        let mut own = LinuxCpu::default();
+        own.set_shares(cpu.shares()).set_period(cpu.period()).set_quota(cpu.quota());
+        resources.set_cpu(Some(own));
+    }
+}
+
+/// Names a bind mount's source as the machine will see it.
+fn lend(
+    mount: &mut Mount,
+    directory: &Path,
+    lent: &mut Lent,
+    tags: &mut BTreeMap<(PathBuf, bool), String>,
+) -> Result<(), Error> {
+    let target = mount.destination().display().to_string();
+    let refuse = |why: &str| {
+        Err(Error::invalid(format!(
+            "the mount at {target} cannot be used with --isolation vm: {why}"
+        )))
+    };
+    let source = mount.source().clone().unwrap_or_default();
+    let mut options = mount.options().clone().unwrap_or_default();
+    if options.iter().any(|option| matches!(option.as_str(), "shared" | "rshared")) {
+        return refuse("mounts cannot be shared with the host");
+    }
+    let has = |name: &str| options.iter().any(|option| option == name);
+    let read_only = has("ro") || has("rro");
+    if source.parent() == Some(directory) {
+        let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let contents = std::fs::read(&source)
+            .map_err(|error| Error::system(format!("cannot read {}: {error}", source.display())))?;
+        let contents = to_hex(&contents);
+        lent.files.push(guest::File { name: name.clone(), mode: 0o644, uid: 0, gid: 0, contents });
+        mount.set_source(Some(Path::new(FILES).join(name)));
+        return Ok(());
+    }
+    if !source.is_absolute() {
+        return refuse(
+            "it is no directory of the host; a volume with driver options cannot be lent",
+        );
+    }
+    let file = match std::fs::metadata(&source) {
+        Ok(metadata) => !metadata.is_dir(),
+        Err(error) => {
+            return Err(Error::invalid(format!(
+                "invalid mount config for type \"bind\": bind source path {}: {error}",
+                source.display()
+            )));
+        }
+    };
+    let next = format!("share{}", tags.len());
+    let tag = tags.entry((source.clone(), read_only)).or_insert_with(|| {
+        lent.shares.push(Share { source, tag: next.clone(), read_only });
+        next
+    });
+    let place = Path::new(SHARES).join(tag);
+    let place = if file { place.join("file") } else { place };
+    // Ids are the host's as they are, and mounts of the host below it are part of the share.
+    options.retain(|option| {
+        !matches!(option.as_str(), "idmap" | "ridmap" | "slave" | "rslave" | "private" | "rprivate")
+    });
+    mount
+        .set_source(Some(place))
+        .set_options(Some(options))
+        .set_uid_mappings(None)
+        .set_gid_mappings(None);
+    Ok(())
+}
+
+/// A secret or config as a file of the machine's, and the mount that shows it.
+pub(crate) fn plain_file(
+    number: usize,
+    place: &str,
+    contents: &[u8],
+    mode: u32,
+    owner: (u32, u32),
+) -> (guest::File, Mount) {
+    let name = format!("plain{number}");
+    let source = Path::new(FILES).join(&name);
+    let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+    let mount = super::mounts::mount(place, "bind", source, &options);
+    let (uid, gid) = owner;
+    (guest::File { name, mode, uid, gid, contents: to_hex(contents) }, mount)
+}
+
+/// An endpoint as the machine's interface.
+pub(crate) fn interface(endpoint: &network::Endpoint) -> Interface {
+    let own = [endpoint.ipv4, endpoint.ipv6].into_iter().flatten();
+    let mut addresses: Vec<_> = own.map(|cidr| (cidr.addr(), cidr.prefix())).collect();
+    // What such addresses have: 169.254.0.0/16 and fe80::/64.
+    addresses.extend(
+        endpoint.link_local.iter().map(|addr| (*addr, if addr.is_ipv4() { 16 } else { 64 })),
+    );
+    let (mut gateways, mut on_link) = (Vec::new(), Vec::new());
+    let families = [
+        (endpoint.default_route, Family::V4, endpoint.gateway4),
+        (endpoint.default_route6, Family::V6, endpoint.gateway6),
+    ];
+    for (wanted, family, gateway) in families {
+        match gateway {
+            _ if !wanted || !endpoint.leads_out(family == Family::V4) => {}
+            Some(gateway) => gateways.push(gateway),
+            None => on_link.push(family),
+        }
+    }
+    Interface {
+        name: endpoint.interface.clone(),
+        // Both are found out when the link is joined to the machine's card.
+        mac: [0; 6],
+        mtu: 0,
+        addresses,
+        gateways,
+        on_link,
+        sysctls: endpoint.sysctls.clone(),
+    }
+}
+
+impl Record {
+    /// Whether it is behind the wall of a virtual machine.
+    pub(crate) fn is_machine(&self) -> bool {
+        self.host.isolation == ISOLATION
+    }
+
+    /// Who runs its processes, to be looked up in the machine.
+    pub(crate) fn guest_user(&self) -> guest::User {
+        guest::User {
+            user: self.config.user.clone(),
+            groups: self.host.group_add.clone(),
+            keep_capabilities: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_as_large_as_its_limits_and_its_kernel() {
+        let mut host = HostConfig::default();
+        assert_eq!(size(&host, 512 << 20, 1), (512 << 20, 1));
+        host.resources.memory = 64 << 20;
+        host.resources.nano_cpus = 1_500_000_000;
+        assert_eq!(size(&host, 512 << 20, 1), (192 << 20, 2), "64 and 96, in steps of 64");
+        host.resources.nano_cpus = 0;
+        (host.resources.cpu_quota, host.resources.cpu_period) = (50_000, 0);
+        assert_eq!(size(&host, 0, 4).1, 1);
+        host.resources.cpu_quota = i64::MAX;
+        assert_eq!(size(&host, 0, 4).1, 1, "more than there can be is no number of processors");
+    }
+
+    #[test]
+    fn what_is_the_hosts_is_refused_by_its_name() {
+        let refused = |change: fn(&mut HostConfig)| {
+            let mut host = HostConfig::default();
+            change(&mut host);
+            check(&host).map_err(|error| error.message)
+        };
+        assert_eq!(refused(|_| {}), Ok(()));
+        let message = refused(|host| host.network_mode = "host".to_owned());
+        let expected = "network mode \"host\" cannot be used with --isolation vm: the container has \
+                        a kernel of its own";
+        assert_eq!(message, Err(expected.to_owned()));
+        assert!(refused(|host| host.pid_mode = "container:x".to_owned()).is_err());
+        assert!(refused(|host| host.ipc_mode = "host".to_owned()).is_err());
+        assert!(refused(|host| host.rootfs = "/srv".to_owned()).is_err());
+        assert!(refused(|host| host.ipc_mode = "private".to_owned()).is_ok());
+    }
+
+    #[test]
+    fn mounts_are_lent_once_and_named_as_the_machine_has_them() {
+        let place = tempfile::tempdir().expect("directory");
+        let own = place.path().join("container");
+        let data = place.path().join("data");
+        std::fs::create_dir_all(&own).expect("made");
+        std::fs::create_dir_all(&data).expect("made");
+        std::fs::write(own.join("hosts"), "h").expect("written");
+        std::fs::write(place.path().join("one"), "1").expect("written");
+        let bind = |target: &str, source: PathBuf, options: &[&str]| {
+            super::super::mounts::mount(target, "bind", source, options)
+        };
+        let mut spec = Spec::default();
+        spec.set_mounts(Some(vec![
+            bind("/etc/hosts", own.join("hosts"), &["rbind", "rprivate", "rw"]),
+            bind("/a", data.clone(), &["rbind", "rprivate"]),
+            bind("/b", data.clone(), &["rbind", "rprivate"]),
+            bind("/c", data.clone(), &["rbind", "ro", "rro"]),
+            bind("/d", place.path().join("one"), &["rbind"]),
+        ]));
+        let lent = adapt(&mut spec, &own).expect("lent");
+        assert_eq!(lent.files.len(), 1);
+        let shares: Vec<_> =
+            lent.shares.iter().map(|share| (share.tag.as_str(), share.read_only)).collect();
+        assert_eq!(shares, [("share0", false), ("share1", true), ("share2", false)]);
+        let sources: Vec<_> = spec
+            .mounts()
+            .iter()
+            .flatten()
+            .map(|mount| mount.source().clone().unwrap_or_default().display().to_string())
+            .collect();
+        let expected = [
+            "/run/isopod/files/hosts",
+            "/run/isopod/shares/share0",
+            "/run/isopod/shares/share0",
+            "/run/isopod/shares/share1",
+            "/run/isopod/shares/share2/file",
+        ];
+        assert_eq!(sources, expected);
+        let mut spec = Spec::default();
+        spec.set_mounts(Some(vec![bind("/v", "descriptor:0".into(), &["rbind"])]));
+        assert!(adapt(&mut spec, &own).is_err(), "a detached mount cannot be lent");
+    }
+}

@@ -1,0 +1,353 @@
+//! Containers in virtual machines: what their users see is what they see of others. Dockerd has no
+//! such wall, so these run on us alone; what is expected is what the other suites found on both.
+//!
+//! The kernel is the host's, or the one that `ISOPOD_TEST_VM_KERNEL` names.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
+use testkit::daemon::Daemon;
+use testkit::engine::encode;
+use testkit::{Container, Engine, eventually, image, json, unique};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A daemon that boots each machine anew.
+fn daemon() -> Daemon {
+    daemon_with(&["--vm-templates", "never"])
+}
+
+fn daemon_with(more: &[&str]) -> Daemon {
+    let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").ok();
+    let mut arguments: Vec<&str> = more.to_vec();
+    if let Some(kernel) = kernel.as_deref() {
+        arguments.extend(["--vm-kernel", kernel]);
+    }
+    let daemon = Daemon::isopod_with(&arguments);
+    let saved = image::busybox(&["busybox:latest"]);
+    let answer = daemon.engine().upload("/images/load?quiet=1", &saved.tar);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    daemon
+}
+
+/// A container that sleeps in a machine.
+fn sleeper(engine: &Engine, mut host: testkit::Value) -> Container {
+    host["Isolation"] = json!("vm");
+    engine.sleeper(json!({"HostConfig": host}))
+}
+
+#[test]
+fn privileged_a_machine_runs_what_a_process_would() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let script = "uname -r; id -un; cat; echo err >&2; exit 7";
+    let output = engine.run(json!({
+        "Cmd": ["sh", "-c", script], "User": "nobody",
+        "HostConfig": {"Isolation": "vm"},
+    }));
+    let host = rustix::system::uname().release().to_string_lossy().into_owned();
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!((output.code, output.stderr.as_str()), (7, "err\n"));
+    assert_eq!(lines[1..], ["nobody"], "{output:?}");
+    assert_ne!(lines[0], host, "it has a kernel of its own");
+
+    // A program that is not there has the same words and status.
+    let container = engine.create(json!({"Cmd": ["nothing"], "HostConfig": {"Isolation": "vm"}}));
+    let answer = engine.act(&container.path("/start"));
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("executable file not found in $PATH"), "{}", answer.text());
+    assert_eq!(container.inspect()["State"]["ExitCode"], 127);
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_execs_signals_counters_and_freezing_reach_into_a_machine() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let container = sleeper(&engine, json!({"Memory": 64 << 20, "PidsLimit": 50}));
+    let inspect = container.inspect();
+    assert_eq!(inspect["HostConfig"]["Isolation"], "vm");
+    assert_eq!(inspect["HostConfig"]["Runtime"], "vm");
+    let output = container.exec(&["sh", "-c", "cat /sys/fs/cgroup/pids.max; echo e >&2; exit 9"]);
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (9, "50\n", "e\n"));
+    assert_eq!(container.sh("cat /sys/fs/cgroup/memory.max").trim(), (64 << 20).to_string());
+
+    let top = engine.get(&container.path("/top")).json();
+    assert_eq!(top["Titles"][7], "CMD");
+    assert!(top["Processes"][0][7].as_str().unwrap().contains("sleep"), "{top}");
+    let stats = engine.get(&container.path("/stats?stream=false")).json();
+    assert_eq!(stats["pids_stats"]["limit"], 50);
+    assert!(stats["memory_stats"]["usage"].as_u64().unwrap() > 0, "{stats}");
+
+    assert_eq!(engine.act(&container.path("/pause")).status, 204);
+    assert_eq!(container.status(), "paused");
+    let answer = engine.post(&container.path("/exec"), &json!({"Cmd": ["true"]}));
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    assert_eq!(engine.act(&container.path("/unpause")).status, 204);
+    let answer = engine.post(&container.path("/update"), &json!({"PidsLimit": 77}));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(container.sh("cat /sys/fs/cgroup/pids.max").trim(), "77");
+    let answer =
+        engine.post(&container.path("/update"), &json!({"Memory": 2_i64 << 30, "MemorySwap": -1}));
+    assert_eq!(answer.status, 409, "{}", answer.text());
+
+    container.kill("KILL");
+    assert_eq!(container.wait(), 137);
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_terminal_and_standard_input_lead_into_a_machine() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let container = engine.create(json!({
+        "Cmd": ["sh", "-c", "read line; stty size; echo got $line"],
+        "Tty": true, "OpenStdin": true, "AttachStdin": true, "StdinOnce": true,
+        "HostConfig": {"Isolation": "vm", "ConsoleSize": [20, 50]},
+    }));
+    let path = container.path("/attach?stream=1&stdin=1&stdout=1");
+    let mut stream = engine.hijack(&path, true, &testkit::Value::Null);
+    container.start();
+    let resized = engine.act(&container.path("/resize?h=30&w=99"));
+    assert_eq!(resized.status, 200, "{}", resized.text());
+    stream.write_all(b"hello\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "hello\r\n30 99\r\ngot hello\r\n");
+    assert_eq!(container.wait(), 0);
+
+    let container = engine.create(json!({
+        "Cmd": ["cat"], "OpenStdin": true, "AttachStdin": true, "StdinOnce": true,
+        "HostConfig": {"Isolation": "vm"},
+    }));
+    let path = container.path("/attach?stream=1&stdin=1&stdout=1");
+    let mut stream = engine.hijack(&path, true, &testkit::Value::Null);
+    container.start();
+    let text = "x".repeat(100_000);
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.close_write();
+    let said = testkit::frames::split(&mut stream);
+    assert!(said.stdout == text.as_bytes(), "{} bytes came back", said.stdout.len());
+    assert_eq!(container.wait(), 0);
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_machine_outlives_its_daemon_and_starts_again_by_policy() {
+    let mut daemon = daemon();
+    let engine = daemon.engine();
+    let script = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; [ -e /end ] && exit 3; done";
+    let container = engine.create(json!({
+        "Cmd": ["sh", "-c", script],
+        "HostConfig": {"Isolation": "vm", "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 1}},
+    }));
+    container.start();
+    let pid = container.inspect()["State"]["Pid"].clone();
+    daemon.restart();
+    assert_eq!(container.inspect()["State"]["Pid"], pid, "the same machine");
+    assert_eq!(container.sh("touch /end"), "");
+    // What it wrote is there after the restart, so it ends at once again.
+    eventually("it has been started again and ended", LIMIT, || {
+        let state = container.inspect();
+        (state["RestartCount"] == 1 && state["State"]["Status"] == "exited").then_some(())
+    });
+    assert_eq!(container.inspect()["State"]["ExitCode"], 3);
+    let logs = String::from_utf8(container.logs().stdout).unwrap();
+    let numbers: Vec<u32> = logs.lines().map(|line| line.parse().unwrap()).collect();
+    let second = numbers.iter().skip(1).position(|number| *number == 1).unwrap() + 1;
+    let expected: Vec<u32> = (1..=u32::try_from(second).unwrap()).collect();
+    assert_eq!(numbers[..second], expected, "no line was lost");
+    daemon.stop().unwrap();
+}
+
+/// The content of the only file in the archive of a path.
+fn content(engine: &Engine, container: &Container, path: &str) -> String {
+    let path = container.path(&format!("/archive?path={}", encode(path)));
+    let tar = engine.get(&path).expect(200).body;
+    let mut archive = tar::Archive::new(&tar[..]);
+    let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+    let mut text = String::new();
+    entry.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn archive(name: &str, text: &str) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o640);
+    header.set_cksum();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn privileged_files_go_in_and_out_of_machines_that_run_and_that_do_not() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let container = sleeper(&engine, json!({}));
+    assert_eq!(container.sh("echo inside > /root/f; rm /etc/group; mkdir /new"), "");
+    for running in [true, false] {
+        let name = if running { "up" } else { "down" };
+        assert_eq!(content(&engine, &container, "/root/f"), "inside\n");
+        let put = engine.put(&container.path("/archive?path=/new"), &archive(name, name));
+        assert_eq!(put.status, 200, "{}", put.text());
+        assert_eq!(content(&engine, &container, &format!("/new/{name}")), name);
+        let missing = engine.get(&container.path("/archive?path=/none"));
+        assert_eq!(missing.status, 404, "{}", missing.text());
+        let changes = engine.get(&container.path("/changes")).json();
+        let of = |path: &str| {
+            let all = changes.as_array().unwrap().iter();
+            all.clone().find(|change| change["Path"] == path).map(|change| change["Kind"].clone())
+        };
+        assert_eq!(of("/root/f"), Some(json!(1)), "{changes}");
+        assert_eq!(of("/etc/group"), Some(json!(2)), "{changes}");
+        assert_eq!(of("/etc/hosts"), None, "{changes}");
+        let exported = engine.get(&container.path("/export")).expect(200).body;
+        let mut tar = tar::Archive::new(&exported[..]);
+        let found = tar.entries().unwrap().any(|entry| {
+            entry.unwrap().path().unwrap().as_os_str() == format!("new/{name}").as_str()
+        });
+        assert!(found, "new/{name} is not in the export");
+        if running {
+            container.stop(0);
+        }
+    }
+    let image = unique("committed");
+    let answer =
+        engine.post(&format!("/commit?container={}&repo={image}", container.id), &json!({}));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    // Behind the other wall, of the same image.
+    let script = "cat /root/f /new/up /new/down; test -e /etc/group || echo gone";
+    let said = engine.sh(script, json!({"Image": image}));
+    assert_eq!(said, "inside\nupdowngone\n");
+    // And it goes on where it was.
+    container.start();
+    assert_eq!(container.sh("cat /root/f"), "inside\n");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_machines_have_names_ports_volumes_and_secrets() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let network = unique("n");
+    let made = engine.post("/networks/create", &json!({"Name": network}));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("page"), "of the host").unwrap();
+    let volume = unique("v");
+    let web = engine.create_named(
+        "web",
+        json!({
+            "Cmd": ["httpd", "-f", "-h", "/page"],
+            "ExposedPorts": {"80/tcp": {}},
+            "HostConfig": {
+                "Isolation": "vm", "NetworkMode": network,
+                "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
+                "Binds": [
+                    format!("{}:/page:ro", folder.path().display()),
+                    format!("{volume}:/data"),
+                ],
+            },
+        }),
+    );
+    web.start();
+    // A process finds the machine, and the machine the process, by name.
+    let peer = engine.create_named(
+        "peer",
+        json!({
+            "Cmd": ["httpd", "-f", "-h", "/etc"], "HostConfig": {"NetworkMode": network},
+        }),
+    );
+    peer.start();
+    let fetch = |container: &Container, url: &str| {
+        eventually(&format!("an answer of {url}"), LIMIT, || {
+            let output = container.exec(&["wget", "-q", "-O", "-", url]);
+            (output.code == 0).then_some(output.stdout)
+        })
+    };
+    assert_eq!(fetch(&peer, "http://web/page"), "of the host");
+    assert!(fetch(&web, "http://peer/passwd").contains("root"), "the machine asks for names");
+    let port = web.inspect()["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"].clone();
+    let address = format!("127.0.0.1:{}", port.as_str().unwrap());
+    let answer = engine.on_its_network(|| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /page HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    assert!(answer.ends_with("of the host"), "{answer}");
+    let output = web.exec(&["sh", "-c", "echo kept > /data/f; touch /page/x"]);
+    assert_ne!(output.code, 0, "a read-only bind is read-only");
+    let said = engine.sh("cat /v/f", json!({"HostConfig": {"Binds": [format!("{volume}:/v")]}}));
+    assert_eq!(said, "kept\n");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_what_means_the_host_is_refused() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let refused = |host: testkit::Value, word: &str| {
+        let mut host = host;
+        host["Isolation"] = json!("vm");
+        let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": host});
+        let answer = engine.post("/containers/create", &body);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains(word), "{}", answer.text());
+    };
+    refused(
+        json!({"NetworkMode": "host"}),
+        "network mode \\\"host\\\" cannot be used with --isolation vm",
+    );
+    refused(json!({"PidMode": "host"}), "PID mode");
+    refused(
+        json!({"Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}]}),
+        "devices of the host",
+    );
+    let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {"Isolation": "process", "Runtime": "vm"}});
+    assert_eq!(engine.post("/containers/create", &body).status, 400);
+    let info = engine.get("/info").json();
+    assert!(info["Runtimes"]["vm"].is_object(), "{}", info["Runtimes"]);
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_machine_that_is_killed_ends_its_container_and_no_other() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let victim = sleeper(&engine, json!({}));
+    let other = sleeper(&engine, json!({}));
+    let pid = victim.inspect()["State"]["Pid"].as_i64().unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(victim.wait(), 137);
+    assert_eq!(other.sh("echo there"), "there\n");
+    // Its disk is as it was; the machine is made anew.
+    victim.start();
+    assert_eq!(victim.sh("echo again"), "again\n");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_without_an_agent_or_a_kernel_the_error_says_what_to_do() {
+    let cases = [
+        (["--vm-agent", "/nonexistent/agent"], "agent"),
+        (["--vm-kernel", "/etc/passwd"], "kernel"),
+    ];
+    for (arguments, word) in cases {
+        let daemon = Daemon::isopod_with(&arguments);
+        let engine = daemon.engine();
+        let saved = image::busybox(&["busybox:latest"]);
+        assert_eq!(engine.upload("/images/load?quiet=1", &saved.tar).status, 200);
+        let container = engine.create(json!({"Cmd": ["true"], "HostConfig": {"Isolation": "vm"}}));
+        let answer = engine.act(&container.path("/start"));
+        assert!(answer.status >= 400, "{}", answer.status);
+        assert!(answer.text().contains(word), "{}", answer.text());
+        assert_eq!(container.status(), "created");
+        daemon.stop().unwrap();
+    }
+}
