@@ -20,7 +20,7 @@ const LIBRARIES: [&str; 6] = ["c", "m", "dl", "pthread", "rt", "util"];
 /// Tells cargo how to link this program.
 pub(crate) fn statically(program: &str) -> io::Result<()> {
     // The whole package is looked at: this file is another package's build script, too.
-    println!("cargo:rustc-link-arg-bins=-no-pie");
+    println!("cargo:rustc-link-arg=-no-pie");
     let archives: Option<Vec<_>> =
         LIBRARIES.into_iter().map(|name| Some((name, find(name)?))).collect();
     let Some(archives) = archives else {
@@ -40,7 +40,7 @@ pub(crate) fn statically(program: &str) -> io::Result<()> {
     }
     script(&out, "gcc_s", "-lgcc_eh -lgcc")?;
     println!("cargo:rustc-link-search=native={}", out.display());
-    println!("cargo:rustc-link-arg-bins=-Wl,--no-dynamic-linker");
+    println!("cargo:rustc-link-arg=-Wl,--no-dynamic-linker");
     Ok(())
 }
 

@@ -397,21 +397,3 @@ fn privileged_files_go_out_and_in() {
     assert_eq!(failure.error.kind, types::ErrorKind::NotFound, "{failure:?}");
     guest.end();
 }
-
-#[test]
-fn privileged_an_agent_whose_monitor_goes_takes_its_container_along() {
-    let mut guest = Guest::new();
-    guest.run("sleep 1000", "");
-    let Ok(Reply::Processes(processes)) = guest.ask(Request::Processes) else {
-        panic!("no processes")
-    };
-    let pid = processes[0].pid;
-    let (ours, _theirs) = UnixStream::pair().expect("pair");
-    guest.link = Link::new(ours.into(), Side::Guest).expect("another link");
-    guest.agent.wait().expect("it ends");
-    let began = Instant::now();
-    while Path::new(&format!("/proc/{pid}")).exists() {
-        assert!(began.elapsed() < LIMIT, "process {pid} lives on");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
