@@ -7,6 +7,7 @@
 
 pub mod build;
 pub mod distribution;
+pub mod guest;
 pub mod image;
 pub mod names;
 pub mod registry;
@@ -49,6 +50,7 @@ targets! {
     distribution::challenge,
     distribution::manifest,
     distribution::reference,
+    guest::guest_frame,
     image::image_archive,
     image::image_config,
     image::instruction,

@@ -3,6 +3,8 @@
 //! A pid namespace that is joined takes in children only. Where nothing else asks for two steps,
 //! this process names it as the one of its next child, and takes that back.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 
 use sys::fs::OFlags;
@@ -155,10 +157,18 @@ impl Spawn<'_> {
             }
             let namespaces = self.new & !(namespace::CGROUP | namespace::TIME);
             let options = CloneOptions { namespaces, cgroup: None, sibling: true };
+            let (told, untold) =
+                sys::stream::pipe().context(Step::Clone, || "cannot make a pipe")?;
             match clone3(&options).context(Step::Clone, || clone_failed(namespaces))? {
-                Forked::Child => {}
+                Forked::Child => {
+                    drop(untold);
+                    // Both write to one channel, and who this is has to be said before all else.
+                    let waited = File::from(told).read(&mut [0]);
+                    waited.context(Step::Clone, || "cannot wait for the pid's report")?;
+                }
                 Forked::Parent { pid, .. } => {
                     channel.tell_pid(pid).context(Step::Clone, || "cannot report the pid")?;
+                    // The pipe is closed with this process, which ends now.
                     return Ok(false);
                 }
             }

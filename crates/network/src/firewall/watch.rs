@@ -22,12 +22,12 @@ const RECENT: Duration = Duration::from_secs(1);
 impl Watcher {
     /// Starts the thread. It ends with the first notice after the firewall is gone, or with the
     /// process.
-    pub(super) fn start(table: &str, firewall: Weak<Inner>) -> io::Result<Watcher> {
+    pub(super) fn start(table: &str, firewall_of: Weak<Inner>) -> io::Result<Watcher> {
         let mut watch = Watch::open(table)?;
         thread::Builder::new().name("nft-watch".to_owned()).stack_size(128 << 10).spawn(
             move || {
                 while let Ok(notices) = watch.wait() {
-                    let Some(firewall) = firewall.upgrade() else { return };
+                    let Some(firewall) = firewall_of.upgrade() else { return };
                     let (mut lost, mut foreign) = (false, false);
                     for notice in &notices {
                         match notice {
@@ -57,7 +57,10 @@ impl Watcher {
                     if !foreign {
                         continue;
                     }
+                    // Not held meanwhile: one that goes away in this moment repairs nothing any more.
+                    drop(firewall);
                     thread::sleep(SETTLE);
+                    let Some(firewall) = firewall_of.upgrade() else { return };
                     match firewall.write() {
                         Ok(()) => {
                             tracing::warn!("somebody changed our nftables table: written anew")
