@@ -38,6 +38,16 @@ impl Drop for Guest {
         // It may have ended by itself.
         let _ = self.agent.kill();
         let _ = self.agent.wait();
+        // They would go with the machine. Busy until the last process is gone.
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let roots = hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
+        for group in roots.map(|root: PathBuf| root.join("isopod").join(self.id())) {
+            let began = Instant::now();
+            while group.exists() && std::fs::remove_dir(&group).is_err() && began.elapsed() < LIMIT
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
     }
 }
 
@@ -202,6 +212,11 @@ impl Guest {
         reader.join().expect("joins")
     }
 
+    /// The container's id.
+    fn id(&self) -> String {
+        format!("agent-{}-{}", std::process::id(), self.agent.id())
+    }
+
     /// The first bytes that come out.
     fn first(&mut self, count: usize, mut from: UnixStream) -> (Vec<u8>, UnixStream) {
         let reader = std::thread::spawn(move || {
@@ -221,7 +236,7 @@ impl Guest {
 
     fn create(&mut self, spec: Value, user: &str, streams: Streams) -> Result<Reply, Failure> {
         let create = Create {
-            id: format!("agent-{}-{}", std::process::id(), self.agent.id()),
+            id: self.id(),
             spec: serde_json::from_value(spec).expect("a specification"),
             default_seccomp: true,
             user: User { user: user.to_owned(), ..User::default() },
