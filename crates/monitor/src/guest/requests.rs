@@ -99,6 +99,18 @@ impl Monitor<'_> {
         Ok(None)
     }
 
+    /// The container is to be killed: the machine is, if that takes too long, and a frozen container
+    /// is let go on, which could not die.
+    fn expect_death(&mut self, now: Instant) -> Result<(), Error> {
+        let paused = matches!(self.state, State::Paused);
+        let guest = self.guest()?;
+        guest.kill_at.get_or_insert(now + KILL);
+        if paused {
+            guest.ask(guest::Request::Resume, None, What::Resume, None)?;
+        }
+        Ok(())
+    }
+
     /// What is asked of a container that runs; `None`: it has been asked already.
     fn of_running(
         &mut self,
@@ -112,21 +124,13 @@ impl Monitor<'_> {
         let plain = |request| Ok(Some((request, What::Plain)));
         match request {
             Request::Signal(signal) => {
-                let guest = self.guest()?;
                 if signal == SIGKILL {
-                    guest.kill_at.get_or_insert(now + KILL);
-                    if paused {
-                        guest.ask(G::Resume, None, What::Resume, None)?;
-                    }
+                    self.expect_death(now)?;
                 }
                 plain(G::Signal { exec: None, signal })
             }
             Request::KillAll => {
-                let guest = self.guest()?;
-                guest.kill_at.get_or_insert(now + KILL);
-                if paused {
-                    guest.ask(G::Resume, None, What::Resume, None)?;
-                }
+                self.expect_death(now)?;
                 plain(G::KillAll)
             }
             Request::SignalExec { exec, signal } => plain(G::Signal { exec: Some(exec), signal }),

@@ -5,11 +5,9 @@ use std::path::Path;
 
 use network::Sandbox;
 use proto::guest;
-use proto::launch::{Launch, Log, Machine, Order, RootSource, Stdin, VERSION};
+use proto::launch::{Launch, Machine};
 use types::Error;
 
-use super::log::log;
-use super::order::{asked, window};
 use super::run::write_run;
 use crate::record::{Record, Run};
 use crate::spec::machine::{self, Lent};
@@ -84,20 +82,10 @@ impl Engine {
         machine.limits = Some(Box::new(machine::limits(&resources, machine.memory)));
         write_run(directory, run)?;
         let launch = Launch {
-            spec: made.spec,
-            default_seccomp: made.default_seccomp,
             netns: sandbox.is_some(),
             held: held.len(),
-            terminal: record.config.tty.then(|| window(record.host.console_size)),
-            stdin: match (record.config.open_stdin, record.config.stdin_once) {
-                (false, _) => Stdin::Null,
-                (true, false) => Stdin::Open,
-                (true, true) => Stdin::Once,
-            },
-            log: log(&own, record),
-            init: record.host.init.unwrap_or(false),
-            asked: asked(&record.host),
-            ..self.bare_launch(record, directory, machine)
+            machine: Some(Box::new(machine)),
+            ..self.usual_launch(record, directory, made.spec, made.default_seccomp)
         };
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         descriptors.extend(sandbox.as_ref().map(Sandbox::fd));
@@ -114,47 +102,12 @@ impl Engine {
         machine.files_only = true;
         machine.volatile = false;
         write_run(&directory, &run)?;
-        let mut launch = self.bare_launch(record, &directory, machine);
+        let mut launch = self.bare_launch(record, &directory);
+        launch.machine = Some(Box::new(machine));
         let mut linux = oci_spec::runtime::Linux::default();
         linux.set_cgroups_path(Some(run.cgroups_path.clone().into()));
         launch.spec.set_linux(Some(linux));
         Ok((self.send_launch(launch, &[])?, run))
-    }
-
-    /// A launch with a machine and nothing else.
-    fn bare_launch(&self, record: &Record, directory: &Path, machine: Machine) -> Launch {
-        Launch {
-            version: VERSION,
-            guard: true,
-            id: record.id.to_string(),
-            dir: directory.to_owned(),
-            spec: oci_spec::runtime::Spec::default(),
-            default_seccomp: false,
-            root: RootSource::Directory("/".into()),
-            netns: false,
-            mounts: 0,
-            held: 0,
-            terminal: None,
-            stdin: Stdin::Null,
-            log: Log::None,
-            init: false,
-            asked: proto::launch::Asked::default(),
-            systemd_cgroup: self.config.systemd_cgroup,
-            machine: Some(Box::new(machine)),
-        }
-    }
-
-    fn send_launch(
-        &self,
-        launch: Launch,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<OwnedFd, Error> {
-        let failed = |error| Error::system(format!("cannot make a connection: {error}"));
-        let (ours, theirs) = sys::stream::pair().map_err(failed)?;
-        let mut all = vec![theirs.as_fd(), self.launcher.guard()];
-        all.extend_from_slice(descriptors);
-        self.launcher.order(&Order::Launch(Box::new(launch)), &all)?;
-        Ok(ours)
     }
 
     /// The machine of a container: its size and its disks.

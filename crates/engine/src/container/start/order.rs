@@ -1,9 +1,11 @@
 //! The order to the launcher: everything that a run needs, made before its monitor is.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use network::Sandbox;
-use proto::launch::{Asked, Launch, Order, RootSource, Stdin, VERSION, WindowSize};
+use oci_spec::runtime::Spec;
+use proto::launch::{Asked, Launch, Log, Order, RootSource, Stdin, VERSION, WindowSize};
 use types::Error;
 use types::container::HostConfig;
 
@@ -49,7 +51,7 @@ impl Engine {
         &self,
         record: &Record,
         extra: Vec<Tree>,
-        directory: &std::path::Path,
+        directory: &Path,
         run: &mut Run,
     ) -> Result<(OwnedFd, Vec<String>, bool), Error> {
         if record.is_machine() {
@@ -81,10 +83,8 @@ impl Engine {
             },
         )?;
         write_run(directory, run)?;
-        let failed = |error| Error::system(format!("cannot make a connection: {error}"));
-        let (ours, theirs) = sys::stream::pair().map_err(failed)?;
         let descriptor = record.host.rootfs.is_empty();
-        let mut descriptors: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), self.launcher.guard()];
+        let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         if descriptor {
             descriptors.push(root.as_fd());
         }
@@ -92,12 +92,6 @@ impl Engine {
         descriptors.extend(trees.iter().map(AsFd::as_fd));
         descriptors.extend(held.iter().map(AsFd::as_fd));
         let launch = Launch {
-            version: VERSION,
-            guard: true,
-            id: record.id.to_string(),
-            dir: directory.to_owned(),
-            spec: made.spec,
-            default_seccomp: made.default_seccomp,
             root: if descriptor {
                 RootSource::Descriptor
             } else {
@@ -106,6 +100,22 @@ impl Engine {
             netns: sandbox.is_some(),
             mounts: trees.len(),
             held: held.len(),
+            ..self.usual_launch(record, directory, made.spec, made.default_seccomp)
+        };
+        Ok((self.send_launch(launch, &descriptors)?, made.warnings, plug_later))
+    }
+
+    /// What a launch says of a container behind either wall.
+    pub(super) fn usual_launch(
+        &self,
+        record: &Record,
+        directory: &Path,
+        spec: Spec,
+        default_seccomp: bool,
+    ) -> Launch {
+        Launch {
+            spec,
+            default_seccomp,
             terminal: record.config.tty.then(|| window(record.host.console_size)),
             stdin: match (record.config.open_stdin, record.config.stdin_once) {
                 (false, _) => Stdin::Null,
@@ -115,11 +125,45 @@ impl Engine {
             log: log(&self.config.container_dir(record.id.as_str()), record),
             init: record.host.init.unwrap_or(false),
             asked: asked(&record.host),
+            ..self.bare_launch(record, directory)
+        }
+    }
+
+    /// A launch of nothing yet.
+    pub(super) fn bare_launch(&self, record: &Record, directory: &Path) -> Launch {
+        Launch {
+            version: VERSION,
+            guard: true,
+            id: record.id.to_string(),
+            dir: directory.to_owned(),
+            spec: Spec::default(),
+            default_seccomp: false,
+            root: RootSource::Directory("/".into()),
+            netns: false,
+            mounts: 0,
+            held: 0,
+            terminal: None,
+            stdin: Stdin::Null,
+            log: Log::None,
+            init: false,
+            asked: Asked::default(),
             systemd_cgroup: self.config.systemd_cgroup,
             machine: None,
-        };
-        self.launcher.order(&Order::Launch(Box::new(launch)), &descriptors)?;
-        Ok((ours, made.warnings, plug_later))
+        }
+    }
+
+    /// Gives the order; the monitor's connection comes back.
+    pub(super) fn send_launch(
+        &self,
+        launch: Launch,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<OwnedFd, Error> {
+        let failed = |error| Error::system(format!("cannot make a connection: {error}"));
+        let (ours, theirs) = sys::stream::pair().map_err(failed)?;
+        let mut all: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), self.launcher.guard()];
+        all.extend_from_slice(descriptors);
+        self.launcher.order(&Order::Launch(Box::new(launch)), &all)?;
+        Ok(ours)
     }
 
     /// The root file system: a detached mount, or the directory that was named.
