@@ -133,9 +133,9 @@ fn make(create: Create, root: &Path, machine: &Machine) -> Result<Made, Failure>
     let filter = filter_of(&mut spec, default_seccomp).map_err(|e| runtime_failure(e.into()))?;
     let cgroup_failure = |error: runtime::cgroup::Error| plain(failure::of_cgroup(&error));
     let layout = Layout::probe().map_err(cgroup_failure)?;
-    let path = format!("isopod/{id}");
+    // At the top: the machine has no other.
     let (mut cgroup, warnings) =
-        Cgroup::create(&layout, &path, Driver::Cgroupfs).map_err(cgroup_failure)?;
+        Cgroup::create(&layout, &id, Driver::Cgroupfs).map_err(cgroup_failure)?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     let made = (|| {
         if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())

@@ -41,7 +41,7 @@ impl Drop for Guest {
         // They would go with the machine. Busy until the last process is gone.
         let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
         let roots = hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
-        for group in roots.map(|root: PathBuf| root.join("isopod").join(self.id())) {
+        for group in roots.map(|root: PathBuf| root.join(self.id())) {
             let began = Instant::now();
             while group.exists() && std::fs::remove_dir(&group).is_err() && began.elapsed() < LIMIT
             {

@@ -261,7 +261,7 @@ impl Streams {
         }
     }
 
-    /// Reads output once and passes it on.
+    /// Reads what output there is and passes it on.
     fn pump(&mut self, number: usize, scratch: &mut Scratch, now: Instant) {
         // A client may have begun to wait in this very turn.
         if self.is_stalled() {
@@ -273,6 +273,13 @@ impl Streams {
         match sys::stream::read(&*source.fd, buffer) {
             Ok(0) => self.close_source(number),
             Ok(_) => {
+                // The kernel hands the end of a terminal's line over by itself, an instant later.
+                if self.console.is_some() {
+                    while buffer.len() < buffer.capacity()
+                        && matches!(sys::stream::read(&*source.fd, buffer), Ok(1..))
+                    {
+                    }
+                }
                 self.active = now;
                 self.dropped += self.log.write(stream, buffer) as u64;
                 for client in &mut self.clients {

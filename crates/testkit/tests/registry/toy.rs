@@ -47,8 +47,8 @@ pub(crate) fn request(
     })
 }
 
-/// Bytes of a blob that are sent before it waits.
-const FIRST: usize = 400_000;
+/// Bytes of a blob that are sent before it waits: enough for an engine to tell of some.
+const FIRST: usize = 600_000;
 
 struct Shared {
     layer: Vec<u8>,
@@ -56,7 +56,6 @@ struct Shared {
     manifest: Vec<u8>,
     downloads: AtomicU64,
     broken: AtomicU64,
-    sent: AtomicU64,
     resumed: AtomicU64,
     slow: Mutex<bool>,
     changed: Condvar,
@@ -99,7 +98,6 @@ impl Toy {
             manifest: manifest.to_string().into_bytes(),
             downloads: AtomicU64::new(0),
             broken: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             slow: Mutex::new(false),
             changed: Condvar::new(),
@@ -143,11 +141,6 @@ impl Toy {
     /// How many downloads were cut off by the other side.
     pub(crate) fn broken(&self) -> u64 {
         self.shared.broken.load(Ordering::SeqCst)
-    }
-
-    /// Bytes of the layer that were sent.
-    pub(crate) fn sent(&self) -> u64 {
-        self.shared.sent.load(Ordering::SeqCst)
     }
 
     /// Where the last download began.
@@ -249,7 +242,6 @@ impl Shared {
     fn slowly(&self, mut stream: &TcpStream, body: &[u8]) -> std::io::Result<()> {
         let first = body.len().min(FIRST);
         stream.write_all(&body[..first])?;
-        self.sent.fetch_add(first as u64, Ordering::SeqCst);
         let mut slow = self.slow.lock().unwrap();
         while *slow {
             (slow, _) = self.changed.wait_timeout(slow, Duration::from_millis(50)).unwrap();
