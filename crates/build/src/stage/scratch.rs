@@ -35,7 +35,7 @@ impl<'b> Scratch<'b> {
 
     /// Mounts it to be written to.
     pub(super) fn mount(&self) -> Result<Root> {
-        let options = MountOptions { volatile: true, ..MountOptions::default() };
+        let options = MountOptions { volatile: true, bare: true, ..MountOptions::default() };
         Ok(Root::from(self.build.shop.store.mount(&self.id, options)?))
     }
 

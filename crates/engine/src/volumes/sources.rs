@@ -150,7 +150,7 @@ impl Engine {
         let options = image::MountOptions {
             userns: record.remapped.and(self.remap_namespace.as_ref()).map(AsFd::as_fd),
             read_only: true,
-            volatile: false,
+            ..image::MountOptions::default()
         };
         let tree = self.images.mount_image(&image, options).map_err(from_image)?;
         let long = mounts::long_form(&record.host, &point.destination);

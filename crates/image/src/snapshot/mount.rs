@@ -31,6 +31,8 @@ pub struct MountOptions<'a> {
     /// no crash needs to survive. Without it every unmount flushes the host's file system
     /// (overlayfs syncs the upper one), and `fsync` in the container means what it says.
     pub volatile: bool,
+    /// Without the mount points that every container gets: what is there is the layers' alone.
+    pub bare: bool,
 }
 
 /// The directories of an overlay, as open files.
@@ -61,7 +63,7 @@ impl Store {
     /// [`Error::NoSnapshot`]; [`Error::Unsupported`] when the kernel cannot map ids; [`Error::Io`].
     pub fn mount(&self, container: &ContainerId, options: MountOptions<'_>) -> Result<OwnedFd> {
         let record = self.record_of(container)?;
-        let layers = self.layer_dirs(&record.layers, options.userns, true)?;
+        let layers = self.layer_dirs(&record.layers, options.userns, !options.bare)?;
         let top = self.snapshots.dir.open_dir(container.as_str()).step("open a snapshot")?;
         let own = mapped(top, options.userns)?;
         // A volatile overlay that was not unmounted before the machine went down leaves this mark,

@@ -6,9 +6,10 @@
 //! else kill                   └─ binary search over ranges of numbers with one verdict
 //! ```
 //!
-//! Every piece of code ends in a return and jumps only forward within itself, so that pieces are
-//! joined by putting one behind the other. The kernel (5.11) itself finds out, once, which numbers
-//! are always allowed, and does not run the program for them at all.
+//! Written from its end to its beginning, for jumps only go forward: what an instruction leads to
+//! stands already, and returns are shared. Short, because the kernel compiles it at every start. The
+//! kernel (5.11) itself finds out, once, which numbers are always allowed, and does not run the
+//! program for them at all.
 
 use std::collections::BTreeMap;
 
@@ -32,70 +33,117 @@ const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
-type Code = Vec<Instruction>;
-
-fn op(code: u16, k: u32) -> Instruction {
-    Instruction { code, jt: 0, jf: 0, k }
+/// The end of a program.
+#[derive(Default)]
+struct Code {
+    /// The last instruction first.
+    reversed: Vec<Instruction>,
+    /// Where each verdict was returned last.
+    returns: BTreeMap<u32, Place>,
 }
 
-fn give(action: Action) -> Instruction {
-    op(RETURN, action.0)
-}
+/// An instruction: how many there are from it to the end of the program.
+#[derive(Clone, Copy, PartialEq)]
+struct Place(usize);
 
-/// `if accumulator <test> k { yes } else { no }`; both end in a return.
-fn branch(test: u16, k: u32, yes: Code, no: Code) -> Code {
-    let mut code = Vec::with_capacity(yes.len() + no.len() + 2);
-    // A conditional jump reaches 255 instructions, an unconditional one any number.
-    match u8::try_from(no.len()) {
-        Ok(jt) => code.push(Instruction { code: test, jt, jf: 0, k }),
-        Err(_) => {
-            code.push(Instruction { code: test, jt: 0, jf: 1, k });
-            code.push(op(JUMP, no.len() as u32));
+impl Code {
+    fn push(&mut self, code: u16, k: u32, jt: u8, jf: u8) -> Place {
+        self.reversed.push(Instruction { code, jt, jf, k });
+        Place(self.reversed.len())
+    }
+
+    /// How many instructions the next one would skip to get there.
+    fn distance(&self, to: Place) -> usize {
+        self.reversed.len() - to.0
+    }
+
+    fn give(&mut self, action: Action) -> Place {
+        match self.returns.get(&action.0) {
+            Some(place) => *place,
+            None => self.give_here(action),
         }
     }
-    code.extend(no);
-    code.extend(yes);
-    code
+
+    fn give_here(&mut self, action: Action) -> Place {
+        let place = self.push(RETURN, action.0, 0, 0);
+        self.returns.insert(action.0, place);
+        place
+    }
+
+    /// The same, no further away than a conditional jump reaches behind `between` instructions more.
+    fn near(&mut self, to: Place, between: usize) -> Place {
+        let distance = self.distance(to);
+        if distance + between <= usize::from(u8::MAX) {
+            return to;
+        }
+        let target = self.reversed[to.0 - 1];
+        match target.code {
+            RETURN => self.give_here(Action(target.k)),
+            _ => self.push(JUMP, distance as u32, 0, 0),
+        }
+    }
+
+    /// `if accumulator <test> k { yes } else { no }`.
+    fn branch(&mut self, test: u16, k: u32, yes: Place, no: Place) -> Place {
+        // What is put near for one way is between the test and the other.
+        let yes = self.near(yes, 1);
+        let no = self.near(no, 0);
+        let (jt, jf) = (self.distance(yes), self.distance(no));
+        self.push(test, k, jt as u8, jf as u8)
+    }
+
+    /// Takes a word into the accumulator and goes there.
+    fn load(&mut self, offset: u32, to: Place) -> Place {
+        self.straight(LOAD, offset, to)
+    }
+
+    /// An instruction that leads to the next one.
+    fn straight(&mut self, code: u16, k: u32, to: Place) -> Place {
+        let distance = self.distance(to);
+        if distance > 0 {
+            self.push(JUMP, distance as u32, 0, 0);
+        }
+        self.push(code, k, 0, 0)
+    }
 }
 
 /// The whole filter for the architectures given.
-pub(super) fn program(rules: &Rules, arches: &[Arch]) -> Code {
-    let tree = |arch: Arch| arches.contains(&arch).then(|| calls(rules, arch));
+pub(super) fn program(rules: &Rules, arches: &[Arch]) -> Vec<Instruction> {
+    let mut code = Code::default();
     // An architecture that the profile does not list must not be used to get around it.
-    let refuse = || vec![give(Action::KILL_THREAD)];
-    let mut code = refuse();
+    let refuse = code.give(Action::KILL_THREAD);
+    let tree =
+        |code: &mut Code, arch: Arch| arches.contains(&arch).then(|| calls(code, rules, arch));
+    let mut start = refuse;
     for arch in [Arch::Arm, Arch::Aarch64, Arch::X86] {
-        if let Some(tree) = tree(arch) {
-            code = branch(IF_EQUAL, arch.token(), with_number(tree), code);
+        if let Some(tree) = tree(&mut code, arch) {
+            let tree = code.load(NUMBER, tree);
+            start = code.branch(IF_EQUAL, arch.token(), tree, start);
         }
     }
-    let (x64, x32) = (tree(Arch::X86_64), tree(Arch::X32));
+    let (x32, x64) = (tree(&mut code, Arch::X32), tree(&mut code, Arch::X86_64));
     if x64.is_some() || x32.is_some() {
-        let both = branch(
-            IF_GREATER_OR_EQUAL,
-            X32_BIT,
-            x32.unwrap_or_else(refuse),
-            x64.unwrap_or_else(refuse),
-        );
-        code = branch(IF_EQUAL, Arch::X86_64.token(), with_number(both), code);
+        let (x32, x64) = (x32.unwrap_or(refuse), x64.unwrap_or(refuse));
+        let both = code.branch(IF_GREATER_OR_EQUAL, X32_BIT, x32, x64);
+        let both = code.load(NUMBER, both);
+        start = code.branch(IF_EQUAL, Arch::X86_64.token(), both, start);
     }
-    code.insert(0, op(LOAD, ARCH));
-    code
-}
-
-fn with_number(mut tree: Code) -> Code {
-    tree.insert(0, op(LOAD, NUMBER));
-    tree
+    code.load(ARCH, start);
+    code.reversed.reverse();
+    code.reversed
 }
 
 /// The code for one architecture, with the call's number loaded.
-fn calls(rules: &Rules, arch: Arch) -> Code {
+fn calls(code: &mut Code, rules: &Rules, arch: Arch) -> Place {
     let verdicts = rules.verdicts(arch);
     let first = if arch == Arch::X32 { X32_BIT } else { 0 };
     let ranges = ranges(&verdicts, first, rules.default);
-    let tree = search(&ranges, rules.default, arch.wide());
+    let tree = search(code, &ranges, rules.default, arch.wide());
     match rules.newest(arch) {
-        Some(newest) => branch(IF_GREATER, newest, vec![give(Action::ENOSYS)], tree),
+        Some(newest) => {
+            let unknown = code.give(Action::ENOSYS);
+            code.branch(IF_GREATER, newest, unknown, tree)
+        }
         None => tree,
     }
 }
@@ -129,78 +177,51 @@ fn ranges(verdicts: &BTreeMap<u32, Verdict>, first: u32, default: Action) -> Vec
     ranges
 }
 
-fn search(ranges: &[(u32, Leaf<'_>)], default: Action, wide: bool) -> Code {
+fn search(code: &mut Code, ranges: &[(u32, Leaf<'_>)], default: Action, wide: bool) -> Place {
     match ranges {
-        [] => vec![give(default)],
-        [(_, Leaf::Give(action))] => vec![give(*action)],
-        [(_, Leaf::Depends(rows))] => depends(rows, default, wide),
+        [] => code.give(default),
+        [(_, Leaf::Give(action))] => code.give(*action),
+        [(_, Leaf::Depends(rows))] => depends(code, rows, default, wide),
         _ => {
             let (low, high) = ranges.split_at(ranges.len() / 2);
             let start = high[0].0;
-            let (high, low) = (search(high, default, wide), search(low, default, wide));
-            branch(IF_GREATER_OR_EQUAL, start, high, low)
+            let high = search(code, high, default, wide);
+            let low = search(code, low, default, wide);
+            code.branch(IF_GREATER_OR_EQUAL, start, high, low)
         }
     }
 }
 
-/// Rows in their order; the first whose conditions hold returns.
-fn depends(rows: &[(Vec<Condition>, Action)], default: Action, wide: bool) -> Code {
-    let mut code = Vec::new();
-    for (conditions, action) in rows {
-        code.extend(row(conditions, *action, wide));
+/// Rows in their order; the first whose conditions all hold decides.
+fn depends(
+    code: &mut Code,
+    rows: &[(Vec<Condition>, Action)],
+    default: Action,
+    wide: bool,
+) -> Place {
+    let mut next = code.give(default);
+    for (conditions, action) in rows.iter().rev() {
+        let mut holds = code.give(*action);
+        for condition in conditions.iter().rev() {
+            holds = test(code, condition, wide, holds, next);
+        }
+        next = holds;
     }
-    code.push(give(default));
-    code
+    next
 }
 
-/// Where a test inside a row leads.
-#[derive(Clone, Copy)]
-enum To {
-    Next,
-    /// The condition holds: behind it.
-    Holds,
-    /// It does not: behind the row.
-    Fails,
-}
-
-/// One instruction with its two ways.
-type Test = (Instruction, To, To);
-
-fn row(conditions: &[Condition], action: Action, wide: bool) -> Code {
-    let mut tests: Vec<(Test, usize)> = Vec::new();
-    for condition in conditions {
-        let this = one(condition, wide);
-        let end = tests.len() + this.len();
-        tests.extend(this.into_iter().map(|test| (test, end)));
-    }
-    // Behind all tests stands the return, behind that the next row.
-    let fails = tests.len() + 1;
-    let resolve = |(at, ((mut instruction, yes, no), holds)): (usize, (Test, usize))| {
-        // At most 6 conditions of 5 instructions each: a byte is enough.
-        let distance = |to| match to {
-            To::Next => 0,
-            To::Holds => (holds - at - 1) as u8,
-            To::Fails => (fails - at - 1) as u8,
-        };
-        instruction.jt = distance(yes);
-        instruction.jf = distance(no);
-        instruction
-    };
-    let mut code: Code = tests.into_iter().enumerate().map(resolve).collect();
-    code.push(give(action));
-    code
-}
-
-fn one(condition: &Condition, wide: bool) -> Vec<Test> {
-    let low = ARGUMENTS + 8 * u32::from(condition.argument);
+/// `if condition { yes } else { no }`.
+fn test(code: &mut Code, condition: &Condition, wide: bool, yes: Place, no: Place) -> Place {
+    let offset = ARGUMENTS + 8 * u32::from(condition.argument);
     let (value, mask) = (condition.value, condition.mask);
     let halves = |value: u64| (value as u32, (value >> 32) as u32);
     let ((low_value, high_value), (low_mask, high_mask)) = (halves(value), halves(mask));
-    let load = |offset| (op(LOAD, offset), To::Next, To::Next);
-    let and = |mask| (op(AND, mask), To::Next, To::Next);
-    let (yes, no) = (To::Holds, To::Fails);
+    // Nothing of the high half is looked at; a value there can never be met.
+    if wide && high_mask == 0 && high_value != 0 {
+        return no;
+    }
     // What decides on the low half, and on the high half: greater, and unequal otherwise.
-    let (test, low_yes, low_no) = match condition.operator {
+    let (comparison, if_so, if_not) = match condition.operator {
         Operator::ScmpCmpEq | Operator::ScmpCmpMaskedEq => (IF_EQUAL, yes, no),
         Operator::ScmpCmpNe => (IF_EQUAL, no, yes),
         Operator::ScmpCmpGt => (IF_GREATER, yes, no),
@@ -208,35 +229,20 @@ fn one(condition: &Condition, wide: bool) -> Vec<Test> {
         Operator::ScmpCmpLt => (IF_GREATER_OR_EQUAL, no, yes),
         Operator::ScmpCmpLe => (IF_GREATER, no, yes),
     };
-    let mut tests = Vec::with_capacity(5);
-    if wide && high_mask == 0 {
-        // Nothing of the high half is looked at; a value there can never be met.
-        if high_value != 0 {
-            return vec![(op(IF_EQUAL, 0), no, no)];
-        }
-    } else if wide {
-        tests.push(load(low + 4));
-        if high_mask != u32::MAX {
-            tests.push(and(high_mask));
-        }
-        if test != IF_EQUAL {
-            tests.push((op(IF_GREATER, high_value), low_yes, To::Next));
-        }
-        let unequal = if test == IF_EQUAL { low_no } else { opposite(low_yes) };
-        tests.push((op(IF_EQUAL, high_value), To::Next, unequal));
+    let load = |code: &mut Code, offset, mask, to| {
+        let to = if mask == u32::MAX { to } else { code.straight(AND, mask, to) };
+        code.load(offset, to)
+    };
+    let low = code.branch(comparison, low_value, if_so, if_not);
+    let low = load(code, offset, low_mask, low);
+    if !wide || high_mask == 0 {
+        return low;
     }
-    tests.push(load(low));
-    if low_mask != u32::MAX {
-        tests.push(and(low_mask));
-    }
-    tests.push((op(test, low_value), low_yes, low_no));
-    tests
-}
-
-fn opposite(to: To) -> To {
-    match to {
-        To::Holds => To::Fails,
-        To::Fails => To::Holds,
-        To::Next => To::Next,
-    }
+    let high = if comparison == IF_EQUAL {
+        code.branch(IF_EQUAL, high_value, low, if_not)
+    } else {
+        let equal = code.branch(IF_EQUAL, high_value, low, if_not);
+        code.branch(IF_GREATER, high_value, if_so, equal)
+    };
+    load(code, offset + 4, high_mask, high)
 }

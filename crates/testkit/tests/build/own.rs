@@ -44,6 +44,7 @@ fn privileged_mounts_and_documents_serve_their_step_only() {
          RUN --mount=type=cache,id={id},target=/cache echo x >> /cache/n && wc -l < /cache/n > /count\n\
          RUN --mount=from=other,source=/o,target=/m/deep,rw cat /m/deep/f > /got && echo y > /m/deep/new\n\
          RUN --mount=type=tmpfs,target=/t touch /t/x\n\
+         RUN --mount=type=bind,target=/c,rw ls -A /c > /context && touch /c/new\n\
          RUN <<END\nset -e\necho one > /one\necho two >> /one\nEND\n\
          RUN <<S\n#!/bin/sh\necho $0 > /script\nS\n\
          COPY <<A <<\"B\" /docs/\n$PATH\nA\n$PATH\nB\n\
@@ -51,11 +52,11 @@ fn privileged_mounts_and_documents_serve_their_step_only() {
     ));
     let built = Build::of(&engine, &context).done();
     let _ = Build::of(&engine, &context).query("nocache", "1").done();
-    let script = "cat /count /got /one /script /net; cat /docs/B; ls -d /cache /m /t /run /dev/pipes 2>&1 \
+    let script = "cat /count /got /context /one /script /net; cat /docs/B; ls -d /cache /c /m /t /run /dev/pipes 2>&1 \
                   | grep -vc 'No such'; true";
     assert_eq!(
         run(&engine, &built.id(), script),
-        "1\nother\none\ntwo\n/dev/pipes/S\nlo\n$PATH\n0\n"
+        "1\nother\nDockerfile\none\ntwo\n/dev/pipes/S\nlo\n$PATH\n0\n"
     );
     let second = Build::of(&engine, &context).query("nocache", "1").done();
     assert_eq!(run(&engine, &second.id(), "cat /count"), "3\n");

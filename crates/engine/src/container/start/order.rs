@@ -173,6 +173,7 @@ impl Engine {
                 userns: record.remapped.and(self.remap_namespace.as_ref()).map(AsFd::as_fd),
                 read_only: false,
                 volatile: record.host.auto_remove,
+                bare: false,
             };
             return match self.images.mount(&record.id, options) {
                 // Making a writable layer is not flushed, the record is: after a power cut there
