@@ -140,6 +140,8 @@ pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> Result<Outcome,
 
     let mut steps = arguments;
     let declared = steps.clone();
+    let imports = build.cache_steps();
+    steps.extend_from_slice(&imports);
     steps.extend(build.steps());
     steps.extend(request.outputs.iter().zip(first_export..).map(|(export, number)| StepInfo {
         number,
@@ -157,6 +159,9 @@ pub fn build(shop: Shop<'_>, request: &Request, input: Input) -> Result<Outcome,
     for step in &declared {
         build.begin(step.number);
         build.tell(Event::Finished { step: step.number, cached: false, image: None });
+    }
+    for step in &imports {
+        build.import_cache(step)?;
     }
     let outcome = finish(&build, &context, first_export);
     // What was done counts the next time, whatever has become of the rest.

@@ -79,7 +79,8 @@ pub(crate) struct Build<'a> {
     failed: AtomicBool,
     failure: Mutex<Option<StageError>>,
     images: Mutex<HashMap<(String, String), Slot>>,
-    cache_from: Vec<Arc<ImageConfig>>,
+    /// Images of `--cache-from` that are here.
+    cache_from: Mutex<Vec<Arc<ImageConfig>>>,
     further: Mutex<HashMap<String, Arc<Further>>>,
     /// Steps in which something was pulled or fetched.
     busy: Mutex<BTreeSet<u32>>,
@@ -105,10 +106,7 @@ impl<'a> Build<'a> {
             numbers.insert(index, Numbers { first: next, count });
             next += count;
         }
-        let sources = request.cache_from.iter().filter_map(|name| {
-            let id = shop.store.resolve(name).ok()?;
-            shop.store.config(&id).ok()
-        });
+        let sources = request.cache_from.iter().filter_map(|name| lookup::here(shop.store, name));
         Self {
             shop,
             request,
@@ -123,7 +121,7 @@ impl<'a> Build<'a> {
             failed: AtomicBool::new(false),
             failure: Mutex::default(),
             images: Mutex::default(),
-            cache_from: sources.collect(),
+            cache_from: Mutex::new(sources.collect()),
             further: Mutex::default(),
             busy: Mutex::default(),
         }

@@ -232,10 +232,24 @@ impl Engine {
     /// as in a registry.
     ///
     /// # Errors
-    /// Not found.
-    pub async fn save(&self, names: Vec<String>, oci: bool) -> Result<ByteStream, Error> {
+    /// Not found, also when one is for another than the given platform.
+    pub async fn save(
+        &self,
+        names: Vec<String>,
+        platform: Option<String>,
+        oci: bool,
+    ) -> Result<ByteStream, Error> {
+        let mut found = Vec::new();
         for name in &names {
-            let id = self.images.resolve(name).map_err(from_image)?;
+            for id in self.images.saved_for(name).map_err(from_image)? {
+                if let Some(platform) = &platform {
+                    let config = self.images.config(&id).map_err(from_image)?;
+                    provides(name, &config, platform)?;
+                }
+                found.push((name, id));
+            }
+        }
+        for (name, id) in found {
             self.tell(Subject::Image, "save", id.as_ref(), &[("name", name)]);
         }
         let engine = self.clone();

@@ -59,13 +59,22 @@ impl Store {
         })
     }
 
-    /// Removes damaged layers that were set aside and that neither an image nor a container has.
+    /// Removes damaged layers that were set aside, unless a container may have them mounted or an
+    /// image has nothing else of them.
     pub(crate) fn remove_aside(&self) -> Result<()> {
+        let mut kept = false;
         for (name, layer) in self.layers.aside()? {
-            if !self.state().is_wanted(&layer) {
+            let needed = {
+                let state = self.state();
+                let lost = !state.layers.contains_key(&layer);
+                state.is_below(&layer) || lost && state.is_wanted(&layer)
+            };
+            kept |= needed;
+            if !needed {
                 self.layers.sweep(&name)?;
             }
         }
+        self.state().aside = kept;
         Ok(())
     }
 

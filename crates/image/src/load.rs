@@ -11,6 +11,7 @@ mod unpackers;
 
 use std::io::Read;
 
+use types::digest::Digest;
 use types::reference::Reference;
 
 use crate::error::Result;
@@ -52,10 +53,19 @@ impl Store {
         self.publish(staged)?;
         let mut loaded = Vec::with_capacity(images.len());
         for image in images {
+            let mut taken = self.owners(&image.names);
             let id = self.add_image(&image.config, &image.layers, image.parent, &image.names)?;
+            taken.retain(|(_, owner)| *owner != id);
             let names = image.names.iter().map(Reference::familiar).collect();
-            loaded.push(Loaded { id, names });
+            loaded.push(Loaded { id, names, taken });
         }
         Ok(loaded)
+    }
+
+    /// Images that have the names.
+    fn owners(&self, names: &[Reference]) -> Vec<(String, Digest)> {
+        let state = self.state();
+        let owner = |name: &Reference| Some((name.familiar(), state.catalog.named(name)?.clone()));
+        names.iter().filter_map(owner).collect()
     }
 }

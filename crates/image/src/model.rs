@@ -252,6 +252,8 @@ pub struct Loaded {
     pub id: Digest,
     /// The names it got, familiar form; none means that it is known by id only.
     pub names: Vec<String>,
+    /// Those of its names that other images lost, with their ids.
+    pub taken: Vec<(String, Digest)>,
 }
 
 /// A sign of life of a long operation.

@@ -142,6 +142,18 @@ impl Store {
         Ok((images, hold))
     }
 
+    /// Ids of the images that `text` stands for when they are saved: an image, or all the tags of a
+    /// name without one.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`].
+    pub fn saved_for(&self, text: &str) -> Result<Vec<Digest>> {
+        let mut ids: Vec<Digest> = self.chosen(text)?.into_iter().map(|(id, _)| id).collect();
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
     /// What one argument stands for.
     fn chosen(&self, text: &str) -> Result<Vec<(Digest, Option<Reference>)>> {
         let state = self.state();

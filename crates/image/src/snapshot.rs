@@ -200,7 +200,8 @@ impl Store {
         let layers = self.state().snapshot_layers.remove(container.as_str());
         let candidates: BTreeSet<Digest> = layers.into_iter().flatten().collect();
         self.collect(&candidates)?;
-        Ok(())
+        let aside = self.state().aside;
+        if aside { self.remove_aside() } else { Ok(()) }
     }
 
     /// Containers that have a snapshot.

@@ -80,14 +80,19 @@ pub(crate) struct State {
     /// The layers below each container.
     pub(crate) snapshot_layers: HashMap<String, Vec<Digest>>,
     pub(crate) configs: HashMap<Digest, Arc<ImageConfig>>,
+    /// Some layers were set aside, because a container may have them mounted.
+    pub(crate) aside: bool,
 }
 
 impl State {
     /// Is a layer or a blob wanted by an image, a container or an operation?
     pub(crate) fn is_wanted(&self, digest: &Digest) -> bool {
-        self.holds.contains_key(digest)
-            || self.catalog.refers_to(digest)
-            || self.snapshot_layers.values().any(|layers| layers.contains(digest))
+        self.holds.contains_key(digest) || self.catalog.refers_to(digest) || self.is_below(digest)
+    }
+
+    /// Is a layer below a container?
+    pub(crate) fn is_below(&self, digest: &Digest) -> bool {
+        self.snapshot_layers.values().any(|layers| layers.contains(digest))
     }
 
     /// Those of the given layers and blobs that nobody wants.

@@ -340,6 +340,35 @@ on_both! {
         assert_eq!(engine.sh("cat /more; ls /etc", json!({"Image": tag})), "morehostname\nhosts\nmtab\npasswd\nresolv.conf\n");
     }
 
+    fn privileged_a_name_without_a_tag_saves_all_its_tags(engine) {
+        let name = unique("untagged");
+        let tags = [format!("{name}:a"), format!("{name}:b")];
+        let saved = [b"a", b"b"].map(|text| {
+            save(&[&format!("{name}:{}", text.escape_ascii())], &busybox_config(), vec![busybox_layer(), Layer::new().file("f", 0o644, text)])
+        });
+        let _images = [load(engine, &tags[0], &saved[0]), load(engine, &tags[1], &saved[1])];
+        for path in [format!("/images/{name}/get"), format!("/images/get?names={name}")] {
+            let tar = engine.get(&path).expect(200).body;
+            let manifest: testkit::Value = serde_json::from_str(&content(&tar, "manifest.json")).unwrap();
+            let mut found: Vec<&str> = manifest.as_array().unwrap().iter().map(|image| image["RepoTags"][0].as_str().unwrap()).collect();
+            found.sort_unstable();
+            assert_eq!(found, tags);
+        }
+        assert_eq!(engine.get(&format!("/images/{name}:c/get")).status, 404);
+    }
+
+    fn privileged_a_load_says_whose_name_it_takes(engine) {
+        let tag = format!("{}:1", unique("taken"));
+        let [first, second] = ["1", "2"].map(|text| save(&[&tag], &busybox_config(), vec![Layer::new().file("f", 0o644, text.as_bytes())]));
+        let _image = load(engine, &tag, &first);
+        let _old = Image(engine, first.id.clone());
+        let told = engine.upload("/images/load?quiet=1", &second.tar).expect(200).text();
+        let words = format!("The image {tag} already exists, renaming the old one with ID {} to empty string", first.id);
+        assert!(told.contains(&words), "{told}");
+        let again = engine.upload("/images/load?quiet=1", &second.tar).expect(200).text();
+        assert!(!again.contains("already exists"), "{again}");
+    }
+
     fn privileged_images_list_tag_and_remove(engine) {
         let tag = unique("tagged");
         let saved = save(&[&format!("{tag}:one")], &json!({"Labels": {"who": tag}, "Cmd": ["sh"]}), vec![busybox_layer()]);
@@ -445,6 +474,19 @@ on_both! {
 }
 
 /// Both command lines copy alike; ours is checked on our engine only.
+#[test]
+fn privileged_a_refused_load_is_answered_to_the_end() {
+    let engine = Engine::isopod();
+    let folder = tempfile::tempdir().unwrap();
+    let rubbish = folder.path().join("rubbish");
+    std::fs::write(&rubbish, vec![b'x'; 8 << 20]).unwrap();
+    for _ in 0..10 {
+        let output = engine.docker(&["load", "-q", "-i", rubbish.to_str().unwrap()]);
+        assert_eq!(output.code, 1);
+        assert!(output.stderr.contains("invalid tar"), "{output:?}");
+    }
+}
+
 #[test]
 fn privileged_our_cp_does_the_same() {
     let engine = Engine::isopod();

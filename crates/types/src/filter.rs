@@ -83,12 +83,19 @@ impl Filters {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] in Docker's words when the value is neither.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, Error> {
-        match self.values(name).last() {
-            None => Ok(None),
-            Some("1" | "true" | "True" | "TRUE" | "t" | "T") => Ok(Some(true)),
-            Some("0" | "false" | "False" | "FALSE" | "f" | "F") => Ok(Some(false)),
-            Some(other) => Err(Error::invalid(format!("invalid filter '{name}={other}'"))),
+        let mut found = None;
+        for value in self.values(name) {
+            let this = match value {
+                "1" | "true" | "True" | "TRUE" | "t" | "T" => true,
+                "0" | "false" | "False" | "FALSE" | "f" | "F" => false,
+                other => return Err(Error::invalid(format!("invalid filter '{name}={other}'"))),
+            };
+            if found.is_some_and(|other| other != this) {
+                return Err(Error::invalid(format!("invalid filter '{name}=[false true]'")));
+            }
+            found = Some(this);
         }
+        Ok(found)
     }
 }
 

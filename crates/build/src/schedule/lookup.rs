@@ -2,15 +2,19 @@
 
 use std::sync::{Arc, PoisonError};
 
-use image::{HeldLayer, ImageConfig};
+use image::{HeldLayer, ImageConfig, Store};
 use types::Timestamp;
 use types::digest::Digest;
 
 use super::{Build, Shop};
 use crate::cache::Hit;
 use crate::context::Further;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::progress::{Event, StepInfo};
 use crate::stage::Built;
+
+/// What a step is called that brings an image of `--cache-from`; its name follows.
+const IMPORTING: &str = "importing cache manifest from ";
 
 /// What a name that is no stage's means.
 pub(crate) enum Meaning<'n> {
@@ -20,7 +24,52 @@ pub(crate) enum Meaning<'n> {
     Address(&'n str),
 }
 
+/// The configuration of an image that is in the store.
+pub(super) fn here(store: &Store, name: &str) -> Option<Arc<ImageConfig>> {
+    store.config(&store.resolve(name).ok()?).ok()
+}
+
 impl Build<'_> {
+    /// Steps that bring the images of `--cache-from` that are not here. The classic builder takes
+    /// only what is.
+    pub(crate) fn cache_steps(&self) -> Vec<StepInfo> {
+        if self.request.only_cache_from {
+            return Vec::new();
+        }
+        let away = self.request.cache_from.iter();
+        let away = away.filter(|name| here(self.shop.store, name).is_none());
+        let step = |name: &String| StepInfo {
+            number: self.next_number(1),
+            name: format!("{IMPORTING}{name}"),
+            ..StepInfo::default()
+        };
+        away.map(step).collect()
+    }
+
+    /// Does such a step. A cache that cannot be had is no reason to build nothing.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(crate) fn import_cache(&self, step: &StepInfo) -> Result<()> {
+        let name = step.name.strip_prefix(IMPORTING).unwrap_or_default();
+        self.begin(step.number);
+        let Shop { store, worker, .. } = self.shop;
+        let mut tell = |part| self.progress(step.number, part);
+        let found = worker.image(name, &self.request.platform, false, &mut tell);
+        self.check()?;
+        match found.map_err(Error::from).and_then(|id| Ok(store.config(&id)?)) {
+            Ok(config) => {
+                self.cache_from.lock().unwrap_or_else(PoisonError::into_inner).push(config);
+            }
+            Err(error) => {
+                let message = format!("no cache was imported from {name}: {error}");
+                self.tell(Event::Warning { message, place: (0, 0) });
+            }
+        }
+        self.tell(Event::Finished { step: step.number, cached: false, image: None });
+        Ok(())
+    }
+
     /// The files of a further context, fetched when they are first asked for.
     pub(crate) fn further(&self, address: &str) -> Result<Arc<Further>> {
         let mut all = self.further.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +127,8 @@ impl Build<'_> {
             }) && source.rootfs.diff_ids.get(..layers) == Some(&image.rootfs.diff_ids[..])
                 && source.history.get(done).is_some_and(|next| next.created_by == created_by)
         };
-        let source = self.cache_from.iter().find(same)?;
+        let sources = self.cache_from.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = sources.iter().find(same)?;
         let next = &source.history[image.history.len()];
         let layer = if next.empty_layer {
             None

@@ -98,6 +98,7 @@ pub(crate) fn detached(body: Body) -> Reader {
     tokio::spawn(async move {
         let mut body = body;
         pump(&mut body, sender).await;
+        let_go(body).await;
     });
     Reader { receiver, rest: Bytes::new(), ended: false }
 }

@@ -189,11 +189,16 @@ fn short(name: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }
 
-/// The lines that say that an image is there.
+/// The lines that say that an image is there, and which others lost its names.
 pub(crate) fn loaded(image: &engine::Loaded) -> Vec<JsonMessage> {
     if image.names.is_empty() {
         return vec![JsonMessage::stream(format!("Loaded image ID: {}\n", image.id))];
     }
-    let line = |name: &String| JsonMessage::stream(format!("Loaded image: {name}\n"));
-    image.names.iter().map(line).collect()
+    let taken = image.taken.iter().map(|(name, id)| {
+        format!(
+            "The image {name} already exists, renaming the old one with ID {id} to empty string\n"
+        )
+    });
+    let loaded = image.names.iter().map(|name| format!("Loaded image: {name}\n"));
+    taken.chain(loaded).map(JsonMessage::stream).collect()
 }

@@ -112,9 +112,12 @@ async fn about(State(api): State<Api>, Name(path): Name, call: Call) -> Answer {
         return super::layers::compare(&api, name, call.text("other")).await;
     }
     if let Some(name) = path.strip_suffix("/get") {
-        insist(&api, name, &call, 48).await?;
+        let platform = match call.at_least(48) {
+            true => platform::only(call.params.all("platform"), platform::written)?,
+            false => None,
+        };
         let oci = super::transfer::archive_format(&call)?;
-        let pieces = api.engine.save(vec![name.to_owned()], oci).await?;
+        let pieces = api.engine.save(vec![name.to_owned()], platform, oci).await?;
         return Ok(channel("application/x-tar", pieces));
     }
     Err(Refusal::page_not_found())

@@ -68,15 +68,12 @@ async fn save(State(api): State<Api>, call: Call) -> Answer {
     if names.is_empty() {
         return Err(Error::invalid("no image was named: give its name as ?names=").into());
     }
-    if call.at_least(48)
-        && let Some(platform) = platform::only(call.params.all("platform"), platform::either)?
-    {
-        for name in &names {
-            api.engine.insist_on_platform(name, &platform).await?;
-        }
-    }
+    let platform = match call.at_least(48) {
+        true => platform::only(call.params.all("platform"), platform::either)?,
+        false => None,
+    };
     let oci = archive_format(&call)?;
-    Ok(channel("application/x-tar", api.engine.save(names, oci).await?))
+    Ok(channel("application/x-tar", api.engine.save(names, platform, oci).await?))
 }
 
 /// Whether an OCI image layout is asked for (`format`, Isopod's own).

@@ -17,8 +17,9 @@ pub(super) enum Remedy {
     /// Unpack the layer again from one of these blobs, or make it again of what was set aside of
     /// it; if nothing of that is right, do the last.
     Unpack(Digest, Vec<Digest>, Box<Remedy>),
-    /// Let go of images.
-    Drop(Vec<Digest>),
+    /// Let go of images, and of the layer or blob that is their damage: what is brought again must
+    /// not be taken for there.
+    Drop(Vec<Digest>, Subject),
     /// Let go of a layer that no image has.
     RemoveLayer(Digest),
     /// Write into the catalog which layers the image's configuration names.
@@ -42,7 +43,7 @@ impl Remedy {
                 "perhaps it can be made again of what is left of it".to_owned()
             }
             Self::Unpack(..) => "it can be unpacked again from its kept blob".to_owned(),
-            Self::Drop(_) => "nothing here can bring it back; the images can be dropped, and \
+            Self::Drop(..) => "nothing here can bring it back; the images can be dropped, and \
                               pulled, loaded or built again"
                 .to_owned(),
             Self::RemoveLayer(_) => "no image needs it; it can be removed".to_owned(),
@@ -80,7 +81,7 @@ pub(super) fn plan(
     let mut explained: BTreeSet<&Digest> = BTreeSet::new();
     for (id, record) in &catalog.images {
         let planned = plan_image(catalog, findings, id, record);
-        if planned.iter().any(|planned| matches!(planned.remedy, Remedy::Drop(_))) {
+        if planned.iter().any(|planned| matches!(planned.remedy, Remedy::Drop(..))) {
             explained.insert(id);
         }
         for planned in &planned {
@@ -136,9 +137,9 @@ fn plan_layer(
     below.sort();
     let lost = |fault: &str, missing: bool| {
         let last = if !users.is_empty() {
-            Remedy::Drop(users.clone())
+            Remedy::Drop(users.clone(), Subject::Layer(layer.clone()))
         } else if !below.is_empty() {
-            Remedy::Nothing("remove the containers, or pull their image again".to_owned())
+            Remedy::Nothing("remove the containers, then pull their image again".to_owned())
         } else if missing {
             return None;
         } else {
@@ -194,12 +195,13 @@ fn plan_image(
             let remedy = if layers.iter().all(here) {
                 Remedy::CorrectRecord(id.clone(), layers.clone())
             } else {
-                Remedy::Drop(vec![id.clone()])
+                Remedy::Drop(vec![id.clone()], image())
             };
             return vec![planned(image(), fault, remedy)];
         }
         Some(Err(wrong)) => {
-            return vec![planned(image(), wrong.clone(), Remedy::Drop(vec![id.clone()]))];
+            let remedy = Remedy::Drop(vec![id.clone()], Subject::Blob(id.clone()));
+            return vec![planned(image(), wrong.clone(), remedy)];
         }
         None => {}
     }

@@ -25,7 +25,14 @@ pub(super) fn repair(store: &Store, remedy: &Remedy, findings: &mut Findings) ->
                 Err(error) => Outcome::Failed(error.to_string()),
             };
         }
-        Remedy::Drop(images) => drop_images(store, images).map(Outcome::Dropped),
+        Remedy::Drop(images, damaged) => drop_images(store, images).and_then(|names| {
+            match damaged {
+                Subject::Layer(layer) => take_away(store, layer)?,
+                Subject::Blob(blob) => store.content.blobs().remove(blob)?,
+                Subject::Image(_) | Subject::File(_) => {}
+            }
+            Ok(Outcome::Dropped(names))
+        }),
         Remedy::RemoveLayer(layer) => remove_layer(store, layer),
         Remedy::CorrectRecord(id, layers) => correct(store, id, layers),
         Remedy::ForgetDocument(id, document) => forget(store, id, document),
@@ -49,23 +56,25 @@ pub(super) fn came_again(store: &Store, subject: &Subject, findings: &Findings) 
 
 /// Puts a layer in the place of the one that is there, if there is one.
 fn swap(store: &Store, staged: Staged) -> Result<()> {
-    let layer = staged.meta.diff_id.clone();
-    let mut swept = Ok(());
-    {
-        // What the damaged one is called is decided under the lock; nobody begins to use it then.
-        let mut state = store.state();
-        let used = state.snapshot_layers.values().any(|layers| layers.contains(&layer));
-        let there = state.layers.remove(&layer).is_some() && store.layers.is_there(&layer);
-        if there && used {
-            // A container may have it mounted.
-            store.layers.set_aside(&layer)?;
-        } else if there {
-            let tmp = store.layers.unpublish(&layer)?;
-            drop(state);
-            swept = store.layers.sweep(&tmp);
-        }
-    }
+    let swept = take_away(store, &staged.meta.diff_id);
     store.publish(vec![staged]).and(swept)
+}
+
+/// Removes a layer, whoever wants it, if it is there.
+fn take_away(store: &Store, layer: &Digest) -> Result<()> {
+    // What the damaged one is called is decided under the lock; nobody begins to use it then.
+    let mut state = store.state();
+    if state.layers.remove(layer).is_none() || !store.layers.is_there(layer) {
+        return Ok(());
+    }
+    if state.is_below(layer) {
+        // A container may have it mounted.
+        state.aside = true;
+        return store.layers.set_aside(layer);
+    }
+    let tmp = store.layers.unpublish(layer)?;
+    drop(state);
+    store.layers.sweep(&tmp)
 }
 
 fn replace(store: &Store, layer: &Digest, findings: &mut Findings) -> Result<Outcome> {
@@ -114,7 +123,7 @@ fn unpack(
 /// Removes what was set aside of a layer that is whole again, unless a container may have it
 /// mounted.
 fn sweep_aside(store: &Store, layer: &Digest, findings: &Findings) -> Result<()> {
-    if store.state().snapshot_layers.values().any(|layers| layers.contains(layer)) {
+    if store.state().is_below(layer) {
         return Ok(());
     }
     for (name, _) in findings.aside.iter().filter(|(_, found)| found == layer) {
@@ -145,9 +154,7 @@ fn drop_images(store: &Store, images: &[Digest]) -> Result<Vec<String>> {
 fn remove_layer(store: &Store, layer: &Digest) -> Result<Outcome> {
     let tmp = {
         let mut state = store.state();
-        if state.catalog.refers_to(layer)
-            || state.snapshot_layers.values().any(|layers| layers.contains(layer))
-        {
+        if state.catalog.refers_to(layer) || state.is_below(layer) {
             return Ok(Outcome::Failed("somebody needs it now".to_owned()));
         }
         let tmp = store.layers.unpublish(layer)?;

@@ -11,7 +11,8 @@ use super::context::{Build, Built, Context, caches};
 use super::run;
 use testkit::engine::VERSION;
 use testkit::http::Hijacked;
-use testkit::{Engine, Value, unique};
+use testkit::registry::{Options, Registry};
+use testkit::{Daemon, Engine, Value, image, json, unique};
 
 fn alone(text: &str) -> Context {
     Context::new().file("Dockerfile", text)
@@ -200,6 +201,44 @@ fn privileged_a_build_that_is_hung_up_on_leaves_nothing() {
     drop(open);
     eventually("the step still runs", || runs() == 0);
     eventually("directories are left", || remains(&engine).is_empty());
+}
+
+#[test]
+fn privileged_a_cache_that_is_not_here_is_fetched() {
+    let daemon = Daemon::isopod();
+    let engine = daemon.engine();
+    let base = image::busybox(&["busybox:latest"]);
+    let _ = engine.upload("/images/load?quiet=1", &base.tar).expect(200);
+    let netns = engine.netns.as_deref();
+    let registry = Registry::start(&Options { netns, ..Options::default() });
+    let name = format!("{}/cache:1", registry.host());
+    let context = alone("FROM busybox\nRUN echo long > /made\n");
+    let first = Build::of(&engine, &context).tag(&name).done().id();
+    let path = format!("/images/{}/push?tag=1", name.trim_end_matches(":1"));
+    let told = engine.client().request("POST", &path, &[("X-Registry-Auth", "e30=")], b"");
+    assert!(!told.expect(200).text().contains("error"));
+    let forget = || {
+        let _ = engine.delete(&format!("/images/{first}?force=1")).expect(200);
+        let _ = engine.act("/build/prune?all=1").expect(200);
+    };
+    let build = |from: &str| {
+        let from = json!([from]).to_string();
+        Build::of(&engine, &context).query("progress", "events").query("cachefrom", &from).done()
+    };
+    let cached = |built: &Built| {
+        let made = |event: &&Value| event["event"] == "finished" && event["cached"] == true;
+        built.events().iter().filter(made).count()
+    };
+    forget();
+    let again = build(&name);
+    assert_eq!((again.id(), cached(&again)), (first.clone(), 2));
+    forget();
+    // One that cannot be had is told of, and the build goes on.
+    let without = build("127.0.0.1:1/nothing");
+    assert_eq!(cached(&without), 1);
+    let told = without.events().into_iter().find(|event| event["event"] == "warning");
+    let message = told.unwrap()["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.starts_with("no cache was imported from 127.0.0.1:1/nothing"), "{message}");
 }
 
 #[test]
