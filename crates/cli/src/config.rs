@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use docker_api::client::{Endpoint, TlsFiles};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
+use crate::failure::Failure;
 use crate::globals::Globals;
 
 /// Where our daemon listens unless told otherwise.
@@ -104,6 +106,11 @@ impl StoredContext {
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigDir(PathBuf);
 
+/// The directory of a context's files: the SHA-256 of its name.
+pub(crate) fn directory_name(name: &str) -> String {
+    Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Where to find the daemon, and why there.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
@@ -175,7 +182,7 @@ impl ConfigDir {
         self.contexts().into_iter().find(|context| context.name == name).with_context(|| {
             format!(
                 "context {name:?}: context not found: open {}: no such file or directory",
-                self.0.join("contexts/meta").display()
+                self.0.join("contexts/meta").join(directory_name(name)).join("meta.json").display()
             )
         })
     }
@@ -234,7 +241,10 @@ impl ConfigDir {
         }
         let (context, _) = Self::current(globals, file);
         if context != "default" {
-            let stored = self.context(&context)?;
+            let stored = self.context(&context).map_err(|error| {
+                let reason = "Failed to initialize: unable to resolve docker endpoint";
+                Failure::with(1, format!("{reason}: {error:#}"))
+            })?;
             let host = match stored.host() {
                 "" => DEFAULT_SOCKET,
                 host => host,

@@ -62,6 +62,9 @@ fn run(args: &[String]) -> anyhow::Result<u8> {
         session.text(&top::help());
         return Ok(0);
     };
+    if name == "__complete" {
+        return Ok(top::complete::complete(rest));
+    }
     if session.globals.help || name == "help" {
         return help(&session, name, rest);
     }

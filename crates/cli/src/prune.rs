@@ -1,5 +1,6 @@
 //! What every `prune` has in common: the question, the filters, the report.
 
+use crate::failure::Failure;
 use crate::options::filter;
 use crate::session::Session;
 use crate::show::human;
@@ -59,15 +60,15 @@ pub(crate) fn total(session: &Session, space: u64) {
 }
 
 impl Flags {
-    /// Asks, unless told not to. `what` is the command, `warning` what it will do.
+    /// Asks, unless told not to. `warning` says what it will do.
     ///
     /// # Errors
-    /// The answer was no.
-    pub(crate) fn sure(&self, session: &Session, what: &str, warning: &str) -> anyhow::Result<()> {
+    /// The answer was no, which ends the program well.
+    pub(crate) fn sure(&self, session: &Session, warning: &str) -> anyhow::Result<()> {
         let question = || format!("WARNING! {warning}\nAre you sure you want to continue?");
         if self.force || session.confirm(&question())? {
             return Ok(());
         }
-        anyhow::bail!("{what} prune has been cancelled")
+        Err(Failure::silent(0))
     }
 }

@@ -313,40 +313,48 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
         .ok_or_else(|| format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))
 }
 
-/// Where the first argument stands that belongs to no option, unless `--` stands before it.
-fn first_argument(command: &Command, args: &[String]) -> Option<usize> {
-    let takes_next = |arg: &Arg| {
+/// The option that takes the word behind this one for its value, if one does.
+pub(crate) fn awaiting<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
+    let takes = |arg: &&Arg| {
         matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
             && !arg.is_require_equals_set()
     };
+    if let Some(long) = word.strip_prefix("--") {
+        return option(command, long).filter(takes);
+    }
+    let shorts = word.strip_prefix('-')?;
+    for (at, short) in shorts.char_indices() {
+        let known = command.get_arguments().find(|arg| arg.get_short() == Some(short));
+        if let Some(known) = known.filter(takes) {
+            return Some(known).filter(|_| at + short.len_utf8() == shorts.len());
+        }
+    }
+    None
+}
+
+/// The option of a long name, or of another that it has.
+pub(crate) fn option<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
+    command.get_arguments().find(|arg| {
+        arg.get_long() == Some(long) || arg.get_all_aliases().is_some_and(|all| all.contains(&long))
+    })
+}
+
+/// Whether a word is an option, as far as its looks go.
+pub(crate) fn is_option(word: &str) -> bool {
+    word.len() > 1 && word.starts_with('-')
+}
+
+/// Where the first argument stands that belongs to no option, unless `--` stands before it.
+fn first_argument(command: &Command, args: &[String]) -> Option<usize> {
     let mut at = 0;
     while let Some(word) = args.get(at) {
         if word == "--" {
             return None;
         }
-        if let Some(long) = word.strip_prefix("--") {
-            let known = command.get_arguments().find(|arg| {
-                arg.get_long() == Some(long)
-                    || arg.get_all_aliases().is_some_and(|all| all.contains(&long))
-            });
-            if known.is_some_and(takes_next) {
-                at += 1;
-            }
-        } else if word.len() > 1 && word.starts_with('-') {
-            let mut shorts = word[1..].chars();
-            while let Some(short) = shorts.next() {
-                let known = command.get_arguments().find(|arg| arg.get_short() == Some(short));
-                if known.is_some_and(takes_next) {
-                    if shorts.as_str().is_empty() {
-                        at += 1;
-                    }
-                    break;
-                }
-            }
-        } else {
+        if !is_option(word) {
             return Some(at);
         }
-        at += 1;
+        at += 1 + usize::from(awaiting(command, word).is_some());
     }
     None
 }

@@ -158,7 +158,38 @@ fn a_build_is_told_as_buildkit_tells_it() {
     let known: serde_json::Value =
         serde_json::from_slice(&fs::read(metadata).expect("written")).expect("JSON");
     assert_eq!(known["containerimage.config.digest"], ID);
+    assert_eq!(known["containerimage.digest"], ID);
     assert_eq!(known["image.name"], "app:latest");
+}
+
+#[test]
+fn the_metadata_of_a_pushed_image_names_what_the_registry_has() {
+    const PUSHED: &str = "sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+    let at = context(&[("Dockerfile", "FROM busybox")]);
+    let metadata = at.path().join("metadata");
+    let (place, failing) = (metadata.clone(), Arc::new(Mutex::new(false)));
+    let fails = Arc::clone(&failing);
+    let daemon = Daemon::new(move |request, line| {
+        if !request.target.contains("/push") {
+            return tell(line, &good());
+        }
+        assert!(!place.exists(), "it is not pushed yet");
+        if *fails.lock().expect("unpoisoned") {
+            return tell(line, &[JsonMessage::error("denied")]);
+        }
+        let aux = serde_json::json!({"Tag": "latest", "Digest": PUSHED, "Size": 1});
+        tell(line, &[JsonMessage { aux: Some(aux), ..JsonMessage::default() }]);
+    });
+    let args =
+        ["build", "-t", "app", "--push", "--metadata-file", path(&metadata), path(at.path())];
+    assert!(daemon.run(&args).status.success());
+    let known: serde_json::Value =
+        serde_json::from_slice(&fs::read(&metadata).expect("written")).expect("JSON");
+    assert_eq!(known["containerimage.digest"], PUSHED);
+    assert_eq!(known["containerimage.config.digest"], ID);
+    *failing.lock().expect("unpoisoned") = true;
+    assert_eq!(daemon.run(&args).status.code(), Some(1));
+    assert!(!metadata.exists());
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn tokens_are_kept_instead_of_passwords_and_with_a_program_if_there_is_one() {
     assert!(text(&output.stderr).starts_with("WARNING! Using --password via the CLI is insecure."));
     assert!(config(&daemon).contains("\"identitytoken\": \"token\""), "{}", config(&daemon));
     assert!(!config(&daemon).contains("c2VjcmV0"), "no password: {}", config(&daemon));
+    assert!(!text(&output.stderr).contains("unencrypted"), "a token can be taken back");
     // A program that keeps what it gets beside itself.
     let program = daemon.directory.path().join("docker-credential-keep");
     let kept = daemon.directory.path().join("kept");
@@ -130,6 +131,24 @@ fn tokens_are_kept_instead_of_passwords_and_with_a_program_if_there_is_one() {
     assert!(text(&again.stdout).contains("existing credentials"), "{}", text(&again.stderr));
     assert!(feed(&daemon, &["logout", "reg.example"], "").status.success());
     assert!(!kept.exists());
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named_once() {
+    let (daemon, _) = daemon("");
+    let place = daemon.directory.path().join("config");
+    fs::create_dir(&place).expect("made");
+    fs::write(place.join("config.json"), r#"{"credsStore":"lost"}"#).expect("written");
+    let words = "error getting credentials - err: exec: \"docker-credential-lost\": \
+                 executable file not found in $PATH\n";
+    for args in
+        [&["login", "-u", "me", "--password-stdin", "reg.example"][..], &["logout", "reg.example"]]
+    {
+        let output = feed(&daemon, args, "secret\n");
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(1), words));
+    }
+    let output = feed(&daemon, &["pull", "-q", "reg.example/a"], "");
+    assert_eq!(text(&output.stderr), format!("WARNING: {words}"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::{Condvar, Mutex};
 
+use rustix::process::Signal;
 use scripted::{Daemon, Line, Request, program, text};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -129,10 +130,47 @@ fn signals_reach_the_container() {
     let mut stdout = child.stdout.take().expect("piped");
     std::io::Read::read_exact(&mut stdout, &mut ready).expect("ready");
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sent");
+    rustix::process::kill_process(pid, Signal::TERM).expect("sent");
     let target = receiver.recv_timeout(std::time::Duration::from_secs(5)).expect("passed on");
     assert_eq!(target, format!("/containers/{ID}/kill?signal=SIGTERM"));
     assert_eq!(child.wait().expect("ended").code(), Some(143));
+}
+
+#[test]
+fn the_third_request_to_end_is_obeyed_at_once() {
+    let daemon = Daemon::new(|request, line| match request.target.as_str() {
+        "/containers/create" => line.answer("201 Created", &format!("{{\"Id\":\"{ID}\"}}")),
+        target if target.ends_with("/json") => {
+            let state = "{\"Running\":true}";
+            line.answer("200 OK", &format!("{{\"Id\":\"{ID}\",\"State\":{state}}}"));
+        }
+        target if target.contains("/attach") => {
+            line.hijack();
+            line.frame(1, b"ready\n");
+        }
+        target if target.contains("/wait") => {
+            line.stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("written");
+        }
+        target if target.ends_with("/start") => line.answer("204 No Content", ""),
+        // A signal is never answered.
+        _ => {}
+    });
+    for args in [&["run", "busybox"][..], &["attach", "--no-stdin", "web"]] {
+        let mut command = daemon.program(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("ran");
+        let mut ready = [0; 6];
+        let stdout = child.stdout.as_mut().expect("piped");
+        std::io::Read::read_exact(stdout, &mut ready).expect("ready");
+        let pid = rustix::process::Pid::from_child(&child);
+        for signal in [Signal::INT, Signal::TERM, Signal::INT] {
+            rustix::process::kill_process(pid, signal).expect("sent");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let output = child.wait_with_output().expect("ended");
+        let words = "\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n";
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(1), words));
+    }
 }
 
 #[test]
@@ -198,6 +236,10 @@ fn the_id_file_is_written_once_and_never_left_empty() {
     assert_eq!(std::fs::read_to_string(&path).expect("written"), ID);
     let again = daemon.run(&["create", "--cidfile", cid, "busybox"]);
     assert!(text(&again.stderr).contains("container ID file found"));
+    let lost = daemon.run(&["run", "--cidfile", "/nonexistent/cid", "busybox"]);
+    let words = "isopod: failed to create the container ID file: open /nonexistent/cid: ";
+    assert!(text(&lost.stderr).starts_with(words), "{}", text(&lost.stderr));
+    assert_eq!(lost.status.code(), Some(127));
     let refusing = Daemon::new(|_, line| line.answer("500 Oops", "{\"message\":\"no\"}"));
     let path = refusing.directory.path().join("cid");
     refusing.run(&["create", "--cidfile", path.to_str().expect("text"), "busybox"]);
@@ -264,6 +306,9 @@ fn slips_of_the_hand_are_named() {
     }
 }
 
+/// SHA-256 of `near`.
+const NEAR: &str = "46ba34770bccfde756708d47d83fb7c8257fe8a4b3a35f25d385a8284021f476";
+
 #[test]
 fn contexts_say_where_the_daemon_is() {
     let daemon = Daemon::new(|_, line| line.answer("200 OK", "[]"));
@@ -289,7 +334,13 @@ fn contexts_say_where_the_daemon_is() {
     assert!(run(&["-c", "far", "ps"], "").status.success());
     assert_eq!(daemon.log().iter().filter(|line| line.contains("/containers/json")).count(), 2);
     assert_eq!(text(&run(&["context", "show"], "").stdout), "default\n");
-    assert!(!run(&["-c", "near", "ps"], "").status.success());
+    let near = run(&["-c", "near", "run", "busybox"], "");
+    let words = format!(
+        "Failed to initialize: unable to resolve docker endpoint: context \"near\": context not found: \
+         open {}/contexts/meta/{NEAR}/meta.json: no such file or directory\n",
+        config.display()
+    );
+    assert_eq!((near.status.code(), text(&near.stderr)), (Some(1), words));
     assert!(run(&["context", "use", "far"], "").status.success());
     assert_eq!(text(&run(&["context", "show"], "").stdout), "far\n");
     let kept = std::fs::read_to_string(config.join("config.json")).expect("read");

@@ -26,7 +26,7 @@ pub(crate) async fn command(session: &Session, args: Args) -> anyhow::Result<u8>
     } else {
         "This will remove all dangling build cache."
     };
-    args.flags.sure(session, "builder", warning)?;
+    args.flags.sure(session, warning)?;
     let target = target(args.all, &args.flags.filter)
         .maybe("keep-storage", (args.keep_storage > 0).then(|| args.keep_storage.to_string()));
     let report: BuildPruneReport = session.client()?.post_for(&target).await?;

@@ -334,26 +334,34 @@ fn worded(text: &str) -> String {
     }
 }
 
+/// What the metadata file says. `pushed` is the digest of the manifest that a registry has.
+fn metadata(built: &Built, pushed: Option<&str>) -> serde_json::Map<String, serde_json::Value> {
+    let mut known = serde_json::Map::new();
+    if !built.id.is_empty() {
+        let digest = pushed.unwrap_or(&built.id);
+        known.insert("containerimage.config.digest".to_owned(), built.id.clone().into());
+        known.insert("containerimage.digest".to_owned(), digest.into());
+    }
+    if !built.names.is_empty() {
+        known.insert("image.name".to_owned(), built.names.join(",").into());
+    }
+    known
+}
+
 /// Writes the files that were asked for, pushes, and prints the id if nothing else is.
 async fn finish(session: &Session, args: &Args, built: &Built) -> anyhow::Result<u8> {
     if !args.iidfile.is_empty() && !built.id.is_empty() {
         write_whole(args.iidfile.as_ref(), built.id.as_bytes())?;
     }
-    if !args.metadata_file.is_empty() {
-        let mut known = serde_json::Map::new();
-        if !built.id.is_empty() {
-            known.insert("containerimage.config.digest".to_owned(), built.id.clone().into());
-            known.insert("containerimage.digest".to_owned(), built.id.clone().into());
-        }
-        if !built.names.is_empty() {
-            known.insert("image.name".to_owned(), built.names.join(",").into());
-        }
-        write_whole(args.metadata_file.as_ref(), &serde_json::to_vec_pretty(&known)?)?;
-    }
+    let mut pushed = None;
     if built.push {
         for name in &built.names {
-            crate::image::push_for_build(session, name, args.quiet).await?;
+            pushed = crate::image::push_for_build(session, name, args.quiet).await?;
         }
+    }
+    if !args.metadata_file.is_empty() {
+        let known = metadata(built, pushed.as_deref());
+        write_whole(args.metadata_file.as_ref(), &serde_json::to_vec_pretty(&known)?)?;
     }
     if args.quiet && !built.id.is_empty() {
         session.line(&built.id);

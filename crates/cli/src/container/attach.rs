@@ -7,7 +7,7 @@ use super::run::{detach_keys, exit_status, open, wait_for};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::terminal::attach::{End, Plan, carry};
-use crate::terminal::signals::{Proxy, follow_size};
+use crate::terminal::signals::{Proxy, follow_size, forward};
 use crate::terminal::{self, Raw};
 
 /// `attach`'s options.
@@ -72,22 +72,17 @@ pub(crate) async fn attach(session: &Session, args: Args) -> anyhow::Result<u8> 
         let _ = client.post_empty(&target).await;
     }
     let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
-    let end = {
-        let others = async {
-            match &mut proxy {
-                Some(proxy) => proxy.forward(client, id).await,
-                None if plan.tty => follow_size(client, "/containers", id).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            end = carry(connection, &plan) => end?,
-            () = others => End::Closed,
-        }
+    let end = tokio::select! {
+        end = carry(connection, &plan) => end?,
+        error = forward(proxy.as_mut(), client, id) => return Err(error),
+        () = follow_size(client, "/containers", id), if plan.tty => End::Closed,
     };
     drop(raw);
     if end == End::Detached {
         return Err(Failure::with(1, "read escape sequence"));
     }
-    exit_status(wait).await
+    tokio::select! {
+        status = exit_status(wait) => status,
+        error = forward(proxy.as_mut(), client, id) => Err(error),
+    }
 }

@@ -137,9 +137,8 @@ impl IdFile {
                     "container ID file found, make sure the other container isn't running or delete {path}"
                 ))
             }
-            Err(error) => {
-                Err(error).with_context(|| format!("failed to create the container ID file {path}"))
-            }
+            Err(error) => Err(error)
+                .with_context(|| format!("failed to create the container ID file: open {path}")),
         }
     }
 

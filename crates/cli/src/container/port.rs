@@ -1,5 +1,7 @@
 //! `port`.
 
+use std::num::IntErrorKind;
+
 use docker_api::client::Target;
 use docker_api::container::ContainerInspect;
 use types::network::PortBinding;
@@ -29,13 +31,19 @@ pub(crate) async fn port(session: &Session, args: Args) -> anyhow::Result<u8> {
     let ports = &inspect.network_settings.ports;
     if let Some(wanted) = args.words.get(1) {
         let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-        if number.parse::<u16>().is_err() {
-            anyhow::bail!("Error: invalid port ({number}): value must be a number from 0 to 65535");
+        if let Err(error) = number.parse::<u16>() {
+            let reason = match error.kind() {
+                IntErrorKind::PosOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            anyhow::bail!(
+                "Error: invalid port ({number}): strconv.ParseUint: parsing {number:?}: {reason}"
+            );
         }
         let bindings = ports.get(&format!("{number}/{protocol}")).cloned().flatten();
         let bindings = bindings.filter(|bindings| !bindings.is_empty());
         let Some(bindings) = bindings else {
-            anyhow::bail!("no public port '{wanted}' published for {name}");
+            anyhow::bail!("Error: No public port '{wanted}' published for {name}");
         };
         for binding in &bindings {
             session.line(&address(binding));

@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn command(session: &Session, args: Args) -> anyhow::Result<u8> {
-    args.flags.sure(session, "container", "This will remove all stopped containers.")?;
+    args.flags.sure(session, "This will remove all stopped containers.")?;
     prune(session, &args.flags.filter).await?.show(session);
     Ok(0)
 }

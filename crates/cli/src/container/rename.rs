@@ -2,6 +2,7 @@
 
 use docker_api::client::Target;
 
+use crate::failure::{Failure, describe_client};
 use crate::session::Session;
 
 /// `rename`'s arguments.
@@ -17,9 +18,16 @@ pub(crate) async fn rename(session: &Session, args: Args) -> anyhow::Result<u8> 
         anyhow::bail!("a container and its new name are needed");
     };
     if old.trim().is_empty() || new.trim().is_empty() {
-        anyhow::bail!("neither old nor new names may be empty");
+        anyhow::bail!("Error: Neither old nor new names may be empty");
     }
     let target = Target::named("/containers", old.trim(), "/rename").with("name", new.trim());
-    session.client()?.post_empty(&target).await?;
+    let renamed = session.client()?.post_empty(&target).await;
+    renamed.map_err(|error| {
+        let reason = describe_client(&error);
+        Failure::with(
+            1,
+            format!("{reason}\nError: failed to rename container named {}", old.trim()),
+        )
+    })?;
     Ok(0)
 }

@@ -8,10 +8,10 @@ use docker_api::container::{CreateBody, WaitResponse};
 
 use super::create::{body, check_pull, make};
 use super::flags::ContainerFlags;
-use crate::failure::{Failure, describe_client};
+use crate::failure::{Failure, describe, describe_client};
 use crate::session::Session;
 use crate::terminal::attach::{End, Plan, carry};
-use crate::terminal::signals::{Proxy, follow_size};
+use crate::terminal::signals::{Proxy, follow_size, forward};
 use crate::terminal::{self, Raw, detach};
 
 /// `run`'s options.
@@ -57,7 +57,9 @@ pub(crate) async fn run(session: &Session, args: Args) -> anyhow::Result<u8> {
     let keys = detach_keys(session, &args.detach_keys)?;
     // Signals that come while the container is being made reach it once it runs.
     let proxy = (!args.detach && args.sig_proxy).then(Proxy::catch).transpose()?;
-    let made = make(session, &args.flags, &mut body).await?;
+    let made = make(session, &args.flags, &mut body)
+        .await
+        .map_err(|error| if error.is::<Failure>() { error } else { refused(&describe(&error)) })?;
     let client = session.client()?;
     if args.detach {
         start(client, &made.id).await?;
@@ -80,13 +82,12 @@ pub(super) fn detach_keys(session: &Session, given: &str) -> anyhow::Result<(Str
 
 async fn start(client: &Client, id: &str) -> anyhow::Result<()> {
     let target = Target::named("/containers", id, "/start");
-    client.post_empty(&target).await.map_err(|error| start_failure(&error))
+    client.post_empty(&target).await.map_err(|error| refused(&describe_client(&error)))
 }
 
-/// A start that failed, with the status that Docker gives it: 127 for a program that is not
-/// there, 126 for one that may not run.
-fn start_failure(error: &Error) -> anyhow::Error {
-    let text = describe_client(error);
+/// What was not created or not started, with the status that Docker gives it: 127 for a program
+/// (or any file) that is not there, 126 for one that may not be used.
+fn refused(text: &str) -> anyhow::Error {
     let has = |words: &str| text.contains(words);
     let status = if has("executable file not found") || has("no such file or directory") {
         127
@@ -177,39 +178,17 @@ async fn attached(
         return Err(error);
     }
     let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
-    let end = {
-        let carrying = carry(connection, &plan);
-        let signals = async {
-            match &mut proxy {
-                Some(proxy) => proxy.forward(client, id).await,
-                None => std::future::pending().await,
-            }
-        };
-        let sizes = async {
-            if plan.tty {
-                follow_size(client, "/containers", id).await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            end = carrying => end?,
-            () = signals => End::Closed,
-            () = sizes => End::Closed,
-        }
+    let end = tokio::select! {
+        end = carry(connection, &plan) => end?,
+        error = forward(proxy.as_mut(), client, id) => return Err(error),
+        () = follow_size(client, "/containers", id), if plan.tty => End::Closed,
     };
     drop(raw);
     if end == End::Detached {
         return Ok(0);
     }
-    let signals = async {
-        match &mut proxy {
-            Some(proxy) => proxy.forward(client, id).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         status = exit_status(wait) => status,
-        () = signals => Ok(0),
+        error = forward(proxy.as_mut(), client, id) => Err(error),
     }
 }

@@ -7,7 +7,7 @@ use super::run::{detach_keys, exit_status, open, wait_for};
 use crate::failure::{Failure, for_each};
 use crate::session::Session;
 use crate::terminal::attach::{End, Plan, carry};
-use crate::terminal::signals::{Proxy, follow_size};
+use crate::terminal::signals::{Proxy, follow_size, forward};
 use crate::terminal::{self, Raw};
 
 /// `start`'s options.
@@ -71,18 +71,17 @@ pub(crate) async fn start(session: &Session, args: Args) -> anyhow::Result<u8> {
         },)?;
     client.post_empty(&Target::named("/containers", id, "/start")).await?;
     let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
-    let end = {
-        let signals = async {
-            match &mut proxy {
-                Some(proxy) => proxy.forward(client, id).await,
-                None => follow_size(client, "/containers", id).await,
-            }
-        };
-        tokio::select! {
-            end = carry(connection, &plan) => end?,
-            () = signals => End::Closed,
-        }
+    let end = tokio::select! {
+        end = carry(connection, &plan) => end?,
+        error = forward(proxy.as_mut(), client, id) => return Err(error),
+        () = follow_size(client, "/containers", id), if plan.tty => End::Closed,
     };
     drop(raw);
-    if end == End::Detached { Ok(0) } else { exit_status(wait).await }
+    if end == End::Detached {
+        return Ok(0);
+    }
+    tokio::select! {
+        status = exit_status(wait) => status,
+        error = forward(proxy.as_mut(), client, id) => Err(error),
+    }
 }

@@ -225,11 +225,16 @@ async fn once(
         match reading {
             Ok(stats) => lines.push(line(name, Some(&stats), args.no_trunc)),
             Err(error @ Error::Connect { .. }) => return Err(error.into()),
+            // It has ended since it was listed.
+            Err(_) if args.containers.is_empty() => {}
             Err(error) => failed.push(describe_client(&error)),
         }
     }
+    if !failed.is_empty() {
+        return Err(Failure::with(1, failed.join("\n")));
+    }
     session.text(&format.render(&LAYOUT, &lines)?);
-    if failed.is_empty() { Ok(0) } else { Err(Failure::with(1, failed.join("\n"))) }
+    Ok(0)
 }
 
 #[cfg(test)]

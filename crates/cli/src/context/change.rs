@@ -128,7 +128,7 @@ pub(crate) async fn remove(session: &Session, args: RemoveArgs) -> anyhow::Resul
         }
         let context = match session.directory.context(name) {
             Err(_) if args.force => return Ok(Some(name.to_owned())),
-            found => found?,
+            found => found.map_err(|_| anyhow::anyhow!("context {name:?} does not exist"))?,
         };
         if name == current {
             if !args.force {

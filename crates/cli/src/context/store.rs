@@ -16,9 +16,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use crate::config::{ConfigDir, StoredContext, write_whole};
+use crate::config::{ConfigDir, StoredContext, directory_name, write_whole};
 use crate::failure::Failure;
 
 /// The endpoint that leads to the daemon.
@@ -153,10 +152,6 @@ pub(super) fn remove(directory: &ConfigDir, context: &StoredContext) -> anyhow::
         }
     }
     Ok(())
-}
-
-fn directory_name(name: &str) -> String {
-    Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A file that only its owner may read, replaced whole.

@@ -23,7 +23,7 @@ pub(crate) async fn command(session: &Session, args: Args) -> anyhow::Result<u8>
     } else {
         "This will remove all dangling images."
     };
-    args.flags.sure(session, "image", warning)?;
+    args.flags.sure(session, warning)?;
     prune(session, args.all, &args.flags.filter).await?.show(session);
     Ok(0)
 }

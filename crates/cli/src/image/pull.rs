@@ -4,7 +4,7 @@ use docker_api::client::{JsonStream, Method, Target, empty};
 use docker_api::progress::JsonMessage;
 
 use crate::session::Session;
-use crate::show::progress::{Progress, failure};
+use crate::show::progress::Progress;
 
 /// `pull`'s options.
 #[derive(Debug, clap::Args)]
@@ -67,11 +67,8 @@ pub(crate) async fn pull_for_run(
     if quiet { quietly(stream).await } else { Progress::stderr().show(stream).await }
 }
 
-pub(super) async fn quietly(mut stream: JsonStream<JsonMessage>) -> anyhow::Result<()> {
-    while let Some(message) = stream.next().await? {
-        failure(&message)?;
-    }
-    Ok(())
+pub(super) async fn quietly(stream: JsonStream<JsonMessage>) -> anyhow::Result<()> {
+    Progress::silent().show(stream).await
 }
 
 /// The name in full: registry, repository, tag.

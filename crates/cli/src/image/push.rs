@@ -2,6 +2,7 @@
 
 use docker_api::client::{JsonStream, Method, Target, empty};
 use docker_api::progress::JsonMessage;
+use docker_api::registry::PushResult;
 
 use super::pull::{full_name, quietly};
 use crate::session::Session;
@@ -44,16 +45,24 @@ pub(crate) async fn push(session: &Session, args: Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Sends what has just been built; all that is said goes where the build's progress went.
+/// Sends what has just been built; all that is said goes where the build's progress went. The
+/// registry's name for it comes back, if the daemon tells it.
 pub(crate) async fn push_for_build(
     session: &Session,
     image: &str,
     quiet: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<String>> {
     let (name, tag) = super::split_tag(image);
     let tag = if tag.is_empty() { "latest" } else { tag };
     let stream = request(session, name, tag, "").await?;
-    if quiet { quietly(stream).await } else { Progress::stderr().show(stream).await }
+    let mut digest = None;
+    let aux = |value| digest = serde_json::from_value(value).ok().map(|one: PushResult| one.digest);
+    if quiet {
+        Progress::silent().show_and(stream, aux).await?;
+    } else {
+        Progress::stderr().show_and(stream, aux).await?;
+    }
+    Ok(digest)
 }
 
 async fn request(

@@ -27,6 +27,26 @@ pub(crate) struct Args {
     names: Vec<String>,
 }
 
+/// The operating systems that Docker knows, and the architectures of each, by Go's names.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("darwin", &["386", "amd64", "arm", "arm64"]),
+    ("dragonfly", &["amd64"]),
+    ("freebsd", &["386", "amd64", "arm"]),
+    (
+        "linux",
+        &["386", "amd64", "arm", "arm64", "mips64", "mips64le", "ppc64le", "riscv64", "s390x"],
+    ),
+    ("netbsd", &["386", "amd64", "arm"]),
+    ("openbsd", &["386", "amd64", "arm"]),
+    ("plan9", &["386", "amd64"]),
+    ("solaris", &["amd64"]),
+    ("windows", &["386", "amd64"]),
+];
+
+fn is_known(os: &str, architecture: &str) -> bool {
+    KNOWN.iter().any(|(name, all)| *name == os && all.contains(&architecture))
+}
+
 pub(crate) async fn annotate(session: &Session, args: Args) -> anyhow::Result<u8> {
     let [list, image] = args.names.as_slice() else {
         anyhow::bail!("a list and an image of it are needed");
@@ -52,13 +72,28 @@ pub(crate) async fn annotate(session: &Session, args: Args) -> anyhow::Result<u8
             platform.os_features.push(feature.to_owned());
         }
     }
-    if platform.os.is_empty() || platform.architecture.is_empty() {
+    if !is_known(&platform.os, &platform.architecture) {
         anyhow::bail!(
-            "manifest entry for image has unsupported os/arch combination: {}/{}: give --os and --arch",
+            "manifest entry for image has unsupported os/arch combination: {}/{}",
             platform.os,
             platform.architecture
         );
     }
     store.save(&list, &entry)?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pairs_of_gos_are_platforms() {
+        assert!(is_known("linux", "arm64") && is_known("windows", "amd64"));
+        for (os, architecture) in
+            [("linux", "foo"), ("plan9", "s390x"), ("", "amd64"), ("linux", "")]
+        {
+            assert!(!is_known(os, architecture), "{os}/{architecture}");
+        }
+    }
 }

@@ -166,7 +166,7 @@ pub(crate) struct PruneArgs {
 
 async fn prune(session: &Session, args: PruneArgs) -> anyhow::Result<u8> {
     let warning = "This will remove all custom networks not used by at least one container.";
-    args.flags.sure(session, "network", warning)?;
+    args.flags.sure(session, warning)?;
     prune_all(session, &args.flags.filter).await?.list(session);
     Ok(0)
 }

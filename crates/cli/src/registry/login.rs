@@ -3,11 +3,11 @@
 use std::io::Read as _;
 
 use distribution::Credentials;
-use distribution::credentials::{HUB, Kept};
+use distribution::credentials::{HUB, Kept, ProgramError, StoreError};
 use docker_api::client::{Error, Target};
 use docker_api::registry::{AuthConfig, AuthResponse};
 
-use super::server_name;
+use super::{server_name, worded};
 use crate::failure::{Failure, describe};
 use crate::session::Session;
 use crate::terminal::{prompt, stdin_is_terminal};
@@ -48,8 +48,12 @@ pub(crate) async fn login(session: &Session, args: Args) -> anyhow::Result<u8> {
             }
             Credentials { username: known.username, ..Credentials::default() }
         }
+        // What cannot be asked will not keep anything either.
+        (_, Err(error @ StoreError::Program(ProgramError::Start { .. }))) => {
+            return Err(Failure::with(1, worded(&error)));
+        }
         (given, Err(error)) => {
-            session.warn(&format!("WARNING: {error}"));
+            session.warn(&format!("WARNING: {}", worded(&error)));
             given
         }
         (given, _) => given,
@@ -154,7 +158,8 @@ fn keep(
         who.identity_token = token;
     }
     let kept = session.credentials()?.store(server, &who)?;
-    if let Kept::File(path) = kept {
+    // A token can be taken back, a password cannot.
+    if let (Kept::File(path), false) = (kept, who.password.is_empty()) {
         session.warn(&format!(
             "\nWARNING! Your credentials are stored unencrypted in '{}'.\n\
              Configure a credential helper to remove this warning: \"credsStore\" in that file\n\

@@ -7,7 +7,7 @@ mod search;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use distribution::credentials::{ConfigFile, HUB, host_of};
+use distribution::credentials::{ConfigFile, HUB, ProgramError, StoreError, host_of};
 use distribution::{Client, Credentials, Proxies, Settings};
 use docker_api::client::Target;
 use types::reference::Reference;
@@ -40,6 +40,20 @@ fn server_name(given: &str) -> String {
     }
 }
 
+/// Why credentials could not be had or kept. Of a program that is not there Go says where it looked.
+fn worded(error: &StoreError) -> String {
+    match error {
+        StoreError::Program(ProgramError::Start { program, source })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            format!(
+                "error getting credentials - err: exec: {program:?}: executable file not found in $PATH"
+            )
+        }
+        other => docker_api::plain(&other.to_string()),
+    }
+}
+
 impl Session {
     /// What is kept of credentials.
     pub(crate) fn credentials(&self) -> anyhow::Result<ConfigFile> {
@@ -51,7 +65,7 @@ impl Session {
     pub(crate) fn credentials_for(&self, image: &str) -> anyhow::Result<Credentials> {
         let Ok(reference) = Reference::parse(image) else { return Ok(Credentials::default()) };
         let found = self.credentials()?.for_reference(&reference);
-        let found = found.inspect_err(|error| self.warn(&format!("WARNING: {error}")));
+        let found = found.inspect_err(|error| self.warn(&format!("WARNING: {}", worded(error))));
         Ok(found.ok().flatten().unwrap_or_default())
     }
 
@@ -66,7 +80,7 @@ impl Session {
     pub(crate) fn with_all_credentials(&self, target: Target) -> anyhow::Result<Target> {
         let (all, failures) = self.credentials()?.all();
         for failure in failures {
-            self.warn(&format!("WARNING: {failure}"));
+            self.warn(&format!("WARNING: {}", worded(&failure)));
         }
         let all: BTreeMap<_, _> = all.into_iter().collect();
         let json = serde_json::to_vec(&all)?;

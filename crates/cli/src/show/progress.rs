@@ -36,6 +36,13 @@ impl Progress<std::io::Stderr> {
     }
 }
 
+impl Progress<std::io::Sink> {
+    /// Nowhere: only the failure counts.
+    pub(crate) fn silent() -> Self {
+        Self { screen: None, out: std::io::sink(), lines: Vec::new() }
+    }
+}
+
 fn screen(out: impl std::os::fd::AsFd) -> (usize, usize) {
     match rustix::termios::tcgetwinsize(out) {
         Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row.into(), size.ws_col.into()),

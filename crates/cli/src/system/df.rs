@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use docker_api::client::Target;
+use docker_api::container::ContainerSummary;
 use docker_api::disk::DiskUsage;
 
 use crate::container::Row;
@@ -52,9 +53,12 @@ const VOLUMES: Layout = Layout {
     quiet: "{{.Name}}",
 };
 
+/// Of the cache Docker gives no percentage.
+const CACHE: &str = "Build Cache";
+
 fn line(kind: &str, total: i64, active: i64, size: i64, reclaimable: i64) -> Line {
     #[allow(clippy::cast_precision_loss, reason = "a percentage")]
-    let percent = if size > 0 {
+    let percent = if size > 0 && kind != CACHE {
         format!(" ({:.0}%)", (reclaimable as f64 * 100.0 / size as f64).floor())
     } else {
         String::new()
@@ -80,7 +84,7 @@ fn summary(usage: DiskUsage) -> Vec<Line> {
     let volumes = usage.volume_usage.unwrap_or_default();
     let cache = usage.build_cache_usage.unwrap_or_default();
     macro_rules! lines {
-        ($($kind:literal => $sum:ident),*) => {
+        ($($kind:expr => $sum:ident),*) => {
             vec![$(line(
                 $kind, $sum.total_count, $sum.active_count, $sum.total_size, $sum.reclaimable,
             )),*]
@@ -88,7 +92,7 @@ fn summary(usage: DiskUsage) -> Vec<Line> {
     }
     lines! {
         "Images" => images, "Containers" => containers, "Local Volumes" => volumes,
-        "Build Cache" => cache
+        CACHE => cache
     }
 }
 
@@ -128,7 +132,10 @@ pub(crate) async fn df(session: &Session, args: Args) -> anyhow::Result<u8> {
         .containers
         .iter()
         .flatten()
-        .map(|container| Row { container, full: false }.line())
+        .map(|container| {
+            let container = &ContainerSummary { size_root_fs: None, ..container.clone() };
+            Row { container, full: false }.line()
+        })
         .collect();
     out += &table(&CONTAINERS, &containers)?;
     out += "\nLocal Volumes space usage:\n\n";

@@ -21,7 +21,7 @@ pub(crate) async fn prune(session: &Session, args: Args) -> anyhow::Result<u8> {
     if args.volumes && filters.iter().any(|(name, _)| name == "until") {
         anyhow::bail!("the \"until\" filter is not supported with \"--volumes\"");
     }
-    args.flags.sure(session, "system", &warning(&args))?;
+    args.flags.sure(session, &warning(&args))?;
     let mut total = 0_u64;
     let mut add = |report: Report| {
         report.list(session);

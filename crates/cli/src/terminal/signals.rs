@@ -1,7 +1,11 @@
 //! Signals that we get and the container should.
 
+use std::convert::Infallible;
+
 use docker_api::client::{Client, Target};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::Failure;
 
 /// Signals that are passed on, with the names that the API takes.
 const FORWARDED: &[(libc_numbers::Number, &str)] = &[
@@ -33,6 +37,34 @@ mod libc_numbers {
 /// Signals that are caught from now on.
 pub(crate) struct Proxy {
     caught: Vec<(Signal, &'static str)>,
+    ends: Ends,
+}
+
+/// SIGINT and SIGTERM, counted apart: a daemon that does not answer holds up what is passed on.
+struct Ends {
+    signals: [Signal; 2],
+    seen: u32,
+}
+
+/// How many of them end us, whatever the container does.
+const ENOUGH: u32 = 3;
+
+impl Ends {
+    fn catch() -> std::io::Result<Self> {
+        let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        Ok(Self { signals, seen: 0 })
+    }
+
+    async fn enough(&mut self) {
+        while self.seen < ENOUGH {
+            let [interrupt, terminate] = &mut self.signals;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            self.seen += 1;
+        }
+    }
 }
 
 impl Proxy {
@@ -42,29 +74,40 @@ impl Proxy {
         for (number, name) in FORWARDED {
             caught.push((signal(SignalKind::from_raw(*number))?, *name));
         }
-        Ok(Self { caught })
+        Ok(Self { caught, ends: Ends::catch()? })
     }
+}
 
-    async fn next(&mut self) -> &'static str {
-        std::future::poll_fn(|cx| {
-            for (signal, name) in &mut self.caught {
-                if signal.poll_recv(cx).is_ready() {
-                    return std::task::Poll::Ready(*name);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
-
-    /// Passes signals on, for ever. A container that has ended cannot take them, which is fine.
-    pub(crate) async fn forward(&mut self, client: &Client, id: &str) {
-        loop {
-            let name = self.next().await;
-            let target = Target::named("/containers", id, "/kill").with("signal", name);
-            let _ = client.post_empty(&target).await;
+/// Passes signals on, if any are caught, until it is enough of them.
+pub(crate) async fn forward(proxy: Option<&mut Proxy>, client: &Client, id: &str) -> anyhow::Error {
+    let Some(Proxy { caught, ends }) = proxy else { return std::future::pending().await };
+    tokio::select! {
+        () = ends.enough() => {
+            Failure::with(1, "\ngot 3 SIGTERM/SIGINTs, forcefully exiting")
         }
+        never = pass(caught, client, id) => match never {},
     }
+}
+
+/// Passes signals on. A container that has ended cannot take them, which is fine.
+async fn pass(caught: &mut [(Signal, &'static str)], client: &Client, id: &str) -> Infallible {
+    loop {
+        let name = next(caught).await;
+        let target = Target::named("/containers", id, "/kill").with("signal", name);
+        let _ = client.post_empty(&target).await;
+    }
+}
+
+async fn next(caught: &mut [(Signal, &'static str)]) -> &'static str {
+    std::future::poll_fn(|cx| {
+        for (signal, name) in &mut *caught {
+            if signal.poll_recv(cx).is_ready() {
+                return std::task::Poll::Ready(*name);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
 }
 
 /// Tells the daemon the terminal's size, now and whenever it changes. `noun` is `/containers`

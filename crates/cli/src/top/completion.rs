@@ -3,6 +3,7 @@
 use clap::{Arg, ArgAction, Command};
 use clap_complete::Shell;
 
+use crate::failure::Failure;
 use crate::globals::OPTIONS;
 use crate::session::Session;
 use crate::verbs::{GROUPS, top};
@@ -12,10 +13,13 @@ use crate::verbs::{GROUPS, top};
 pub(crate) struct Args {
     /// Shell
     #[arg(value_name = "SHELL")]
-    shell: Vec<Shell>,
+    shell: Vec<String>,
 }
 
-/// The whole grammar as one parser; only completion needs it.
+/// The shells there are scripts for.
+pub(super) const SHELLS: &[&str] = &["bash", "elvish", "fish", "powershell", "zsh"];
+
+/// The whole grammar as one parser; only elvish and powershell need it.
 fn tree() -> Command {
     let mut root = Command::new("isopod").about("Containers behind the wall you choose");
     for (long, short, value, about) in OPTIONS {
@@ -47,12 +51,35 @@ fn tree() -> Command {
         )
 }
 
-pub(crate) async fn completion(session: &Session, args: Args) -> anyhow::Result<u8> {
+/// The names and options of the grammar; a daemon is not asked.
+fn fixed(shell: Shell) -> String {
     let mut script = Vec::new();
-    for shell in args.shell {
-        clap_complete::generate(shell, &mut tree(), "isopod", &mut script);
-    }
-    session.text(&String::from_utf8_lossy(&script));
+    clap_complete::generate(shell, &mut tree(), "isopod", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The script of a shell.
+fn script(shell: &str) -> Option<String> {
+    Some(match shell {
+        "bash" => include_str!("completion.bash").to_owned(),
+        "fish" => include_str!("completion.fish").to_owned(),
+        "zsh" => include_str!("completion.zsh").to_owned(),
+        "elvish" => fixed(Shell::Elvish),
+        "powershell" => fixed(Shell::PowerShell),
+        _ => return None,
+    })
+}
+
+pub(crate) async fn completion(session: &Session, args: Args) -> anyhow::Result<u8> {
+    let shell = args.shell.first().map_or("", String::as_str);
+    let Some(script) = script(shell) else {
+        let known = SHELLS.join(", ");
+        return Err(Failure::with(
+            1,
+            format!("invalid argument {shell:?} for SHELL: there are scripts for {known}"),
+        ));
+    };
+    session.text(&script);
     Ok(0)
 }
 
@@ -63,10 +90,11 @@ mod tests {
     #[test]
     fn every_parser_is_sound_and_every_shell_gets_a_script() {
         tree().debug_assert();
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut tree(), "isopod", &mut script);
-            assert!(String::from_utf8_lossy(&script).contains("memory-swap"), "{shell}");
+        for shell in SHELLS {
+            let script = script(shell).expect("a script");
+            let fixed = matches!(*shell, "elvish" | "powershell");
+            assert!(script.contains(if fixed { "memory-swap" } else { "__complete" }), "{shell}");
         }
+        assert!(script("foo").is_none());
     }
 }

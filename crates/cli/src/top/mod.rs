@@ -1,5 +1,6 @@
 //! Commands that belong to no noun, and the help.
 
+pub(crate) mod complete;
 mod completion;
 mod inspect;
 mod version;

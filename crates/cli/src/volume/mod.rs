@@ -186,7 +186,7 @@ pub(crate) struct PruneArgs {
 async fn prune(session: &Session, args: PruneArgs) -> anyhow::Result<u8> {
     let what = if args.all { "all local volumes" } else { "anonymous local volumes" };
     let warning = format!("This will remove {what} not used by at least one container.");
-    args.flags.sure(session, "volume", &warning)?;
+    args.flags.sure(session, &warning)?;
     prune_all(session, args.all, &args.flags.filter).await?.show(session);
     Ok(0)
 }

@@ -51,12 +51,12 @@ struct Place {
 
 /// Whether the path says that it is a directory: `a/`, `a/.`.
 fn asserts_directory(path: &str) -> bool {
-    path.ends_with('/') || path.ends_with("/.") || path == "."
+    path.ends_with('/') || path.ends_with("/.") || path == "." || path.is_empty()
 }
 
 /// The directory and the last component; `.` when the path ends in `/.`.
 fn split_path(path: &str) -> (String, String) {
-    if path == "." || path.ends_with("/.") {
+    if path == "." || path.is_empty() || path.ends_with("/.") {
         let directory = path.trim_end_matches('.').trim_end_matches('/');
         let directory = match directory {
             "" if path.starts_with('/') => "/",
@@ -133,18 +133,10 @@ fn absolute(path: &str) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))
 }
 
+/// What is at a path. A refusal has no words: it is an answer to `HEAD`.
 async fn stat(client: &Client, container: &str, path: &str) -> Result<PathStat, Error> {
     let target = Target::named("/containers", container, "/archive").with("path", path);
-    let headers = match client.head(&target).await {
-        // `HEAD` brings no message, so the daemon's words are made up here.
-        Err(Error::Status { status: 404, .. }) => {
-            return Err(Error::Status {
-                status: 404,
-                message: format!("Could not find the file {path} in container {container}"),
-            });
-        }
-        other => other?,
-    };
+    let headers = client.head(&target).await?;
     headers
         .get(PathStat::HEADER)
         .and_then(|value| value.to_str().ok())
@@ -153,6 +145,11 @@ async fn stat(client: &Client, container: &str, path: &str) -> Result<PathStat, 
             status: 500,
             message: format!("the daemon did not say what {path} is"),
         })
+}
+
+/// A path from the root on. An empty one is none.
+fn rooted(path: &str) -> String {
+    if path.is_empty() || path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 /// Where a link in the container leads: its target, seen from its own directory.
@@ -172,14 +169,15 @@ async fn from_container(
     local: &str,
 ) -> anyhow::Result<u64> {
     let client = session.client()?;
-    let mut path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let mut path = rooted(path);
     let mut renamed = None;
-    if args.follow_link {
-        let found = stat(client, container, &path).await?;
-        if found.is_symlink() {
-            renamed = Some(split_path(&path).1);
-            path = link_target(&path, &found);
-        }
+    // What is wrong with the path is said when it is read.
+    if args.follow_link
+        && let Ok(found) = stat(client, container, &path).await
+        && found.is_symlink()
+    {
+        renamed = Some(split_path(&path).1);
+        path = link_target(&path, &found);
     }
     let target = Target::named("/containers", container, "/archive").with("path", &path);
     if local == "-" {
@@ -225,7 +223,7 @@ async fn to_container(
     path: &str,
 ) -> anyhow::Result<u64> {
     let client = session.client()?;
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let path = rooted(path);
     let mut place = Place { path: path.clone(), exists: false, is_dir: false };
     match stat(client, container, &path).await {
         Ok(found) if found.is_symlink() => {
@@ -239,13 +237,9 @@ async fn to_container(
             place.exists = true;
             place.is_dir = found.is_dir();
         }
-        Err(Error::Status { status: 404, message }) => {
-            // The path may be missing; the container may not.
-            let known = Target::named("/containers", container, "/json");
-            if let Err(error) = client.get_bytes(&known).await {
-                return Err(error.into());
-            }
-            drop(message);
+        Err(Error::Status { .. }) => {
+            // The path may be anything; the container may not be missing.
+            client.get_bytes(&Target::named("/containers", container, "/json")).await?;
         }
         Err(error) => return Err(error.into()),
     }
@@ -303,6 +297,8 @@ mod tests {
         assert_eq!(went(&file, &place("/tmp/x", false, false)), to("/tmp", "passwd", "x"));
         assert_eq!(went(&file, &place("x", true, false)), to(".", "passwd", "x"));
         assert_eq!(went(&file, &place("/tmp/x/", false, false)), Err("no such directory".into()));
+        assert_eq!(went(&file, &place("", false, false)), Err("no such directory".into()));
+        assert_eq!(went(&dir, &place("", false, false)), to(".", "etc", "."));
         assert_eq!(went(&dir, &place("/tmp", true, true)), to("/tmp", "etc", "etc"));
         assert_eq!(went(&dir, &place("/tmp/new", false, false)), to("/tmp", "etc", "new"));
         assert_eq!(went(&dir, &place("/tmp/new/", false, false)), to("/tmp", "etc", "new"));
@@ -322,6 +318,7 @@ mod tests {
             ("/.", "/", "."),
             ("a", ".", "a"),
             (".", ".", "."),
+            ("", ".", "."),
         ] {
             assert_eq!(split_path(path), (directory.to_owned(), base.to_owned()), "{path}");
         }
