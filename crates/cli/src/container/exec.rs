@@ -1,10 +1,7 @@
 //! `exec`.
 
-use std::pin::{Pin, pin};
-use std::time::Duration;
-
 use docker_api::IdResponse;
-use docker_api::client::{Client, Error, Target};
+use docker_api::client::{Error, Target};
 use docker_api::exec::{ExecCreateBody, ExecInspect, ExecStartBody};
 
 use super::run::{detach_keys, status_byte};
@@ -14,10 +11,6 @@ use crate::session::Session;
 use crate::terminal::attach::{End, Plan, carry};
 use crate::terminal::signals::follow_size;
 use crate::terminal::{self, Raw};
-
-/// How long a status may take that is known when the streams end. A process that has closed its
-/// output and runs on has none.
-const ON_ITS_WAY: Duration = Duration::from_millis(200);
 
 /// `exec`'s options.
 #[derive(Debug, clap::Args)]
@@ -84,7 +77,8 @@ pub(crate) async fn exec(session: &Session, args: Args) -> anyhow::Result<u8> {
     }
     let body = args.body(&keys).map_err(anyhow::Error::msg)?;
     let made: IdResponse = client.post(&Target::named("/containers", name, "/exec"), &body).await?;
-    let start = Target::named("/exec", &made.id, "/start");
+    // A status in the stream is ours alone: other daemons are asked for it afterwards.
+    let start = Target::named("/exec", &made.id, "/start").flag("status", !args.tty);
     let begin =
         ExecStartBody { detach: args.detach, tty: args.tty, console_size: body.console_size };
     if args.detach {
@@ -101,57 +95,25 @@ pub(crate) async fn exec(session: &Session, args: Args) -> anyhow::Result<u8> {
     let connection =
         client.hijack(&start, Some(serde_json::to_vec(&begin)?.into())).await.map_err(refused)?;
     let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
-    let asked = pin!(status(client, &made.id));
-    let (end, status) = {
-        let sizes = async {
-            if plan.tty {
-                follow_size(client, "/exec", &made.id).await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
-        let carried = async {
-            tokio::select! {
-                end = carry(connection, &plan) => end,
-                () = sizes => Ok(End::Closed),
-            }
-        };
-        until_status(pin!(carried), asked).await
+    let sizes = async {
+        if plan.tty {
+            follow_size(client, "/exec", &made.id).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
     };
-    let end = end?;
+    let end = tokio::select! {
+        end = carry(connection, &plan) => end?,
+        () = sizes => End::Closed,
+    };
     drop(raw);
-    if end == End::Detached {
-        return Err(Failure::with(1, "read escape sequence"));
-    }
-    if let Some(status) = status {
-        return Ok(status_byte(status.into()));
+    match end {
+        End::Detached => return Err(Failure::with(1, "read escape sequence")),
+        End::Exited(status) => return Ok(status_byte(status.into())),
+        End::Closed => {}
     }
     let inspect: ExecInspect = client.get(&Target::named("/exec", &made.id, "/json")).await?;
     Ok(status_byte(inspect.exit_code.unwrap_or(0).into()))
-}
-
-/// The exit status, from a daemon that answers when there is one; others answer at once, and before.
-async fn status(client: &Client, id: &str) -> Option<i32> {
-    let target = Target::named("/exec", id, "/json").flag("wait", true);
-    let found: ExecInspect = client.get(&target).await.ok()?;
-    found.exit_code.filter(|_| !found.running)
-}
-
-/// Waits for the end of the streams, and then a moment for the status if it is on its way.
-async fn until_status(
-    mut carried: Pin<&mut impl Future<Output = Result<End, Error>>>,
-    mut status: Pin<&mut impl Future<Output = Option<i32>>>,
-) -> (Result<End, Error>, Option<i32>) {
-    tokio::select! {
-        end = &mut carried => match end {
-            Ok(End::Closed) => {
-                let status = tokio::time::timeout(ON_ITS_WAY, status).await;
-                (end, status.ok().flatten())
-            }
-            _ => (end, None),
-        },
-        status = &mut status => (carried.await, status),
-    }
 }
 
 /// A start that the daemon refused: 127 for a program that is not there, 126 for one that may

@@ -76,6 +76,7 @@ pub(crate) async fn logs(session: &Session, args: Args) -> anyhow::Result<u8> {
                     anyhow::bail!("error from daemon in stream: {text}");
                 }
                 Stream::Stdin | Stream::Stdout => output::stdout(&chunk.data),
+                Stream::Status => Ok(()),
             };
             if written.is_err() {
                 return Ok(0);

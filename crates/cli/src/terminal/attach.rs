@@ -25,6 +25,8 @@ pub(crate) struct Plan {
 pub(crate) enum End {
     /// The container closed its end.
     Closed,
+    /// The same, with the exit status.
+    Exited(i32),
     /// The user typed the sequence.
     Detached,
 }
@@ -37,15 +39,17 @@ pub(crate) async fn carry(connection: Hijacked, plan: &Plan) -> Result<End, Erro
     let output = async {
         let mut demux = Demux::default();
         let mut buffer = vec![0_u8; 32 << 10];
+        let mut status = Vec::new();
         loop {
             let count = reader.read(&mut buffer).await?;
             if count == 0 {
-                return Ok(());
+                let status = status.try_into().map(i32::from_be_bytes);
+                return Ok(status.map_or(End::Closed, End::Exited));
             }
             if raw {
                 // Whoever closed our output has heard enough.
                 if output::stdout(&buffer[..count]).is_err() {
-                    return Ok(());
+                    return Ok(End::Closed);
                 }
                 continue;
             }
@@ -59,10 +63,14 @@ pub(crate) async fn carry(connection: Hijacked, plan: &Plan) -> Result<End, Erro
                         let message = format!("error from daemon in stream: {text}");
                         return Err(Error::Stream(std::io::Error::other(message)));
                     }
+                    Stream::Status => {
+                        status.extend_from_slice(&chunk.data);
+                        Ok(())
+                    }
                     _ => Ok(()),
                 };
                 if written.is_err() {
-                    return Ok(());
+                    return Ok(End::Closed);
                 }
             }
         }
@@ -95,7 +103,7 @@ pub(crate) async fn carry(connection: Hijacked, plan: &Plan) -> Result<End, Erro
     loop {
         tokio::select! {
             biased;
-            ended = &mut output => return ended.map(|()| End::Closed),
+            ended = &mut output => return ended,
             end = &mut input, if typing => {
                 if end == End::Detached {
                     return Ok(End::Detached);

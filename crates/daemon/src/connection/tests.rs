@@ -24,7 +24,7 @@ impl Answer for Fake {
                 let (engine, container) = UnixStream::pair().expect("a pair");
                 tokio::spawn(echo(container));
                 let terms = Terms { stdin: true, keys: None, output: Output::AsItIs };
-                relay(client, engine, terms, std::future::ready(())).await;
+                relay(client, engine, terms, std::future::ready(None)).await;
             };
             match doorway.take(head, session).await {}
         }

@@ -102,7 +102,7 @@ async fn attach(State(api): State<Api>, Name(name): Name, call: Call) -> Answer 
         };
         let stdin = opened.options.stdin;
         let terms = Terms { stdin, keys: watch, output: Output::AsItIs };
-        let end = relay(client, live.stream, terms, std::future::ready(())).await;
+        let end = relay(client, live.stream, terms, std::future::ready(None)).await;
         say_detached(&api, &name, end);
     };
     match doorway.take(head, session).await {}

@@ -73,19 +73,25 @@ async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer
     let doorway = call.doorway()?;
     let head = stream_head(call.upgrades(), content_type(&call, body.tty), &api.always);
     let config = state.config;
+    let wants_status = call.flag("status") && !body.tty;
     // The process starts after the head is out: clients whose HTTP library reads ahead (Python's)
     // lose output that comes in one piece with the head.
     let session = async move |client: Client| {
         let attached = match api.engine.exec_start(&id, false, console_size).await {
             Ok(Some(attached)) => attached,
-            Ok(None) => return say(client, body.tty, "the exec has no streams").await,
-            Err(error) => return say(client, body.tty, &error.message).await,
+            Ok(None) => return say(client, body.tty, "the exec has no streams", None).await,
+            Err(error) => {
+                let state = api.engine.exec_inspect(&id).ok().filter(|_| wants_status);
+                let status = state.and_then(|state| state.exit_code);
+                return say(client, body.tty, &error.message, status).await;
+            }
         };
         let keys = detach::parse(&config.detach_keys).ok().filter(|_| config.tty);
         // Clients ask for the exit status as soon as the stream ends. The output may end long
         // before the process does, so there is an end to this patience.
         let ended = async {
-            drop(tokio::time::timeout(STATUS, api.engine.exec_wait(&id)).await);
+            let status = tokio::time::timeout(STATUS, api.engine.exec_wait(&id)).await;
+            status.ok()?.ok().filter(|_| wants_status)
         };
         // Whether there are frames is said by the start, as with dockerd, also where it disagrees
         // with the exec.
@@ -101,16 +107,17 @@ async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer
 }
 
 /// Says in the stream why there is nothing else in it. As with dockerd, clients print it and then
-/// ask for the exit status, which is 126 or 127.
-async fn say(mut client: Client, tty: bool, message: &str) {
-    let text = format!("{}\r\n", docker_api::plain(message));
+/// ask for the exit status, which is 126 or 127, unless they wanted it right away.
+async fn say(mut client: Client, tty: bool, message: &str, status: Option<i32>) {
+    let mut text = format!("{}\r\n", docker_api::plain(message)).into_bytes();
+    if !tty {
+        text = frames::frame(Channel::Stdout, &text).to_vec();
+    }
+    if let Some(status) = status {
+        text.extend_from_slice(&frames::frame(Channel::Status, &status.to_be_bytes()));
+    }
     client.socket.heard().await;
-    let sent = if tty {
-        client.socket.write_all(text.as_bytes()).await
-    } else {
-        client.socket.write_all(&frames::frame(Channel::Stdout, text.as_bytes())).await
-    };
-    if sent.is_ok() {
+    if client.socket.write_all(&text).await.is_ok() {
         let (reader, writer) = tokio::io::split(client.socket);
         close(reader, writer).await;
     }
@@ -122,12 +129,6 @@ async fn resize(State(api): State<Api>, Name(id): Name, call: Call) -> Answer {
     empty(StatusCode::OK)
 }
 
-/// With `wait`, which is ours alone, the answer comes when the process has ended: a client that asks
-/// for it beforehand has the status when it has the last output.
-async fn inspect(State(api): State<Api>, Name(id): Name, call: Call) -> Answer {
-    if call.flag("wait") {
-        call.is_endless();
-        api.engine.exec_wait(&id).await?;
-    }
+async fn inspect(State(api): State<Api>, Name(id): Name) -> Answer {
     ok(&render::exec::inspect(api.engine.exec_inspect(&id)?))
 }

@@ -17,6 +17,8 @@ pub enum Channel {
     Stderr = 2,
     /// The daemon's own words about a failure.
     System = 3,
+    /// The exit status as four bytes in network order, last. Ours alone, for who asks for it.
+    Status = 4,
 }
 
 /// Puts a frame's head before some bytes.

@@ -54,12 +54,12 @@ pub(crate) struct Terms {
 }
 
 /// Copies both ways until one of the ends. After the last output, `settled` is waited for before
-/// the client is told that it was the last.
+/// the client is told that it was the last; a status that it gives is sent as well.
 pub(crate) async fn relay(
     client: Client,
     engine: UnixStream,
     terms: Terms,
-    settled: impl Future<Output = ()>,
+    settled: impl Future<Output = Option<i32>>,
 ) -> End {
     client.socket.heard().await;
     let (mut client_reader, mut client_writer) = tokio::io::split(client.socket);
@@ -73,8 +73,12 @@ pub(crate) async fn relay(
             () = input => End::Detached,
         }
     };
-    if end == End::Output {
-        settled.await;
+    if end == End::Output
+        && let Some(status) = settled.await
+    {
+        let status = frame(Channel::Status, &status.to_be_bytes());
+        // A client that has gone needs none.
+        drop(client_writer.write_all(&status).await);
     }
     if end != End::ClientGone {
         close(client_reader, client_writer).await;

@@ -14,6 +14,8 @@ pub enum Stream {
     Stderr,
     /// An error of the daemon, as text.
     System,
+    /// An exit status, four bytes in network order: Isopod's own, for who asked for it.
+    Status,
 }
 
 /// A piece of one stream. Frames are handed on as they arrive, not gathered.
@@ -69,6 +71,7 @@ impl Demux {
                 1 => Stream::Stdout,
                 2 => Stream::Stderr,
                 3 => Stream::System,
+                4 => Stream::Status,
                 other => return Err(UnknownStream(other)),
             };
             self.buffer.advance(4);

@@ -16,7 +16,7 @@ fn setup(
     let (client, server) = UnixStream::pair().expect("a pair");
     let (engine, container) = UnixStream::pair().expect("a pair");
     let server = Client { socket: Socket::Unix(server), early: Bytes::from_static(early) };
-    let task = tokio::spawn(relay(server, engine, terms(stdin, keys), std::future::ready(())));
+    let task = tokio::spawn(relay(server, engine, terms(stdin, keys), std::future::ready(None)));
     (client, container, task)
 }
 
@@ -74,7 +74,7 @@ async fn output_gets_and_loses_frames() {
         let (engine, mut container) = UnixStream::pair().expect("a pair");
         let server = Client { socket: Socket::Unix(server), early: Bytes::new() };
         let terms = Terms { output, ..terms(false, None) };
-        tokio::spawn(relay(server, engine, terms, std::future::ready(())));
+        tokio::spawn(relay(server, engine, terms, std::future::ready(None)));
         container.write_all(said).await.expect("writes");
         drop(container);
         assert_eq!(rest(client).await, heard);
@@ -112,14 +112,17 @@ async fn the_client_hears_of_the_end_when_all_is_settled() {
     let (engine, container) = UnixStream::pair().expect("a pair");
     let server = Client { socket: Socket::Unix(server), early: Bytes::new() };
     let (say, heard) = tokio::sync::oneshot::channel::<()>();
-    let settled = async { drop(heard.await) };
+    let settled = async {
+        drop(heard.await);
+        Some(258)
+    };
     let task = tokio::spawn(relay(server, engine, terms(false, None), settled));
     drop(container);
     let mut byte = [0];
     let early = tokio::time::timeout(Duration::from_millis(50), client.read(&mut byte)).await;
     assert!(early.is_err(), "{early:?}");
     say.send(()).expect("is waited for");
-    assert_eq!(rest(client).await, b"");
+    assert_eq!(rest(client).await, b"\x04\0\0\0\0\0\0\x04\0\0\x01\x02");
     assert_eq!(task.await.expect("no panic"), End::Output);
 }
 
