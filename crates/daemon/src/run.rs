@@ -33,7 +33,7 @@ use crate::server::{self, Ender, MetricsPage};
 use crate::{notify, routes, wiring};
 
 /// Threads that answer requests. What blocks has threads of its own, which come and go.
-const WORKERS: usize = 2;
+const WORKERS: usize = 1;
 /// Stack of each thread: only what is touched is ever used.
 const STACK: usize = 1 << 20;
 /// The most threads that may block at once.

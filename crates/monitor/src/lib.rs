@@ -27,6 +27,7 @@ mod filter;
 mod guest;
 pub mod launcher;
 mod log;
+mod losses;
 mod monitor;
 mod mounts;
 mod output;

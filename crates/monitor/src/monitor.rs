@@ -33,6 +33,7 @@ use crate::doubt::Doubts;
 use crate::exec::{ExecProcess, PastExecs};
 use crate::guest::Asker;
 use crate::launcher::Prepared;
+use crate::losses::Losses;
 use crate::output::{Client, Scratch};
 use crate::setup::{self, Contained, Stage};
 use crate::streams::{Part, Streams};
@@ -115,6 +116,7 @@ pub(crate) struct Monitor<'p> {
     pub(crate) held: Vec<OwnedFd>,
     /// Bytes dropped from streams that are no more.
     pub(crate) dropped: u64,
+    pub(crate) losses: Losses,
     pub(crate) oom: Option<OomEvent>,
     pub(crate) oom_kills: u64,
     pub(crate) doubts: Doubts,
@@ -206,6 +208,7 @@ impl<'p> Monitor<'p> {
             listener: Some(listener),
             held,
             dropped: 0,
+            losses: Losses::default(),
             oom,
             doubts: Doubts::default(),
             signals,
@@ -307,6 +310,7 @@ impl<'p> Monitor<'p> {
             .chain(self.trim_at)
             .chain(self.doubts.deadline())
             .chain(self.guest_deadline())
+            .chain(self.losses_deadline())
             .chain(self.end_deadline(now))
             .min()
     }
@@ -323,6 +327,7 @@ impl<'p> Monitor<'p> {
         }
         self.lingering.retain(|client| !client.is_clear());
         self.end_execs(now);
+        self.tell_losses(now);
         self.proceed_to_end(now);
         let given_up = self.abandoned || self.alone.is_some_and(|since| now >= since + ALONE);
         if given_up && matches!(self.state, State::Created(_)) {

@@ -279,6 +279,11 @@ pub enum Notice {
     Exited(ExitRecord),
     /// The kernel killed a process of the container for want of memory.
     OutOfMemory,
+    /// Output is being lost: the log's disk is full, or a client does not read.
+    Dropped {
+        /// How much so far.
+        bytes: u64,
+    },
     /// An exec's process ended.
     ExecExited {
         /// Its id.

@@ -45,23 +45,29 @@ fn privileged_read_only_binds_are_read_only_all_the_way_down() {
 #[test]
 fn privileged_parts_of_volumes_and_images_are_mounted() {
     let engine = Engine::isopod();
-    let volume = unique("v");
-    let whole = json!({"HostConfig": {"Binds": [format!("{volume}:/v")]}});
-    let _ = engine
-        .sh("mkdir -p /v/a/b; echo deep > /v/a/b/f; ln -s a/b /v/in; ln -s /etc /v/out", whole);
-    let part = |subpath: &str| {
-        json!({"HostConfig": {"Mounts": [{
-            "Type": "volume", "Source": volume, "Target": "/p", "VolumeOptions": {"Subpath": subpath},
-        }]}})
-    };
-    assert_eq!(engine.sh("cat /p/f", part("a/b")), "deep\n");
-    assert_eq!(engine.sh("cat /p/f", part("in")), "deep\n");
-    // A link leads nowhere but into the volume, which has no /etc.
-    let refused = engine.create(part("out"));
-    let answer = engine.act(&refused.path("/start"));
-    assert!(answer.message().contains("cannot access path out in volume"), "{}", answer.message());
-    refused.remove();
-    let _ = engine.delete(&format!("/volumes/{volume}")).expect(204);
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = json!({"type": "none", "o": "bind", "device": folder.path()});
+    for options in [json!({}), elsewhere] {
+        let volume = unique("v");
+        let made = json!({"Name": volume, "DriverOpts": options});
+        let _ = engine.post("/volumes/create", &made).expect(201);
+        let whole = json!({"HostConfig": {"Binds": [format!("{volume}:/v")]}});
+        let script = "mkdir -p /v/a/b; echo deep > /v/a/b/f; ln -s a/b /v/in; ln -s /etc /v/out";
+        let _ = engine.sh(script, whole);
+        let part = |subpath: &str| {
+            json!({"HostConfig": {"Mounts": [{
+                "Type": "volume", "Source": volume, "Target": "/p", "VolumeOptions": {"Subpath": subpath},
+            }]}})
+        };
+        assert_eq!(engine.sh("cat /p/f", part("a/b")), "deep\n");
+        assert_eq!(engine.sh("cat /p/f", part("in")), "deep\n");
+        // A link leads nowhere but into the volume, which has no /etc.
+        let refused = engine.create(part("out"));
+        let message = engine.act(&refused.path("/start")).message();
+        assert!(message.contains("cannot access path out in volume"), "{message}");
+        refused.remove();
+        let _ = engine.delete(&format!("/volumes/{volume}")).expect(204);
+    }
 
     let name = format!("{}:1", unique("part"));
     let _ = engine.upload("/images/load", &busybox(&[&name]).tar).expect(200);

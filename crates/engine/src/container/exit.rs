@@ -79,6 +79,13 @@ impl Engine {
                     container.record().state.oom_killed = true;
                     self.tell_container(container, "oom", &[]);
                 }
+                Notice::Dropped { bytes } => {
+                    tracing::warn!(
+                        container = container.id.short(),
+                        "output is being dropped, {bytes} bytes so far: the disk is full, or a \
+                         client does not read"
+                    );
+                }
                 Notice::ExecExited { exec, exit_code } => {
                     self.exec_ended(container, &exec, exit_code);
                 }

@@ -115,24 +115,29 @@ impl Engine {
         trees: &mut Vec<OwnedFd>,
     ) -> Result<PathBuf, Error> {
         let volume = self.volumes.get(&point.name).map_err(from_volume)?;
-        if volume.options.as_ref().is_some_and(|options| !options.is_empty()) {
-            let tree = self.volume_tree(&point.name, Some(record))?;
-            return Ok(take_along(tree, trees));
-        }
-        let source = PathBuf::from(volume.mountpoint);
         let long = mounts::long_form(&record.host, &point.destination);
         let subpath = long
             .and_then(|mount| mount.volume_options.as_ref())
             .map(|options| options.subpath.as_str())
             .filter(|subpath| !subpath.is_empty());
-        let Some(subpath) = subpath else { return Ok(source) };
         // The container may have put links into the volume: resolved inside it, never out.
         let failed = |error: std::io::Error| {
+            let subpath = subpath.unwrap_or_default();
             Error::invalid(format!(
                 "cannot access path {subpath} in volume {}: {error}",
                 point.name
             ))
         };
+        if volume.options.as_ref().is_some_and(|options| !options.is_empty()) {
+            let tree = self.volume_tree(&point.name, Some(record))?;
+            let tree = match subpath {
+                Some(subpath) => sys::foreign::part(tree, subpath).map_err(failed)?,
+                None => tree,
+            };
+            return Ok(take_along(tree, trees));
+        }
+        let source = PathBuf::from(volume.mountpoint);
+        let Some(subpath) = subpath else { return Ok(source) };
         let root = sys::fs::Root::open_host(&source).map_err(failed)?;
         let inside = root.open_path(subpath).map_err(failed)?;
         let tree = sys::mount::clone_tree(&inside, false).map_err(failed)?;
