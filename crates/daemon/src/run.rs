@@ -32,7 +32,8 @@ use crate::metrics::States;
 use crate::server::{self, Ender, MetricsPage};
 use crate::{notify, routes, wiring};
 
-/// Threads that answer requests. What blocks has threads of its own, which come and go.
+/// Threads that answer requests. What blocks or computes has threads of its own, which come and go;
+/// a second one here would only hand requests to and fro, which an exec waits for.
 const WORKERS: usize = 1;
 /// Stack of each thread: only what is touched is ever used.
 const STACK: usize = 1 << 20;
