@@ -31,8 +31,8 @@ pub use address::{Address, add_address, remove_address};
 pub use conntrack::forget_flows;
 pub use elements::{Change as ElementChange, Element, Elements, Family};
 pub use link::{
-    Change, Link, Target, Veth, add_bridge, add_veth, hairpin_port, isolate_port, known_at,
-    link_named, links, remove_group, remove_link,
+    Change, Link, Target, Veth, add_bridge, add_veth, forgetful_port, hairpin_port, isolate_port,
+    known_at, link_named, links, remove_group, remove_link,
 };
 pub use nftables::{Notice, Watch};
 pub use redirect::Redirect;

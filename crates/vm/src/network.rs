@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Whatever enters the namespace goes through the bridge to the guest; the namespace itself keeps
-//! no address, so its own stack neither answers nor speaks.
+//! no address, so its own stack neither answers nor speaks. The bridge learns nothing from the link:
+//! where the host's bridge lets a port's packets turn back (published ports with br_netfilter), the
+//! guest's own broadcasts come in by it, and the guest would seem to be out there.
 
 use std::os::fd::BorrowedFd;
 
@@ -84,6 +86,7 @@ fn join_here(name: &str) -> Result<Joined, JoinError> {
     let master = netlink::link_named(&mut socket, &bridge).map_err(refused)?.ok_or_else(missing)?;
     let requests = [
         Change::of(Target::Index(link.index)).master(master.index).up(true).request(),
+        netlink::forgetful_port(Target::Index(link.index)),
         Change::of(Target::Name(&port)).master(master.index).up(true).request(),
         Change::of(Target::Index(master.index)).up(true).request(),
     ];
@@ -101,6 +104,8 @@ fn aside(mac: [u8; 6], first: u8) -> [u8; 6] {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+
     use super::*;
 
     #[test]
@@ -117,7 +122,6 @@ mod tests {
 
     #[test]
     fn privileged_a_link_is_joined_to_a_tap() {
-        use std::os::fd::AsFd;
         let (other, ()) = sys::netns::create(|_| ()).expect("namespace");
         let (netns, ()) = sys::netns::create(|_| {
             let mut socket = Socket::open().expect("socket");
@@ -155,7 +159,60 @@ mod tests {
         }
         assert!(bridge.up);
         assert_eq!(addresses, [], "the namespace itself speaks");
+        turn_back(&other, &joined.nic);
         let again = join(netns.as_fd(), "eth1").expect_err("no such link");
         assert!(matches!(again, Error::Join(JoinError::NoLink(_))), "{again}");
+    }
+
+    /// A broadcast of the guest's comes back from the host's bridge, and an answer still arrives.
+    fn turn_back(outside: &OwnedFd, guest: &Nic) {
+        let neighbour = sys::netns::within(outside.as_fd(), || {
+            let mut socket = Socket::open().expect("socket");
+            let tap = sys::tap::create("peer").expect("tap");
+            socket.run(&[netlink::add_bridge("br", None)]).expect("bridge");
+            let bridge = netlink::link_named(&mut socket, "br").expect("asks").expect("bridge");
+            let port =
+                |name| Change::of(Target::Name(name)).master(bridge.index).up(true).request();
+            let requests = [
+                Change::of(Target::Index(bridge.index)).up(true).request(),
+                port("outside"),
+                netlink::hairpin_port(Target::Name("outside")),
+                port("peer"),
+            ];
+            socket.run(&requests).expect("joined");
+            tap
+        })
+        .expect("enters");
+        let frame = |to: [u8; 6], from: [u8; 6], what: u8| {
+            // A `virtio_net_hdr` that says nothing, and an experimental protocol.
+            [&[0; 10][..], &to, &from, &[0x88, 0xb5], &[what; 46]].concat()
+        };
+        let send = |tap: &OwnedFd, frame: &[u8]| {
+            sys::stream::write(tap, frame).expect("sent");
+        };
+        let arrives = |tap: &OwnedFd, frame: &[u8]| {
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+            while std::time::Instant::now() < until {
+                let mut read = Vec::with_capacity(2048);
+                match sys::stream::read(tap, &mut read) {
+                    Ok(_) if read.get(10..) == frame.get(10..) => return true,
+                    Ok(_) => {}
+                    Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+                }
+            }
+            false
+        };
+        let peer = [2, 0x42, 10, 9, 8, 8];
+        let question = frame([0xff; 6], guest.mac, 1);
+        // Ports take a moment until they forward.
+        let asked = (0..5).any(|_| {
+            send(&guest.tap, &question);
+            arrives(&neighbour, &question)
+        });
+        assert!(asked, "the guest's broadcast does not get out");
+        assert!(arrives(&guest.tap, &question), "it does not turn back: nothing is tested");
+        let answer = frame(guest.mac, peer, 2);
+        send(&neighbour, &answer);
+        assert!(arrives(&guest.tap, &answer), "the answer is lost");
     }
 }

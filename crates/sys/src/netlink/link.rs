@@ -145,6 +145,11 @@ pub fn hairpin_port(target: Target<'_>) -> Request {
     set_port(target, InfoBridgePort::HairpinMode(true))
 }
 
+/// Keeps the bridge of a port from taking what comes in by it as a sign of who is there.
+pub fn forgetful_port(target: Target<'_>) -> Request {
+    set_port(target, InfoBridgePort::Learning(false))
+}
+
 fn set_port(target: Target<'_>, setting: InfoBridgePort) -> Request {
     let mut link = message(target);
     link.attributes.push(LinkAttribute::LinkInfo(vec![
