@@ -39,10 +39,6 @@ const PLAIN: Duration = Duration::from_secs(20);
 const PROCESS: Duration = Duration::from_secs(60);
 /// How long a machine has to let a container die of SIGKILL before it is itself killed.
 const KILL: Duration = Duration::from_secs(5);
-/// How much of what a guest's kernel prints is looked at.
-const CONSOLE: usize = 8 << 10;
-/// Lines of it in an error.
-const LAST_LINES: usize = 4;
 /// How long a machine has to write its disks.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -158,9 +154,13 @@ impl Guest {
         poll: &mut Poll<T>,
         link: impl Fn(Part) -> T,
         question: impl Fn(u32) -> T,
+        console: T,
     ) {
         if self.gone {
             return;
+        }
+        if !self.running.console.ended() {
+            poll.add(console, &self.running.console, Interest::READ);
         }
         self.link.register(poll, link);
         if let Some(questions) = &self.questions {
@@ -168,6 +168,11 @@ impl Guest {
                 poll.add(question(number), socket, Interest { read: true, write });
             }
         }
+    }
+
+    /// Its kernel has printed something.
+    pub(crate) fn listen(&mut self) {
+        self.running.console.read();
     }
 
     /// Deals with something that has happened to the link.
@@ -315,18 +320,12 @@ impl Guest {
 
     /// What the machine and the guest's kernel have said last, for an error.
     fn last_words(&mut self) -> String {
-        let mut said = self.running.complaints();
-        let mut piece = Vec::with_capacity(CONSOLE);
-        if sys::stream::read(&self.running.console, &mut piece).is_ok_and(|count| count > 0) {
-            said.push('\n');
-            said.push_str(&String::from_utf8_lossy(&piece));
+        let said = [self.running.complaints(), self.running.console.text()];
+        let said: Vec<String> = said.into_iter().filter(|text| !text.is_empty()).collect();
+        if said.is_empty() {
+            return String::new();
         }
-        let lines: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-        let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
-        // It is the guest's: nothing in it is to move a terminal's cursor.
-        let plain = |c: char| if c.is_control() { ' ' } else { c };
-        let text: String = last.join("; ").chars().map(plain).collect();
-        if text.is_empty() { text } else { format!("; its last words: {text}") }
+        format!("; its last words: {}", said.join("; "))
     }
 
     /// Switches it off, and waits until its processes have gone.

@@ -88,6 +88,7 @@ enum Token {
     Connection(u32),
     Guest(relay::Part),
     Question(u32),
+    Console,
     Container(Part),
     Exec(u32, Part),
     Lingering(u32),
@@ -275,7 +276,7 @@ impl<'p> Monitor<'p> {
             poll.add(Token::Oom, oom, Interest::READ);
         }
         if let Wall::Machine(guest) = &self.wall {
-            guest.register(poll, Token::Guest, Token::Question);
+            guest.register(poll, Token::Guest, Token::Question, Token::Console);
         }
         for connection in &self.connections {
             let interest = Interest { read: true, write: connection.is_waiting() };
@@ -357,6 +358,11 @@ impl<'p> Monitor<'p> {
             Token::Connection(number) => self.serve(number, ready, now),
             Token::Guest(part) => self.guest_ready(part, ready, now),
             Token::Question(number) => self.question_ready(number),
+            Token::Console => {
+                if let Wall::Machine(guest) = &mut self.wall {
+                    guest.listen();
+                }
+            }
             Token::Container(part) => {
                 self.streams.ready(part, ready, &mut self.scratch, now);
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::qemu::Tail;
 
 /// How a machine's processors are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +108,7 @@ pub(crate) struct Vm {
     pub(crate) pidfd: OwnedFd,
     pub(crate) agent: OwnedFd,
     pub(crate) greeting: Vec<u8>,
-    pub(crate) console: OwnedFd,
+    pub(crate) console: Tail,
     pub(crate) helpers: Vec<(i32, OwnedFd)>,
     pub(crate) control: Box<dyn Control>,
 }

@@ -46,5 +46,6 @@ pub use accelerator::Accelerator;
 pub use command::main;
 pub use error::Error;
 pub use machine::{Arch, Disk, KernelImage, Machine, Nic, Share};
+pub use qemu::Tail;
 pub use running::{Origin, Running};
 pub use start::{BOOT_LIMIT, Options, Templates, start};

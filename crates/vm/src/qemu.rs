@@ -35,6 +35,7 @@ use crate::confine;
 use crate::error::Error;
 use crate::machine::{Arch, Machine};
 use complaints::Complaints;
+pub use complaints::Tail;
 use qmp::{PATIENCE, Qmp};
 
 /// An installed QEMU.

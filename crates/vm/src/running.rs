@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::backend::{Control, Vm};
 use crate::error::Error;
+use crate::qemu::Tail;
 
 /// How a machine came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +29,9 @@ pub struct Running {
     pub agent: OwnedFd,
     /// What the agent has said so far: its hello, perhaps more.
     pub greeting: Vec<u8>,
-    /// What the guest's kernel prints: a socket, non-blocking. It is the guest's, so not more of
-    /// it is to be kept than a few KiB; nobody has to read it.
-    pub console: OwnedFd,
+    /// What the guest's kernel prints. To be read whenever there is something: a kernel that
+    /// panics waits for each of its characters.
+    pub console: Tail,
     /// Further children of the caller that end with the machine and are to be reaped.
     pub helpers: Vec<(i32, OwnedFd)>,
     /// How it came to be.

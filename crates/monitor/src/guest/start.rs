@@ -11,7 +11,7 @@ use proto::guest::{
     to_hex, whole_hello,
 };
 use proto::launch::{self, Launch};
-use relay::{Broken, Event, Link};
+use relay::{Broken, Event, Link, Part};
 use runtime::cgroup::Cgroup;
 use sys::poll::{Interest, Poll};
 use types::{Error, Timestamp};
@@ -293,6 +293,14 @@ fn introduce(
     Ok((streams, warnings))
 }
 
+/// What something has happened to while a machine is set up.
+#[derive(Clone, Copy)]
+enum Token {
+    Link(Part),
+    Console,
+    Process,
+}
+
 /// Waits until everything that was asked is answered.
 fn wait(guest: &mut Guest, greeting: &[u8]) -> Result<Vec<String>, StartError> {
     let deadline = Instant::now() + CREATE;
@@ -336,13 +344,17 @@ fn wait(guest: &mut Guest, greeting: &[u8]) -> Result<Vec<String>, StartError> {
             return Err(StartError::Late);
         }
         poll.clear();
-        guest.link.register(&mut poll, Some);
-        poll.add(None, &guest.running.pidfd, Interest::READ);
+        guest.link.register(&mut poll, Token::Link);
+        poll.add(Token::Process, &guest.running.pidfd, Interest::READ);
+        if !guest.running.console.ended() {
+            poll.add(Token::Console, &guest.running.console, Interest::READ);
+        }
         poll.wait(Some(left), &mut ready)?;
-        for (part, what) in ready.drain(..) {
-            match part {
-                Some(part) => guest.link.ready(part, what)?,
-                None => return Err(Broken::Ended.into()),
+        for (token, what) in ready.drain(..) {
+            match token {
+                Token::Link(part) => guest.link.ready(part, what)?,
+                Token::Console => guest.listen(),
+                Token::Process => return Err(Broken::Ended.into()),
             }
         }
     }

@@ -53,7 +53,7 @@ impl Started {
             pidfd: process.pidfd,
             agent,
             greeting,
-            console: console.fd,
+            console,
             helpers: served.into_processes(),
             control: Box::new(Asked { qmp, complaints: Complaints(complaints) }),
         }

@@ -4,14 +4,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Kept of each stream.
-const KEPT: usize = 4096;
+const KEPT: usize = 8 << 10;
 /// Lines that a message shows.
 const LINES: usize = 6;
 
 /// The end of a stream that is read without waiting.
 #[derive(Debug)]
-pub(super) struct Tail {
-    pub(super) fd: OwnedFd,
+pub struct Tail {
+    fd: OwnedFd,
     kept: Vec<u8>,
     ended: bool,
 }
@@ -22,7 +22,7 @@ impl Tail {
     }
 
     /// Reads what is there, but not for ever.
-    pub(super) fn read(&mut self) {
+    pub fn read(&mut self) {
         for _ in 0..16 {
             if self.ended {
                 return;
@@ -44,12 +44,12 @@ impl Tail {
     }
 
     /// Nothing more will come.
-    pub(super) fn ended(&self) -> bool {
+    pub fn ended(&self) -> bool {
         self.ended
     }
 
     /// The last lines that are not empty, made harmless for a terminal.
-    pub(super) fn text(&mut self) -> String {
+    pub fn text(&mut self) -> String {
         self.read();
         last_lines(&self.kept)
     }
