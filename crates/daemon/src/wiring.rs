@@ -55,6 +55,13 @@ fn machines(settings: &Settings, config: &mut Config) -> Result<(), ConfigError>
         Some(other) => return wrong("default-isolation", other, "it is process or vm"),
     }
     let machines = &mut config.machines;
+    // At once, and not when the first container wants it.
+    for (directive, path) in [("vm-kernel", &settings.vm_kernel), ("vm-agent", &settings.vm_agent)]
+    {
+        if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+            return wrong(directive, &path.to_string_lossy(), "there is no such file");
+        }
+    }
     machines.kernel.clone_from(&settings.vm_kernel);
     machines.agent = settings.vm_agent.clone().or_else(agent);
     for (directive, text, place, least) in [
@@ -218,6 +225,18 @@ mod tests {
         assert_ne!(bridge(Some("/a"), None), bridge(Some("/b"), None));
         assert_eq!(bridge(Some("/a"), Some("br7")).as_deref(), Some("br7"));
         assert_eq!(bridge(None, Some("none")), None);
+    }
+
+    #[test]
+    fn machines_are_not_made_of_what_is_not_there() {
+        let kernel =
+            Settings { vm_kernel: Some("/nonexistent/vmlinuz".into()), ..Settings::default() };
+        let agent = Settings { vm_agent: Some("/nonexistent/agent".into()), ..Settings::default() };
+        for (settings, word) in [(kernel, "vm-kernel"), (agent, "vm-agent")] {
+            let error = engine(&settings, Capabilities::default()).expect_err("not there");
+            let text = error.to_string();
+            assert!(text.contains(word) && text.contains("there is no such file"), "{text}");
+        }
     }
 
     #[test]

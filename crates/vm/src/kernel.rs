@@ -57,6 +57,9 @@ pub struct Wanted<'a> {
 /// [`Error`], which says what to do.
 pub fn prepare(wanted: &Wanted<'_>) -> Result<KernelImage, Error> {
     let found = find::find(wanted)?;
+    if !wanted.agent.exists() {
+        return Err(Error::NoAgent(wanted.agent.to_owned()));
+    }
     let key = key(wanted, &found)?;
     let directory = wanted.state.join(DIRECTORY);
     let path = directory.join(&key);

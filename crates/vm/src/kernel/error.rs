@@ -14,7 +14,19 @@ pub enum Error {
          one with --vm-kernel"
     )]
     None(Arch),
-    /// The one that was named is not there.
+    /// There is none where one was named. Not in the words of a program that a container lacks.
+    #[error(
+        "there is no kernel at {}: name another one with --vm-kernel, or install one with \
+         `isopod vm kernel install` and leave the option out", .0.display()
+    )]
+    NotThere(PathBuf),
+    /// There is no agent where it was.
+    #[error(
+        "the program guest-agent is not at {}: install it there, or say where it is with \
+         --vm-agent", .0.display()
+    )]
+    NoAgent(PathBuf),
+    /// The one that was named cannot be looked at.
     #[error("the kernel {}: {source}", .path.display())]
     Named {
         /// What was named.

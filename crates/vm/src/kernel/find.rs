@@ -33,8 +33,10 @@ pub(super) fn find(wanted: &Wanted<'_>) -> Result<Found, Error> {
 }
 
 fn named(path: &Path) -> Result<Found, Error> {
-    let about =
-        std::fs::metadata(path).map_err(|source| Error::Named { path: path.into(), source })?;
+    let about = std::fs::metadata(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotThere(path.into()),
+        _ => Error::Named { path: path.into(), source },
+    })?;
     if about.is_dir() {
         return in_root(path, None)?.ok_or_else(|| Error::Empty(path.to_owned()));
     }
@@ -126,7 +128,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("directory");
         let path = dir.path().join("vmlinuz");
         let error = find(&wanted(dir.path(), Some(&path))).expect_err("missing");
-        assert!(error.to_string().contains("vmlinuz: No such file"), "{error}");
+        assert!(
+            error.to_string().contains("vmlinuz: name another one with --vm-kernel"),
+            "{error}"
+        );
         let error = find(&wanted(dir.path(), Some(dir.path()))).expect_err("empty");
         assert!(error.to_string().contains("no vmlinuz"), "{error}");
     }
