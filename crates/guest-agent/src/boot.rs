@@ -32,6 +32,7 @@ pub(crate) fn start() -> Result<(OwnedFd, Modules), Fatal> {
     modules.load_late().map_err(step("loading modules"))?;
     leave_initramfs().map_err(step("leaving the first root file system"))?;
     settings().map_err(step("setting the kernel up"))?;
+    limits().map_err(step("lifting limits"))?;
     let path = port().map_err(step("looking for the port"))?.ok_or(Fatal::NoPort)?;
     let port = sys::fs::open_host(&path, OFlags::RDWR | OFlags::CLOEXEC).map_err(Fatal::Port)?;
     Ok((port, modules))
@@ -89,6 +90,8 @@ fn settings() -> io::Result<()> {
         ("net/ipv4/ip_unprivileged_port_start", "0"),
         ("net/ipv4/ping_group_range", "0 2147483647"),
         ("kernel/panic_on_oops", "1"),
+        // The kernel's own number goes by its processors.
+        ("kernel/pid_max", "4194304"),
     ] {
         match sys::fs::write_file(Path::new("/proc/sys").join(name), value) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -96,6 +99,15 @@ fn settings() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a daemon has on a host: the kernel's own limits are those of a first process.
+fn limits() -> io::Result<()> {
+    const NPROC: u32 = 6;
+    const NOFILE: u32 = 7;
+    // As far as the kernel goes (`fs.nr_open`).
+    sys::process::set_rlimit(NOFILE, 1_048_576, 1_048_576)?;
+    sys::process::set_rlimit(NPROC, u64::MAX, u64::MAX)
 }
 
 /// The port's device node.
