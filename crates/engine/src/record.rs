@@ -90,4 +90,16 @@ pub(crate) struct Run {
     pub(crate) endpoints: Vec<network::Endpoint>,
     /// Its cgroup, as the OCI specification has it.
     pub(crate) cgroups_path: String,
+    /// What its virtual machine has, if it is in one.
+    #[serde(default)]
+    pub(crate) machine: Option<MachineSize>,
+}
+
+/// The size of a virtual machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MachineSize {
+    /// Bytes of memory.
+    pub(crate) memory: u64,
+    /// Processors.
+    pub(crate) cpus: u32,
 }

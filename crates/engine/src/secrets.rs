@@ -16,6 +16,7 @@ use types::container::{FileUse, HostConfig};
 use types::filter::Filters;
 use types::{ContainerId, Error};
 
+pub(crate) use files::Plain;
 pub(crate) use store::Store;
 pub use store::{Kept, KeptKind};
 
@@ -177,12 +178,12 @@ impl Engine {
     }
 
     /// A container's secrets and configs. Blocks.
-    pub(crate) fn plain_files(&self, record: &Record) -> Result<Vec<files::Plain>, Error> {
+    pub(crate) fn plain_files(&self, record: &Record) -> Result<Vec<Plain>, Error> {
         let mut files = Vec::new();
         for kind in [KeptKind::Secret, KeptKind::Config] {
             for file in used(&record.host, kind) {
                 let content = self.secrets.content(kind, &file.id)?;
-                files.push(files::Plain::new(file, content, record.remapped));
+                files.push(Plain::new(file, content, record.remapped));
             }
         }
         Ok(files)

@@ -5,10 +5,10 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use testkit::daemon::Daemon;
-use testkit::engine::encode;
+use testkit::daemon::{Daemon, Options};
+use testkit::engine::{Kind, encode};
 use testkit::{Container, Engine, eventually, image, json, unique};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -41,7 +41,8 @@ fn sleeper(engine: &Engine, mut host: testkit::Value) -> Container {
 fn privileged_a_machine_runs_what_a_process_would() {
     let daemon = daemon();
     let engine = daemon.engine();
-    let script = "uname -r; id -un; cat; echo err >&2; exit 7";
+    let script = "uname -r; id -un; ulimit -n; ulimit -u; ulimit -c; cat /proc/sys/kernel/pid_max; \
+                  cat; echo err >&2; exit 7";
     let output = engine.run(json!({
         "Cmd": ["sh", "-c", script], "User": "nobody",
         "HostConfig": {"Isolation": "vm"},
@@ -49,7 +50,9 @@ fn privileged_a_machine_runs_what_a_process_would() {
     let host = rustix::system::uname().release().to_string_lossy().into_owned();
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!((output.code, output.stderr.as_str()), (7, "err\n"));
-    assert_eq!(lines[1..], ["nobody"], "{output:?}");
+    let core = engine.sh("ulimit -c", json!({}));
+    let expected = ["nobody", "1048576", "unlimited", core.trim(), "4194304"];
+    assert_eq!(lines[1..], expected, "{output:?}");
     assert_ne!(lines[0], host, "it has a kernel of its own");
 
     // A program that is not there has the same words and status.
@@ -238,6 +241,11 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("page"), "of the host").unwrap();
     let volume = unique("v");
+    let value = folder.path().join("value").display().to_string();
+    std::fs::write(&value, "sesame").unwrap();
+    let kept = |kind: &str| engine.isopod_cli(&[kind, "create", "kept", &value]).success();
+    let file =
+        |kind: &str, target: &str| json!({"ID": kept(kind), "Name": "kept", "Target": target});
     let web = engine.create_named(
         "web",
         json!({
@@ -250,6 +258,8 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
                     format!("{}:/page:ro", folder.path().display()),
                     format!("{volume}:/data"),
                 ],
+                "Secrets": [file("secret", "key")],
+                "Configs": [file("config", "/etc/conf")],
             },
         }),
     );
@@ -268,8 +278,9 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
             (output.code == 0).then_some(output.stdout)
         })
     };
-    assert_eq!(fetch(&peer, "http://web/page"), "of the host");
+    // The machine first: nobody has asked for its address yet.
     assert!(fetch(&web, "http://peer/passwd").contains("root"), "the machine asks for names");
+    assert_eq!(fetch(&peer, "http://web/page"), "of the host");
     let port = web.inspect()["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"].clone();
     let address = format!("127.0.0.1:{}", port.as_str().unwrap());
     let answer = engine.on_its_network(|| {
@@ -284,6 +295,20 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
     assert_ne!(output.code, 0, "a read-only bind is read-only");
     let said = engine.sh("cat /v/f", json!({"HostConfig": {"Binds": [format!("{volume}:/v")]}}));
     assert_eq!(said, "kept\n");
+    assert_eq!(web.sh("cat /run/secrets/key /etc/conf"), "sesamesesame");
+    // What it could use is its machine's.
+    let stats = engine.get(&web.path("/stats?stream=false")).json();
+    assert_eq!(stats["memory_stats"]["limit"], 512 << 20, "{stats}");
+    assert_eq!(stats["cpu_stats"]["online_cpus"], 1, "{stats}");
+    // It keeps its card until it ends, and nothing is half done.
+    let leave = format!("/networks/{network}/disconnect");
+    let refused = engine.post(&leave, &json!({"Container": "web", "Force": true}));
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert!(refused.text().contains("stop it first"), "{}", refused.text());
+    assert_eq!(fetch(&peer, "http://web/page"), "of the host");
+    assert!(web.inspect()["NetworkSettings"]["Networks"][&network].is_object());
+    web.stop(0);
+    assert_eq!(engine.post(&leave, &json!({"Container": "web"})).status, 200);
     daemon.stop().unwrap();
 }
 
@@ -329,18 +354,26 @@ fn privileged_a_machine_that_is_killed_ends_its_container_and_no_other() {
     // Its disk is as it was; the machine is made anew.
     victim.start();
     assert_eq!(victim.sh("echo again"), "again");
+
+    // A kernel that panics ends its machine at once, and its last words are kept.
+    let panics = sleeper(&engine, json!({"Privileged": true}));
+    let since = Instant::now();
+    let _ = panics.exec(&["sh", "-c", "echo c > /proc/sysrq-trigger"]);
+    assert_eq!(panics.wait(), 137);
+    assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
+    let log = daemon.log_end();
+    assert!(log.contains("Kernel panic - not syncing: sysrq triggered crash"), "{log}");
     daemon.stop().unwrap();
 }
 
 #[test]
 fn privileged_without_an_agent_or_a_kernel_the_error_says_what_to_do() {
-    let cases = [
-        (["--vm-agent", "/nonexistent/agent"], "agent"),
-        (["--vm-kernel", "/etc/passwd"], "kernel"),
-    ];
+    let folder = tempfile::tempdir().unwrap();
     let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").unwrap_or_default();
-    for (option, word) in cases {
-        let mut arguments = option.to_vec();
+    for (option, word) in [("--vm-agent", "agent"), ("--vm-kernel", "kernel")] {
+        let path = folder.path().join(word);
+        std::fs::write(&path, "").unwrap();
+        let mut arguments = vec![option, path.to_str().unwrap()];
         if word == "agent" && !kernel.is_empty() {
             arguments.extend(["--vm-kernel", &kernel]);
         }
@@ -348,11 +381,20 @@ fn privileged_without_an_agent_or_a_kernel_the_error_says_what_to_do() {
         let engine = daemon.engine();
         let saved = image::busybox(&["busybox:latest"]);
         assert_eq!(engine.upload("/images/load?quiet=1", &saved.tar).status, 200);
-        let container = engine.create(json!({"Cmd": ["true"], "HostConfig": {"Isolation": "vm"}}));
-        let answer = engine.act(&container.path("/start"));
-        assert!(answer.status >= 400, "{}", answer.status);
-        assert!(answer.text().contains(word), "{}", answer.text());
-        assert_eq!(container.status(), "created");
+        for there in [true, false] {
+            if !there {
+                std::fs::remove_file(&path).unwrap();
+            }
+            let run = engine.isopod_cli(&["run", "--isolation", "vm", "busybox", "true"]);
+            assert_eq!(run.code, 125, "{run:?}");
+            assert!(run.stderr.contains(word), "{run:?}");
+            assert!(there || run.stderr.contains(option), "{run:?}");
+        }
         daemon.stop().unwrap();
+        // A daemon that is told so says it at once.
+        let arguments = arguments.into_iter().map(str::to_owned).collect();
+        let options = Options { kind: Kind::Isopod, program: None, arguments, host_network: false };
+        let refused = Daemon::start(options).unwrap_err();
+        assert!(refused.contains("there is no such file"), "{refused}");
     }
 }

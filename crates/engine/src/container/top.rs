@@ -6,6 +6,7 @@ use proto::control::{Reply, Request, Sample};
 use types::{ContainerId, Error, ErrorKind, Timestamp};
 
 use super::guest_top;
+use crate::record::MachineSize;
 use crate::{Engine, blocking};
 
 /// The processes of a container, as ps(1) prints them.
@@ -28,11 +29,11 @@ pub struct StatsSample {
     pub at: Timestamp,
     /// Its counters; `None` when it does not run.
     pub sample: Option<Box<Sample>>,
-    /// Nanoseconds that all CPUs of the host have spent.
+    /// Nanoseconds that all CPUs have spent: the host's, or as many as its machine has.
     pub system_cpu_ns: u64,
-    /// How many CPUs the host has.
+    /// How many CPUs the host has, or its machine.
     pub online_cpus: usize,
-    /// Bytes of the host's memory: the limit of a container without one.
+    /// Bytes of the host's memory, or its machine's: the limit of a container without one.
     pub memory_total: u64,
 }
 
@@ -87,20 +88,45 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let name = container.record().name.clone();
+        let host = Share {
+            system_cpu_ns: system_cpu()?,
+            cpus: self.cpus,
+            memory: crate::info::memory_total(),
+        };
+        let machine = container.live().and_then(|live| live.run.machine);
+        let share = machine.map_or(host, |size| host.of(size));
         Ok(StatsSample {
             id: container.id.clone(),
             name,
             at: Timestamp::now(),
             sample,
-            system_cpu_ns: system_cpu()?,
-            online_cpus: self.cpus,
-            memory_total: crate::info::memory_total(),
+            system_cpu_ns: share.system_cpu_ns,
+            online_cpus: share.cpus,
+            memory_total: share.memory,
         })
     }
 
     /// Whether a container runs, for streams that end with it.
     pub fn is_running(&self, reference: &str) -> bool {
         self.containers.find(reference).is_ok_and(|container| container.running().is_ok())
+    }
+}
+
+/// What a container without limits could use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Share {
+    system_cpu_ns: u64,
+    cpus: usize,
+    memory: u64,
+}
+
+impl Share {
+    /// That of a virtual machine: the host's time is counted as if it had as many processors, so
+    /// that a machine that uses all of its own uses all.
+    fn of(self, size: MachineSize) -> Self {
+        let cpus = size.cpus as usize;
+        let time = u128::from(self.system_cpu_ns) * cpus as u128 / self.cpus.max(1) as u128;
+        Self { system_cpu_ns: u64::try_from(time).unwrap_or(u64::MAX), cpus, memory: size.memory }
     }
 }
 

@@ -3,7 +3,7 @@
 mod devices;
 
 use proto::control::{Reply, Request};
-use types::container::{HostConfig, RestartPolicy, RestartRule};
+use types::container::{RestartPolicy, RestartRule};
 use types::resources::Resources;
 use types::state::Status;
 use types::{Error, ErrorKind};
@@ -80,12 +80,9 @@ impl Engine {
             | devices::replace(&mut record.host.resources, &resources, emptied);
         limits::complete(&mut record.host.resources, &self.config.support);
         record.host.restart_policy = restart_policy.unwrap_or(record.host.restart_policy);
-        if changed && record.is_machine() && record.state.pid != 0 {
-            let size = |resources: &Resources| {
-                let host = HostConfig { resources: resources.clone(), ..HostConfig::default() };
-                spec::machine::size(&host, self.config.machines.memory, self.config.machines.cpus)
-            };
-            if size(&record.host.resources) > size(&before) {
+        if changed && let Some(has) = container.live().and_then(|live| live.run.machine) {
+            let wanted = spec::machine::size(&record.host.resources, &self.config.machines);
+            if wanted.memory > has.memory || wanted.cpus > has.cpus {
                 return Err(refused(Error::conflict(
                     "its virtual machine has no more memory or processors than it was started with: \
                      stop it first",

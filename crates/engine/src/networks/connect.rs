@@ -235,6 +235,11 @@ impl Engine {
                 container.id, network.name
             )));
         }
+        if container.record().is_machine() && container.live().is_some_and(stands) {
+            return Err(Error::conflict(
+                "a running container in a virtual machine cannot lose a network card: stop it first",
+            ));
+        }
         self.change(container, |record| {
             record.macs.remove(&network.name);
             record.last_addresses.remove(&network.name);

@@ -5,17 +5,22 @@
 //! created ([`check`]), not later and not in silence.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    LinuxCpu, LinuxMemory, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Spec,
+    LinuxCpu, LinuxMemory, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount,
+    PosixRlimitBuilder, PosixRlimitType, Process, Spec,
 };
 use proto::guest::{self, FILES, Family, Interface, SHARES, to_hex};
 use proto::launch::Share;
 use types::Error;
 use types::container::HostConfig;
+use types::resources::Resources;
 
-use crate::record::Record;
+use crate::config::MachineSettings;
+use crate::record::{MachineSize, Record};
+use crate::secrets::Plain;
 
 /// The wall's name, as `--isolation` has it.
 pub(crate) const ISOLATION: &str = "vm";
@@ -80,21 +85,20 @@ pub(crate) fn check(host: &HostConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// Bytes of memory and processors of the machine for these limits.
-pub(crate) fn size(host: &HostConfig, memory: u64, cpus: u32) -> (u64, u32) {
-    let limit = u64::try_from(host.resources.memory).unwrap_or(0);
-    let memory = if limit == 0 { memory } else { limit.saturating_add(KERNEL_MEMORY) };
+/// The machine's size for these limits.
+pub(crate) fn size(resources: &Resources, machines: &MachineSettings) -> MachineSize {
+    let limit = u64::try_from(resources.memory).unwrap_or(0);
+    let memory = if limit == 0 { machines.memory } else { limit.saturating_add(KERNEL_MEMORY) };
     let memory = memory.div_ceil(MEMORY_STEP).max(1).saturating_mul(MEMORY_STEP);
-    let resources = &host.resources;
     let quota = if resources.nano_cpus > 0 {
         resources.nano_cpus.div_ceil_positive(1_000_000_000)
     } else if resources.cpu_quota > 0 {
         let period = if resources.cpu_period > 0 { resources.cpu_period } else { 100_000 };
         resources.cpu_quota.div_ceil_positive(period)
     } else {
-        i64::from(cpus)
+        i64::from(machines.cpus)
     };
-    (memory, u32::try_from(quota).unwrap_or(1).clamp(1, MAX_CPUS))
+    MachineSize { memory, cpus: u32::try_from(quota).unwrap_or(1).clamp(1, MAX_CPUS) }
 }
 
 trait DivCeil {
@@ -133,6 +137,7 @@ pub(crate) fn adapt(spec: &mut Spec, directory: &Path) -> Result<Lent, Error> {
     if let Some(process) = spec.process_mut() {
         // Profiles of the host's security modules.
         process.set_apparmor_profile(None).set_selinux_label(None);
+        keep_core_limit(process)?;
     }
     if let Some(linux) = spec.linux_mut() {
         linux
@@ -165,6 +170,22 @@ pub(crate) fn adapt(spec: &mut Spec, directory: &Path) -> Result<Lent, Error> {
         }
     }
     Ok(lent)
+}
+
+/// A process on the host has its daemon's limit; the guest's kernel would have its own.
+fn keep_core_limit(process: &mut Process) -> Result<(), Error> {
+    const CORE: u32 = 4;
+    let mut limits = process.rlimits().clone().unwrap_or_default();
+    if limits.iter().any(|limit| limit.typ() == PosixRlimitType::RlimitCore) {
+        return Ok(());
+    }
+    let failed =
+        |why: String| Error::system(format!("cannot pass on the limit of core files: {why}"));
+    let (soft, hard) = sys::process::get_rlimit(CORE).map_err(|error| failed(error.to_string()))?;
+    let own = PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitCore).soft(soft).hard(hard);
+    limits.push(own.build().map_err(|error| failed(error.to_string()))?);
+    process.set_rlimits(Some(limits));
+    Ok(())
 }
 
 /// Takes away what means the host's processors and disks.
@@ -212,6 +233,9 @@ fn lend(
         );
     }
     let file = match std::fs::metadata(&source) {
+        Ok(metadata) if metadata.file_type().is_socket() => {
+            return refuse("a socket leads to a program of the host, which no machine can reach");
+        }
         Ok(metadata) => !metadata.is_dir(),
         Err(error) => {
             return Err(Error::invalid(format!(
@@ -239,20 +263,20 @@ fn lend(
     Ok(())
 }
 
-/// A secret or config as a file of the machine's, and the mount that shows it.
-pub(crate) fn plain_file(
-    number: usize,
-    place: &str,
-    contents: &[u8],
-    mode: u32,
-    owner: (u32, u32),
-) -> (guest::File, Mount) {
-    let name = format!("plain{number}");
-    let source = Path::new(FILES).join(&name);
-    let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
-    let mount = super::mounts::mount(place, "bind", source, &options);
-    let (uid, gid) = owner;
-    (guest::File { name, mode, uid, gid, contents: to_hex(contents) }, mount)
+/// Adds secrets and configs: files of the machine's own, which are nowhere on the host, so only
+/// after [`adapt`]. They come above all other mounts, parents before children.
+pub(crate) fn show(spec: &mut Spec, lent: &mut Lent, mut plain: Vec<Plain>) {
+    plain.sort_by_key(|file| file.place.components().count());
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    for (number, file) in plain.into_iter().enumerate() {
+        let name = format!("plain{number}");
+        let source = Path::new(FILES).join(&name);
+        let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+        mounts.push(super::mounts::mount(&file.place.to_string_lossy(), "bind", source, &options));
+        let ((uid, gid), contents) = (file.owner, to_hex(&file.content));
+        lent.files.push(guest::File { name, mode: file.mode, uid, gid, contents });
+    }
+    spec.set_mounts(Some(mounts));
 }
 
 /// An endpoint as the machine's interface.
@@ -309,16 +333,21 @@ mod tests {
 
     #[test]
     fn a_machine_is_as_large_as_its_limits_and_its_kernel() {
-        let mut host = HostConfig::default();
-        assert_eq!(size(&host, 512 << 20, 1), (512 << 20, 1));
-        host.resources.memory = 64 << 20;
-        host.resources.nano_cpus = 1_500_000_000;
-        assert_eq!(size(&host, 512 << 20, 1), (192 << 20, 2), "64 and 96, in steps of 64");
-        host.resources.nano_cpus = 0;
-        (host.resources.cpu_quota, host.resources.cpu_period) = (50_000, 0);
-        assert_eq!(size(&host, 0, 4).1, 1);
-        host.resources.cpu_quota = i64::MAX;
-        assert_eq!(size(&host, 0, 4).1, 1, "more than there can be is no number of processors");
+        let mut limits = Resources::default();
+        let mut machines =
+            MachineSettings { memory: 512 << 20, cpus: 1, ..MachineSettings::default() };
+        let mebibytes = |memory: u64, cpus| MachineSize { memory: memory << 20, cpus };
+        assert_eq!(size(&limits, &machines), mebibytes(512, 1));
+        limits.memory = 64 << 20;
+        limits.nano_cpus = 1_500_000_000;
+        assert_eq!(size(&limits, &machines), mebibytes(192, 2), "64 and 96, in steps of 64");
+        limits.nano_cpus = 0;
+        (limits.cpu_quota, limits.cpu_period) = (50_000, 0);
+        machines.cpus = 4;
+        assert_eq!(size(&limits, &machines).cpus, 1);
+        limits.cpu_quota = i64::MAX;
+        let cpus = size(&limits, &machines).cpus;
+        assert_eq!(cpus, 1, "more than there can be is no number of processors");
     }
 
     #[test]
@@ -378,8 +407,34 @@ mod tests {
             "/run/isopod/shares/share2/file",
         ];
         assert_eq!(sources, expected);
+        // What is nowhere on the host is not looked for there.
+        let mut lent = lent;
+        let plain = |place: &str| Plain {
+            place: place.into(),
+            content: b"s".to_vec(),
+            mode: 0o400,
+            owner: (5, 6),
+        };
+        show(&mut spec, &mut lent, vec![plain("/run/secrets/sub/key"), plain("/conf")]);
+        let added = spec.mounts().iter().flatten().skip(expected.len());
+        let added: Vec<_> = added
+            .map(|mount| (mount.destination().clone(), mount.source().clone().unwrap_or_default()))
+            .collect();
+        let pair = |place: &str, file: &str| (PathBuf::from(place), PathBuf::from(file));
+        let expected = [
+            pair("/conf", "/run/isopod/files/plain0"),
+            pair("/run/secrets/sub/key", "/run/isopod/files/plain1"),
+        ];
+        assert_eq!(added, expected);
+        assert_eq!((lent.files[2].name.as_str(), lent.files[2].uid), ("plain1", 5));
         let mut spec = Spec::default();
         spec.set_mounts(Some(vec![bind("/v", "descriptor:0".into(), &["rbind"])]));
         assert!(adapt(&mut spec, &own).is_err(), "a detached mount cannot be lent");
+        let socket = place.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("socket");
+        let mut spec = Spec::default();
+        spec.set_mounts(Some(vec![bind("/var/run/docker.sock", socket, &["rbind"])]));
+        let error = adapt(&mut spec, &own).expect_err("a socket cannot be lent").message;
+        assert!(error.contains("/var/run/docker.sock") && error.contains("socket"), "{error}");
     }
 }

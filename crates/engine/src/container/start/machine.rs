@@ -9,7 +9,7 @@ use proto::launch::{Launch, Machine};
 use types::Error;
 
 use super::run::write_run;
-use crate::record::{Record, Run};
+use crate::record::{MachineSize, Record, Run};
 use crate::spec::machine::{self, Lent};
 use crate::spec::{self, Surroundings, users};
 use crate::{Engine, from_image};
@@ -45,15 +45,7 @@ impl Engine {
         // Its home says that it is not known yet: the machine's agent looks it up.
         let user = users::User { uid: 0, gid: 0, groups: Vec::new(), home: String::new() };
         let joined = spec::Joined::default();
-        let mut mounts = self.resolve_mounts(record, &joined, &user, &mut trees)?;
-        let mut files = Vec::new();
-        for (number, file) in self.plain_files(record)?.into_iter().enumerate() {
-            let place = file.place.to_string_lossy();
-            let (file, mount) =
-                machine::plain_file(number, &place, &file.content, file.mode, file.owner);
-            files.push(file);
-            mounts.push(mount);
-        }
+        let mounts = self.resolve_mounts(record, &joined, &user, &mut trees)?;
         let mut made = spec::make(
             record,
             Surroundings {
@@ -70,16 +62,17 @@ impl Engine {
         let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
         let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
         let own = self.config.container_dir(record.id.as_str());
-        let lent = machine::adapt(&mut made.spec, &own)?;
+        let mut lent = machine::adapt(&mut made.spec, &own)?;
+        machine::show(&mut made.spec, &mut lent, self.plain_files(record)?);
         // Where the machine's process is on the host; the agent has a place of its own.
         if let Some(linux) = made.spec.linux_mut() {
             linux.set_cgroups_path(cgroups_path);
         }
-        files.extend(lent.files.iter().cloned());
-        let mut machine = self.machine_of(record, Lent { files, ..lent })?;
+        let mut machine = self.machine_of(record, lent)?;
         machine.interfaces = run.endpoints.iter().map(machine::interface).collect();
         machine.names = sandbox.is_some() && self.resolves(&run.endpoints);
         machine.limits = Some(Box::new(machine::limits(&resources, machine.memory)));
+        run.machine = Some(MachineSize { memory: machine.memory, cpus: machine.cpus });
         write_run(directory, run)?;
         let launch = Launch {
             netns: sandbox.is_some(),
@@ -96,8 +89,8 @@ impl Engine {
     /// Orders a machine with the disks of a container that does not run, for its files. Blocks.
     pub(crate) fn order_files(&self, record: &Record) -> Result<(OwnedFd, Run), Error> {
         let directory = self.config.monitor_dir(record.id.as_str());
-        let run =
-            Run { endpoints: Vec::new(), cgroups_path: spec::cgroups_path(&self.config, record) };
+        let cgroups_path = spec::cgroups_path(&self.config, record);
+        let run = Run { cgroups_path, ..Run::default() };
         let mut machine = self.machine_of(record, Lent::default())?;
         machine.files_only = true;
         machine.volatile = false;
@@ -119,7 +112,7 @@ impl Engine {
                  and in /usr/lib/isopod: install it, or say where it is with --vm-agent",
             )
         })?;
-        let (memory, cpus) = machine::size(&record.host, config.memory, config.cpus);
+        let MachineSize { memory, cpus } = machine::size(&record.host.resources, config);
         let layers = self.images.disks(&record.id).map_err(from_image)?;
         Ok(Machine {
             state: self.config.data_root.join("vm"),

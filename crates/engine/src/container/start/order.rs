@@ -34,8 +34,8 @@ impl Engine {
     pub(super) fn order(&self, container: &Container) -> Result<Ordered, Error> {
         let record = container.record().clone();
         let directory = self.config.monitor_dir(container.id.as_str());
-        let mut run =
-            Run { endpoints: Vec::new(), cgroups_path: spec::cgroups_path(&self.config, &record) };
+        let cgroups_path = spec::cgroups_path(&self.config, &record);
+        let mut run = Run { cgroups_path, ..Run::default() };
         let extra = std::mem::take(&mut *crate::lock(&container.trees));
         let turn = self.turn_for(crate::container::volumes::of(&record));
         let ordered = self.order_run(&record, extra, &directory, &mut run);
