@@ -14,6 +14,7 @@
 //!   files                which files other layers may share, by hard links (docs/storage.md)
 //!   meta.json            sizes, digests
 //!   erofs.img            its files as a disk, once a virtual machine has needed it
+//!   erofs-<chain>.img    the same with all layers below it, for images of many layers
 //!   forms.json           compressed forms that are known, and which registries have them
 //! layers/tmp-*           being unpacked or being removed; swept when the store is opened
 //! layers/damaged-*       what `check` has replaced below a container that may have it mounted

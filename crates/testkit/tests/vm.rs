@@ -313,6 +313,63 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
 }
 
 #[test]
+fn privileged_an_image_of_many_layers_runs_in_a_machine() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("f"), "").unwrap();
+    let mut lines = vec!["FROM busybox".to_owned()];
+    lines.extend((1..=20).map(|number| format!("COPY f /f{number}")));
+    // In what is merged, and above it.
+    lines.insert(10, "RUN rm /f3".to_owned());
+    lines.extend(["RUN rm /f5 && echo new > /f6", "COPY f /last"].map(str::to_owned));
+    std::fs::write(folder.path().join("Dockerfile"), lines.join("\n")).unwrap();
+    let built = engine.isopod_cli(&["build", "-q", "-t", "tall", folder.path().to_str().unwrap()]);
+    assert_eq!(built.code, 0, "{built:?}");
+    let layers = engine.get("/images/tall/json").json()["RootFS"]["Layers"].clone();
+    assert_eq!(layers.as_array().unwrap().len(), 24);
+    let script = "cd / && ls -d f? f?? last && cat f6";
+    let here = engine.sh(script, json!({"Image": "tall"}));
+    let there = engine.sh(script, json!({"Image": "tall", "HostConfig": {"Isolation": "vm"}}));
+    assert_eq!(here, there);
+    assert!(!here.contains("f3\n") && !here.contains("f5\n") && here.contains("last\n"), "{here}");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_kernels_and_templates_are_listed_where_the_daemon_has_them() {
+    let daemon = daemon_with(&[]);
+    let engine = daemon.engine();
+    let boot = daemon.folder().join("data/vm/packages/amd64/boot");
+    std::fs::create_dir_all(&boot).unwrap();
+    std::fs::write(boot.join("vmlinuz-9.8.7"), "").unwrap();
+    let listed = engine.isopod_cli(&["vm", "kernel", "ls"]).success();
+    assert!(listed.contains("9.8.7") && listed.contains(boot.to_str().unwrap()), "{listed}");
+    assert!(engine.isopod_cli(&["vm", "template", "ls"]).success().starts_with("NAME"));
+    assert!(engine.isopod_cli(&["--help"]).success().contains("\n  vm "));
+    let gone = engine.isopod_cli(&["-H", "unix:///nonexistent", "vm", "template", "ls"]);
+    assert!(gone.code == 1 && gone.stderr.contains("/nonexistent"), "{gone:?}");
+    let far = engine.isopod_cli(&["-H", "tcp://192.0.2.1:2375", "vm", "template", "ls"]);
+    assert!(far.code == 1 && far.stderr.contains("--data-root"), "{far:?}");
+    std::fs::remove_dir_all(boot).unwrap();
+
+    // A template that was made beforehand is the one that a start of the same size uses.
+    let build = ["vm", "template", "build", "-m", "96m"];
+    let name = engine.isopod_cli(&build).success();
+    assert_eq!(engine.isopod_cli(&build).success(), name);
+    let state = daemon.folder().join("data/vm/templates").join(&name).join("state");
+    let made = std::fs::metadata(&state).unwrap();
+    let said =
+        engine.sh("echo cloned", json!({"HostConfig": {"Isolation": "vm", "Memory": 96 << 20}}));
+    assert_eq!(said, "cloned\n");
+    let listed = engine.isopod_cli(&["vm", "template", "ls"]).success();
+    assert!(listed.lines().count() == 2 && listed.contains(&name[..12]), "{listed}");
+    // Whoever uses it says so.
+    assert!(std::fs::metadata(&state).unwrap().modified().unwrap() > made.modified().unwrap());
+    daemon.stop().unwrap();
+}
+
+#[test]
 fn privileged_what_means_the_host_is_refused() {
     let daemon = daemon();
     let engine = daemon.engine();

@@ -5,6 +5,9 @@
 //! It is made when the first machine needs it, and goes with its layer. It lies beside the layer's
 //! files, so all machines of all images that have the layer share one copy, on disk and in the
 //! page cache.
+//!
+//! A machine has few places for disks. Of an image with more layers the lowest are one disk: what
+//! an overlay of them shows, in `erofs-<chain id hex>.img` beside the highest of them.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,14 +15,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use sys::fs::Root;
+use sys::mount::MountPropagationFlags as Propagation;
 use types::digest::Digest;
 
 use super::Layers;
 use crate::durable;
 use crate::error::{Error, Result, Step};
+use crate::remove::chain_ids;
+use crate::snapshot::MountOptions;
 use crate::store::Store;
 
 const IMAGE: &str = "erofs.img";
+const MERGED: &str = "erofs-";
 const UNFINISHED: &str = ".tmp-erofs";
 const PROGRAM: &str = "mkfs.erofs";
 
@@ -35,14 +42,66 @@ impl Store {
         if self.layer(layer).is_none() {
             return Err(Error::MissingLayer(layer.clone()));
         }
-        self.layers.disk(layer)
+        let files = self.layers.diff_path(layer);
+        self.layers.disk(layer, IMAGE, &|image| make(&files, image, &uuid(layer.hex())))
+    }
+
+    /// Layers as one disk image that shows them as an overlay does, lowest first; no layer twice.
+    /// Otherwise as [`Store::erofs`].
+    ///
+    /// # Errors
+    /// As those of [`Store::erofs`].
+    pub fn merged_erofs(&self, layers: &[Digest]) -> Result<PathBuf> {
+        let (top, chain) = match (layers, chain_ids(layers).pop()) {
+            ([layer], _) => return self.erofs(layer),
+            ([.., top], Some(chain)) => (top, chain),
+            _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)).step("merge no layers"),
+        };
+        let _held = self.hold(layers.iter().cloned());
+        if let Some(missing) = layers.iter().find(|layer| self.layer(layer).is_none()) {
+            return Err(Error::MissingLayer(missing.clone()));
+        }
+        let name = format!("{MERGED}{}.img", chain.hex());
+        self.layers.disk(top, &name, &|image| {
+            let place = self.layers.path().join(Layers::empty_name());
+            // Before: an overlay is made of what is in its maker's mount namespace (EINVAL).
+            let merged = self.mount_layers(layers, MountOptions::default())?;
+            in_own_mounts(|| {
+                Root::open_host(&place)
+                    .and_then(|place| sys::mount::attach(&merged, &place))
+                    .step("show layers to mkfs.erofs")?;
+                make(&place, image, &uuid(chain.hex()))
+            })
+        })
     }
 }
 
+/// Works where what is mounted is seen by nobody but this thread and its children, and gone
+/// afterwards: a program wants a path.
+fn in_own_mounts<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            sys::namespace::unshare(sys::namespace::MOUNT)
+                .and_then(|()| {
+                    sys::mount::propagation("/", Propagation::PRIVATE | Propagation::REC)
+                })
+                .step("enter a mount namespace")?;
+            work()
+        });
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 impl Layers {
-    fn disk(&self, layer: &Digest) -> Result<PathBuf> {
+    /// The image of this name beside a layer, made by `make` if it is not there.
+    fn disk(
+        &self,
+        layer: &Digest,
+        name: &str,
+        make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
         let directory = Path::new(layer.hex());
-        let image = directory.join(IMAGE);
+        let image = directory.join(name);
         let path = self.path().join(&image);
         if self.dir().exists(&image) {
             return Ok(path);
@@ -53,7 +112,7 @@ impl Layers {
             return Ok(path);
         }
         let unfinished = directory.join(UNFINISHED);
-        let made = make(&self.diff_path(layer), &self.path().join(&unfinished), &uuid(layer.hex()));
+        let made = make(&self.path().join(&unfinished));
         let made = made.and_then(|()| self.keep(&unfinished, &image));
         if made.is_err() {
             // What failed is the one to tell.
@@ -72,8 +131,16 @@ impl Layers {
 
     /// Bytes on disk of the disk images of layers.
     pub(crate) fn disks_size<'a>(&self, layers: impl Iterator<Item = &'a Digest>) -> u64 {
-        let names = layers.map(|layer| Path::new(layer.hex()).join(IMAGE));
-        names.map(|name| size(self.dir(), &name)).sum()
+        layers.map(|layer| self.disks_beside(Path::new(layer.hex()))).sum()
+    }
+
+    fn disks_beside(&self, layer: &Path) -> u64 {
+        // What is being removed has no disks.
+        let found = self.dir().read_dir(layer).unwrap_or_default();
+        let names = found.into_iter().map(|entry| entry.name);
+        let disks = names
+            .filter(|name| name == IMAGE || name.as_encoded_bytes().starts_with(MERGED.as_bytes()));
+        disks.map(|name| size(self.dir(), &layer.join(name))).sum()
     }
 }
 

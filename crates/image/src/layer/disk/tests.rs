@@ -68,3 +68,64 @@ fn ids_are_those_of_the_layers() {
     let id = uuid(&"0123456789abcdef".repeat(4));
     assert_eq!(id, "01234567-89ab-8cde-8f01-23456789abcd");
 }
+
+#[test]
+fn privileged_many_layers_become_few_disks_that_show_the_same() {
+    let fixture = Fixture::new();
+    let mut layers: Vec<Vec<(&str, &str)>> = vec![vec![
+        ("etc/", "d"),
+        ("etc/a", "-one"),
+        ("gone/", "d"),
+        ("gone/x", "-x"),
+        ("full/", "d"),
+        ("full/old", "-old"),
+    ]];
+    layers.push(vec![
+        (".wh.gone", "-"),
+        ("full/", "d"),
+        ("full/.wh..wh..opq", "-"),
+        ("full/new", "-new"),
+        ("etc/b", "-three"),
+        ("hard", "=etc/b"),
+    ]);
+    let names: Vec<String> = (2..24).map(|number| format!("n{number}")).collect();
+    layers.extend(names.iter().map(|name| vec![(name.as_str(), "-n"), ("last", name.as_str())]));
+    let layers: Vec<&[(&str, &str)]> = layers.iter().map(Vec::as_slice).collect();
+    let image = fixture.image("tall:1", &layers);
+    let container = crate::testing::container('d');
+    fixture.store.prepare(&container, &image).expect("prepared");
+    let before = fixture.store.usage(&[]).expect("usage").disk_size;
+    let disks = fixture.store.disks(&container).expect("made");
+    assert_eq!(disks.len(), 8);
+    let merged = &disks[0];
+    ask("fsck.erofs", &[], merged);
+    let out = fixture.dir.path().join("out");
+    ask("fsck.erofs", &[&format!("--extract={}", out.display())], merged);
+    let list = |path: &str| {
+        let found = std::fs::read_dir(out.join(path)).expect("list");
+        let mut names: Vec<String> = found
+            .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(list("full"), ["new"]);
+    assert_eq!(list("etc"), ["a", "b"]);
+    let top = list("");
+    assert!(!top.contains(&"gone".to_owned()), "{top:?}");
+    assert!(top.contains(&"n16".to_owned()) && !top.contains(&"n17".to_owned()), "{top:?}");
+    // One of the program's own does not extract links as such.
+    let linked = ask("dump.erofs", &["--path=/hard"], merged);
+    assert!(linked.contains("Links: 2"), "hard links have come apart: {linked}");
+
+    let sizes = disks.iter().map(|disk| std::fs::metadata(disk).expect("disk").blocks() * 512);
+    let after = fixture.store.usage(&[]).expect("usage").disk_size;
+    assert_eq!(after - before, sizes.sum::<u64>());
+    assert_eq!(fixture.store.disks(&container).expect("there"), disks);
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let place = fixture.dir.path().display().to_string();
+    assert!(!mounts.contains(&place), "a mount was left: {mounts}");
+    fixture.store.remove_snapshot(&container).expect("removed");
+    fixture.store.remove(&image.to_string(), RemoveOptions::default(), &[]).expect("removed");
+    assert!(!merged.exists());
+}
