@@ -29,8 +29,11 @@ mod verbs;
 mod volume;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use docker_api::client::{Endpoint, Target};
+use docker_api::system::{Info, TemplateBuilt};
 use failure::Failure;
 use session::Session;
 use verbs::{GROUPS, Verb};
@@ -47,6 +50,60 @@ pub fn main(args: &[String]) -> ExitCode {
             failure::status(&error)
         }
     })
+}
+
+/// The words behind a command, if it is this one: global options may stand before it.
+pub fn behind<'a>(args: &'a [String], command: &str) -> Option<&'a [String]> {
+    let (globals, rest) = globals::split(args).ok()?;
+    let (first, rest) = rest.split_first()?;
+    (first == command && !globals.help && !globals.version).then_some(rest)
+}
+
+/// The data root of the daemon that these arguments lead to. `None` when nobody named a daemon and
+/// none of ours answers.
+///
+/// # Errors
+/// A sentence: the daemon may be on another host, or one was named and does not answer.
+pub fn data_root(args: &[String]) -> Result<Option<PathBuf>, String> {
+    let (globals, _) = globals::split(args)?;
+    let named = globals.host.is_some() || globals.context.is_some();
+    let session = Session::new(globals);
+    let failed = |error: anyhow::Error| failure::describe(&error);
+    let endpoint = &session.destination().map_err(failed)?.endpoint;
+    if !matches!(endpoint, Endpoint::Unix(_)) {
+        return Err(format!(
+            "the daemon at {endpoint} may be on another host, and this is about files of this one: \
+             name its data root with --data-root"
+        ));
+    }
+    let asked = block_on(async { Ok(session.client()?.get::<Info>(&Target::new("/info")).await?) });
+    match asked {
+        // Another engine's directory is none of ours.
+        Ok(info) => Ok(info.runtimes.contains_key("vm").then(|| info.docker_root_dir.into())),
+        Err(error) if named => Err(failed(error)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Has the daemon that these arguments lead to make the template for containers of this size, as
+/// `-m` and `--cpus` have it. Returns its name.
+///
+/// # Errors
+/// A sentence: what is no size, what the daemon says.
+pub fn build_template(
+    args: &[String],
+    memory: Option<&str>,
+    cpus: Option<&str>,
+) -> Result<String, String> {
+    let (globals, _) = globals::split(args)?;
+    let memory = memory.map_or(Ok(0), options::size::bytes)?;
+    let cpus = cpus.map_or(Ok(0), options::size::cpus)?;
+    let target = Target::new("/isopod/machines/templates/build")
+        .with("memory", memory.to_string())
+        .with("nanocpus", cpus.to_string());
+    let session = Session::new(globals);
+    let asked = block_on(async { Ok(session.client()?.post_for::<TemplateBuilt>(&target).await?) });
+    asked.map(|built| built.name).map_err(|error| failure::describe(&error))
 }
 
 fn run(args: &[String]) -> anyhow::Result<u8> {

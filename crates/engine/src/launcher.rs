@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use proto::frame;
-use proto::launch::{Order, Reap, Reaped};
+use proto::launch::{Built, Machine, Order, Reap, Reaped};
+use serde::de::DeserializeOwned;
 use types::Error;
 
 /// How long the orders of an earlier daemon may take to come to something.
@@ -90,17 +91,33 @@ impl Launcher {
 
     /// Has the remains of a container cleaned up whose monitor died. Blocks until it is done.
     pub(crate) fn reap(&self, reap: Reap) -> Result<Reaped, Error> {
-        let failed = |error| Error::system(format!("cannot clean up a container: {error}"));
+        self.ask(&Order::Reap(reap), &[self.guard()], "clean up a container")
+    }
+
+    /// Has a template of machines like this one. Blocks until it is made. Returns its name.
+    pub(crate) fn build_template(&self, machine: Machine) -> Result<String, Error> {
+        let order = Order::Template(Box::new(machine));
+        self.ask::<Built>(&order, &[], "make a template")?
+    }
+
+    /// Gives an order that is answered once, on a socket of its own.
+    fn ask<T: DeserializeOwned>(
+        &self,
+        order: &Order,
+        descriptors: &[BorrowedFd<'_>],
+        what: &str,
+    ) -> Result<T, Error> {
+        let failed = |error| Error::system(format!("cannot {what}: {error}"));
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
-        self.order(&Order::Reap(reap), &[theirs.as_fd(), self.guard()])?;
+        self.order(order, &[&[theirs.as_fd()], descriptors].concat())?;
         drop(theirs);
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut &ours, &mut bytes).map_err(failed)?;
         let mut decoder = frame::Decoder::default();
         decoder.push(&bytes);
         match decoder.message() {
-            Ok(Some(reaped)) => Ok(reaped),
-            Ok(None) => Err(Error::system("the launcher did not say how the cleaning up went")),
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(Error::system(format!("cannot {what}: the launcher did not answer"))),
             Err(error) => Err(Error::system(format!("the launcher speaks nonsense: {error}"))),
         }
     }

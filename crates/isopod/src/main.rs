@@ -1,6 +1,7 @@
 //! The one installed program: looks at its first word and hands over.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use runtime::cgroup::{Capabilities, Layout};
@@ -20,12 +21,27 @@ fn main() -> ExitCode {
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
         Some("registry") => registry::main(args.into_iter().skip(2).collect()),
-        Some("vm") => vm::main(args.into_iter().skip(2).collect()),
         _ => {
             let words: Vec<String> =
                 args.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-            cli::main(&words)
+            match cli::behind(&words, "vm") {
+                Some(rest) => vm::main(rest, &Engine(&words)),
+                None => cli::main(&words),
+            }
         }
+    }
+}
+
+/// The engine that the command line leads to.
+struct Engine<'a>(&'a [String]);
+
+impl vm::Daemon for Engine<'_> {
+    fn data_root(&self) -> Result<Option<PathBuf>, String> {
+        cli::data_root(self.0)
+    }
+
+    fn build_template(&self, memory: Option<&str>, cpus: Option<&str>) -> Result<String, String> {
+        cli::build_template(self.0, memory, cpus)
     }
 }
 

@@ -12,7 +12,7 @@ use runtime::cgroup::Layout;
 use sys::signal;
 use sys::stream::{Frame, FrameReader};
 
-use crate::{filter, monitor, reap};
+use crate::{filter, guest, monitor, reap};
 
 /// Descriptors that one order may bring: a network namespace, a root and thousands of sockets
 /// that hold published ports.
@@ -136,6 +136,7 @@ fn obey(order: Frame, prepared: &Prepared, resolver: Resolver) -> i32 {
             monitor::run(*launch, fds, prepared)
         }
         Ok(proto::launch::Order::Reap(order)) => reap::run(&order, fds, prepared),
+        Ok(proto::launch::Order::Template(machine)) => guest::build_template(&machine, &fds),
         Ok(proto::launch::Order::Resolve(order)) => {
             drop(body);
             resolver(&order.directory, fds)

@@ -29,7 +29,13 @@ pub enum Order {
     /// Become the resolver. The frame carries its first connection, a stream socket, on which
     /// it says [`crate::names::Hello`].
     Resolve(Resolve),
+    /// Make the template that a start of such a machine would make, if there is none. The frame
+    /// carries a stream socket, on which one [`Built`] comes back.
+    Template(Box<Machine>),
 }
+
+/// The outcome of [`Order::Template`]: the template's name.
+pub type Built = Result<String, types::Error>;
 
 /// The name of the JSON field that tells old and new daemons and monitors apart.
 pub const VERSION: u32 = 1;

@@ -1,6 +1,5 @@
 //! `isopod vm`: kernels and templates on the command line, for root on the host itself.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,9 +16,9 @@ use crate::template;
 #[derive(Debug, Parser)]
 #[command(name = "isopod vm", version, subcommand_required = true)]
 struct Grammar {
-    /// The daemon's data root
-    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/isopod")]
-    data_root: PathBuf,
+    /// The daemon's data root [default: that of the daemon that answers, or /var/lib/isopod]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_root: Option<PathBuf>,
     #[command(subcommand)]
     command: Commands,
 }
@@ -47,10 +46,21 @@ enum Kernel {
         #[arg(long, value_name = "ARCH")]
         arch: Option<String>,
     },
+    /// List kernels that are found by themselves; the daemon's --vm-kernel names another
+    Ls,
 }
 
 #[derive(Debug, Subcommand)]
 enum Template {
+    /// Have the daemon make the template that containers of a size are cloned from
+    Build {
+        /// Limit of the containers' memory (-m of `run`)
+        #[arg(short, long, value_name = "BYTES")]
+        memory: Option<String>,
+        /// Limit of the containers' processors
+        #[arg(long, value_name = "NUMBER")]
+        cpus: Option<String>,
+    },
     /// List templates, the newest first
     Ls,
     /// Remove templates; clones that run are not affected
@@ -72,13 +82,33 @@ enum Failure {
     Arch(String),
     #[error("no template, or more than one, begins with {0:?}")]
     NoTemplate(String),
+    #[error("{0}")]
+    Daemon(String),
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
 }
 
+/// Where the data root is when nobody says.
+const DATA_ROOT: &str = "/var/lib/isopod";
+
+/// What the daemon is asked, if there is one; errors are sentences.
+pub trait Daemon {
+    /// Where its data root is; `None` when none answers.
+    ///
+    /// # Errors
+    /// It cannot be known.
+    fn data_root(&self) -> Result<Option<PathBuf>, String>;
+
+    /// Has the template for containers of a size, made if there is none; returns its name.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    fn build_template(&self, memory: Option<&str>, cpus: Option<&str>) -> Result<String, String>;
+}
+
 /// Is the command, given the words after `isopod vm`.
-pub fn main(words: Vec<OsString>) -> ExitCode {
-    let words = std::iter::once(OsString::from("isopod vm")).chain(words);
+pub fn main(words: &[String], daemon: &dyn Daemon) -> ExitCode {
+    let words = std::iter::once("isopod vm").chain(words.iter().map(String::as_str));
     let grammar = match Grammar::try_parse_from(words) {
         Ok(grammar) => grammar,
         Err(error) => {
@@ -87,7 +117,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match run(grammar, &mut io::stdout().lock()) {
+    match run(grammar, daemon, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("isopod vm: {error}");
@@ -96,9 +126,19 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn run(grammar: Grammar, out: &mut dyn Write) -> Result<(), Failure> {
-    let state = grammar.data_root.join("vm");
+fn run(grammar: Grammar, daemon: &dyn Daemon, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Commands::Template(Template::Build { memory, cpus }) = &grammar.command {
+        let built = daemon.build_template(memory.as_deref(), cpus.as_deref());
+        return Ok(writeln!(out, "{}", built.map_err(Failure::Daemon)?)?);
+    }
+    let root = match grammar.data_root {
+        Some(root) => root,
+        None => daemon.data_root().map_err(Failure::Daemon)?.unwrap_or_else(|| DATA_ROOT.into()),
+    };
+    let state = root.join("vm");
     match grammar.command {
+        // Asked of the daemon.
+        Commands::Template(Template::Build { .. }) => {}
         Commands::Kernel(Kernel::Install { kernel, modules, arch }) => {
             let name = arch.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
             let arch = Arch::named(&name).ok_or(Failure::Arch(name))?;
@@ -108,6 +148,7 @@ fn run(grammar: Grammar, out: &mut dyn Write) -> Result<(), Failure> {
             };
             writeln!(out, "{installed}")?;
         }
+        Commands::Kernel(Kernel::Ls) => list_kernels(&crate::kernel::list(&state)?, out)?,
         Commands::Template(Template::Ls) => list(&template::list(&state)?, out)?,
         Commands::Template(Template::Rm { names }) => {
             for name in names {
@@ -115,6 +156,16 @@ fn run(grammar: Grammar, out: &mut dyn Write) -> Result<(), Failure> {
                 writeln!(out, "{removed}")?;
             }
         }
+    }
+    Ok(())
+}
+
+fn list_kernels(kernels: &[crate::kernel::Listed], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{:<8} {:<28} {:<5} FILE", "ARCH", "KERNEL", "USED")?;
+    for found in kernels {
+        let used = if found.used { "yes" } else { "" };
+        let file = found.path.display();
+        writeln!(out, "{:<8} {:<28} {used:<5} {file}", found.arch.to_string(), found.version)?;
     }
     Ok(())
 }
@@ -148,10 +199,26 @@ fn list(templates: &[template::Listed], out: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    struct Nobody;
+
+    impl Daemon for Nobody {
+        fn data_root(&self) -> Result<Option<PathBuf>, String> {
+            Err("asked the daemon".to_owned())
+        }
+
+        fn build_template(
+            &self,
+            memory: Option<&str>,
+            cpus: Option<&str>,
+        ) -> Result<String, String> {
+            Ok(format!("{memory:?} {cpus:?}"))
+        }
+    }
+
     fn ask(words: &[&str]) -> Result<String, String> {
         let grammar = Grammar::try_parse_from(words).map_err(|error| error.to_string())?;
         let mut out = Vec::new();
-        run(grammar, &mut out).map_err(|error| error.to_string())?;
+        run(grammar, &Nobody, &mut out).map_err(|error| error.to_string())?;
         Ok(String::from_utf8(out).expect("text"))
     }
 
@@ -172,5 +239,27 @@ mod tests {
         let error = ask(&["vm", "--data-root", root, "kernel", "install", missing]);
         assert!(error.expect_err("no kernel").contains("No such file"));
         assert!(ask(&["vm", "kernel", "install", "--modules", "/x"]).is_err());
+        assert_eq!(ask(&["vm", "template", "ls"]).expect_err("no root"), "asked the daemon");
+        let built = ask(&["vm", "template", "build", "-m", "64m", "--cpus", "2"]).expect("built");
+        assert_eq!(built, "Some(\"64m\") Some(\"2\")\n");
+    }
+
+    #[test]
+    fn kernels_are_listed_with_the_one_that_is_used() {
+        let dir = tempfile::tempdir().expect("directory");
+        let boot = dir.path().join("vm/packages/amd64/boot");
+        std::fs::create_dir_all(&boot).expect("made");
+        for name in ["vmlinuz-6.1.0", "vmlinuz-6.10.0", "config-6.1.0"] {
+            std::fs::write(boot.join(name), "").expect("written");
+        }
+        let root = dir.path().to_str().expect("path");
+        let listed = ask(&["vm", "--data-root", root, "kernel", "ls"]).expect("listed");
+        let of = |version: &str| {
+            let line = listed.lines().find(|line| line.contains(version));
+            line.unwrap_or_else(|| panic!("{listed}")).to_owned()
+        };
+        assert!(of("6.10.0 ").contains(" yes ") && of("6.10.0 ").starts_with("x86_64"), "{listed}");
+        assert!(!of("6.1.0 ").contains(" yes "), "{listed}");
+        assert!(!listed.contains("config"), "{listed}");
     }
 }

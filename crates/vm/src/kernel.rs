@@ -25,6 +25,7 @@ use crate::machine::{Arch, KernelImage};
 pub use error::Error;
 use error::Step;
 use find::Found;
+pub use find::{Listed, list};
 
 const DIRECTORY: &str = "kernel";
 const LOCK: &str = "lock";

@@ -43,7 +43,7 @@ mod start;
 pub mod template;
 
 pub use accelerator::Accelerator;
-pub use command::main;
+pub use command::{Daemon, main};
 pub use error::Error;
 pub use machine::{Arch, Disk, KernelImage, Machine, Nic, Share};
 pub use qemu::Tail;

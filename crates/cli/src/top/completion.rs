@@ -49,6 +49,12 @@ fn tree() -> Command {
                 .subcommand(Command::new("serve").about("Serve a registry"))
                 .subcommand(Command::new("garbage-collect").about("Remove what no tag needs")),
         )
+        .subcommand(
+            Command::new("vm")
+                .about("Look after the kernels and templates of virtual machines")
+                .subcommand(Command::new("kernel").about("The kernel that guests boot"))
+                .subcommand(Command::new("template").about("Booted machines that are cloned")),
+        )
 }
 
 /// The names and options of the grammar; a daemon is not asked.

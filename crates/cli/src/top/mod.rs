@@ -33,6 +33,7 @@ pub(crate) fn help() -> String {
     entry("daemon", "Run the engine (as root)");
     entry("oci", "Be an OCI runtime, for other engines");
     entry("registry", "Serve images to others, and collect what they no longer need");
+    entry("vm", "Look after the kernels and templates of virtual machines (as root)");
     text.push_str("\nCommands by noun:\n");
     for group in GROUPS {
         let _ = writeln!(text, "  {:<12}{}", group.name, group.about);

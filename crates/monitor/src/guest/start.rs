@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use relay::{Broken, Event, Link, Part};
 use runtime::cgroup::Cgroup;
 use sys::poll::{Interest, Poll};
 use types::{Error, Timestamp};
-use vm::{Disk, KernelImage, Nic, Share};
+use vm::{Disk, Nic, Share};
 
 use super::{Guest, Questions, Quiet};
 use crate::log::Log;
@@ -97,17 +97,9 @@ fn start(
     cgroup: &Cgroup,
     log: Log,
 ) -> Result<Started, StartError> {
-    let arch = vm::Arch::host().ok_or(StartError::Architecture)?;
-    let kernel = vm::kernel::prepare(&vm::kernel::Wanted {
-        state: &machine.state,
-        kernel: machine.kernel.as_deref(),
-        agent: &machine.agent,
-        arch,
-    });
-    let kernel = kernel.map_err(vm::Error::from)?;
+    let mut wanted = without_devices(machine, &launch.dir)?;
     let disks = disks(machine)?;
     let (nics, interfaces) = nics(machine, netns.as_ref())?;
-    let mut wanted = vm_machine(launch, machine, arch, kernel);
     (wanted.disks, wanted.nics) = (disks, nics);
     wanted.netns = netns.as_ref().map(OwnedFd::try_clone).transpose()?;
     let mut running = run(wanted, machine, cgroup)?;
@@ -153,15 +145,38 @@ fn start(
     }
 }
 
-fn vm_machine(
-    launch: &Launch,
-    machine: &launch::Machine,
-    arch: vm::Arch,
-    kernel: KernelImage,
-) -> vm::Machine {
-    vm::Machine {
+/// In a freshly forked process: makes the template that a start of this machine would make, and
+/// answers on the first of the descriptors. Returns the exit status.
+pub(crate) fn build_template(machine: &launch::Machine, fds: &[OwnedFd]) -> i32 {
+    let built: launch::Built = template(machine).map_err(Error::from);
+    let code = i32::from(built.is_err());
+    // Somebody who does not want to know is no failure.
+    if let (Some(answer), Ok(bytes)) = (fds.first(), proto::frame::encode(&built)) {
+        let _ = crate::reap::send_all(answer, &bytes);
+    }
+    code
+}
+
+fn template(machine: &launch::Machine) -> Result<String, StartError> {
+    sys::process::setsid()?;
+    // The launcher has its children reaped by the kernel.
+    sys::signal::default(sys::signal::SIGCHLD)?;
+    let wanted = without_devices(machine, &machine.state)?;
+    Ok(vm::template::build(&wanted, &options(machine, None, &|| Ok(())))?)
+}
+
+/// The machine, with `directory` for its sockets.
+fn without_devices(machine: &launch::Machine, directory: &Path) -> Result<vm::Machine, StartError> {
+    let arch = vm::Arch::host().ok_or(StartError::Architecture)?;
+    let kernel = vm::kernel::prepare(&vm::kernel::Wanted {
+        state: &machine.state,
+        kernel: machine.kernel.as_deref(),
+        agent: &machine.agent,
         arch,
-        kernel,
+    });
+    Ok(vm::Machine {
+        arch,
+        kernel: kernel.map_err(vm::Error::from)?,
         memory: machine.memory,
         cpus: machine.cpus,
         disks: Vec::new(),
@@ -175,9 +190,9 @@ fn vm_machine(
                 read_only: share.read_only,
             })
             .collect(),
-        directory: launch.dir.clone(),
+        directory: directory.to_owned(),
         netns: None,
-    }
+    })
 }
 
 /// Opens the disks; the writable one is made when it is not there.
@@ -219,7 +234,16 @@ fn run(
 ) -> Result<vm::Running, StartError> {
     let joiner = cgroup.joiner().map_err(|error| io::Error::other(error.to_string()))?;
     let enter = || joiner.join();
-    let options = vm::Options {
+    Ok(vm::start(wanted, &options(machine, cgroup.v2_fd(), &enter))?)
+}
+
+/// How it is started: `enter` is done in its process.
+fn options<'a>(
+    machine: &'a launch::Machine,
+    cgroup: Option<BorrowedFd<'a>>,
+    enter: &'a dyn Fn() -> io::Result<()>,
+) -> vm::Options<'a> {
+    vm::Options {
         state: &machine.state,
         templates: match machine.templates {
             launch::Templates::Make => vm::Templates::Make,
@@ -232,11 +256,10 @@ fn run(
             launch::Accelerator::Emulation => vm::Accelerator::Emulation,
         },
         ready: &whole_hello,
-        cgroup: cgroup.v2_fd(),
-        enter: &enter,
+        cgroup,
+        enter,
         limit: vm::BOOT_LIMIT,
-    };
-    Ok(vm::start(wanted, &options)?)
+    }
 }
 
 /// The first words: who it is, and which container it has.

@@ -50,9 +50,56 @@ fn named(path: &Path) -> Result<Found, Error> {
     Ok(Found { kernel: path.to_owned(), roots })
 }
 
+/// A kernel as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Of which guests.
+    pub arch: Arch,
+    /// Its version, as its file is called.
+    pub version: String,
+    /// The file.
+    pub path: PathBuf,
+    /// It is the one that guests boot when none is named.
+    pub used: bool,
+}
+
+/// The kernels that are found by themselves, below the directory `vm` of the data root and in the
+/// host's `/boot`: the highest version of each place first.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
+    let mut all = Vec::new();
+    for arch in [Arch::X86_64, Arch::Aarch64] {
+        let wanted = Wanted { state, kernel: None, agent: Path::new(""), arch };
+        let used = match find(&wanted) {
+            Err(Error::None(_)) => None,
+            other => Some(other?.kernel),
+        };
+        let host = (Arch::host() == Some(arch)).then(|| PathBuf::from("/"));
+        for root in [install::root(state, arch)].into_iter().chain(host) {
+            for (version, path) in kernels(&root)?.into_iter().rev() {
+                let used = used.as_ref() == Some(&path);
+                all.push(Listed { arch, version, path, used });
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// The kernel in a root: that of a release if it is there, else the one with the highest version.
 fn in_root(root: &Path, release: Option<&str>) -> Result<Option<Found>, Error> {
-    let found = |kernel: PathBuf| Found { kernel, roots: vec![root.to_owned()] };
+    let mut all = kernels(root)?;
+    let running = all.iter().position(|(version, _)| Some(version.as_str()) == release);
+    let kernel = match running {
+        Some(at) => Some(all.swap_remove(at)),
+        None => all.pop(),
+    };
+    Ok(kernel.map(|(_, kernel)| Found { kernel, roots: vec![root.to_owned()] }))
+}
+
+/// Versions and files of the kernels in a root, the highest last.
+fn kernels(root: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let mut all = Vec::new();
     for directory in [root.join("boot"), root.to_owned()] {
         let entries = match std::fs::read_dir(&directory) {
@@ -66,15 +113,11 @@ fn in_root(root: &Path, release: Option<&str>) -> Result<Option<Found>, Error> {
             let Some(version) = version.filter(|v| v.is_empty() || v.starts_with('-')) else {
                 continue;
             };
-            let path = directory.join(name);
-            if release.is_some() && version.strip_prefix('-') == release {
-                return Ok(Some(found(path)));
-            }
-            all.push((order(version), path));
+            all.push((version.trim_start_matches('-').to_owned(), directory.join(name)));
         }
     }
-    all.sort();
-    Ok(all.pop().map(|(_, kernel)| found(kernel)))
+    all.sort_by_key(|(version, path)| (order(version), path.clone()));
+    Ok(all)
 }
 
 fn is_missing(error: &io::Error) -> bool {

@@ -1,18 +1,19 @@
 //! The order for a container in a virtual machine.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use network::Sandbox;
 use proto::guest;
 use proto::launch::{Launch, Machine};
 use types::Error;
+use types::resources::Resources;
 
 use super::run::write_run;
 use crate::record::{MachineSize, Record, Run};
 use crate::spec::machine::{self, Lent};
 use crate::spec::{self, Surroundings, users};
-use crate::{Engine, from_image};
+use crate::{Engine, blocking, from_image};
 
 /// The writable disk's file in the container's directory.
 pub(crate) const DISK: &str = "disk.ext4";
@@ -103,8 +104,31 @@ impl Engine {
         Ok((self.send_launch(launch, &[])?, run))
     }
 
+    /// Has the template that a container with these limits would be cloned from, made if there is
+    /// none. Returns its name.
+    ///
+    /// # Errors
+    /// Without an agent or a kernel; what is wrong with the machine.
+    pub async fn build_template(&self, limits: Resources) -> Result<String, Error> {
+        let engine = self.clone();
+        blocking(move || engine.launcher.build_template(engine.empty_machine(&limits)?)).await
+    }
+
     /// The machine of a container: its size and its disks.
     fn machine_of(&self, record: &Record, lent: Lent) -> Result<Machine, Error> {
+        Ok(Machine {
+            layers: self.images.disks(&record.id).map_err(from_image)?,
+            disk: self.config.container_dir(record.id.as_str()).join(DISK),
+            volatile: record.host.auto_remove,
+            shares: lent.shares,
+            files: lent.files,
+            user: record.guest_user(),
+            ..self.empty_machine(&record.host.resources)?
+        })
+    }
+
+    /// A machine for these limits, of nobody yet.
+    fn empty_machine(&self, limits: &Resources) -> Result<Machine, Error> {
         let config = &self.config.machines;
         let agent = config.agent.clone().ok_or_else(|| {
             Error::unavailable(
@@ -112,8 +136,7 @@ impl Engine {
                  and in /usr/lib/isopod: install it, or say where it is with --vm-agent",
             )
         })?;
-        let MachineSize { memory, cpus } = machine::size(&record.host.resources, config);
-        let layers = self.images.disks(&record.id).map_err(from_image)?;
+        let MachineSize { memory, cpus } = machine::size(limits, config);
         Ok(Machine {
             state: self.config.data_root.join("vm"),
             kernel: config.kernel.clone(),
@@ -122,15 +145,15 @@ impl Engine {
             templates: config.templates,
             memory,
             cpus,
-            layers,
-            disk: self.config.container_dir(record.id.as_str()).join(DISK),
+            layers: Vec::new(),
+            disk: PathBuf::new(),
             disk_size: config.disk_size,
-            volatile: record.host.auto_remove,
+            volatile: true,
             interfaces: Vec::new(),
-            shares: lent.shares,
-            files: lent.files,
+            shares: Vec::new(),
+            files: Vec::new(),
             names: false,
-            user: record.guest_user(),
+            user: guest::User::default(),
             limits: None,
             files_only: false,
         })
