@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use testkit::daemon::{Daemon, Options};
-use testkit::engine::{Kind, encode};
+use testkit::engine::{Kind, encode, target_dir};
 use testkit::{Container, Engine, eventually, image, json, unique};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -420,6 +420,53 @@ fn privileged_a_machine_that_is_killed_ends_its_container_and_no_other() {
     assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
     let log = daemon.log_end();
     assert!(log.contains("Kernel panic - not syncing: sysrq triggered crash"), "{log}");
+    daemon.stop().unwrap();
+}
+
+/// Puts an agent that breaks its word in this way where a daemon takes its agent from.
+fn put_hostile_agent(mode: &str, place: &std::path::Path) {
+    let path = target_dir().join("examples/hostile");
+    let mut program = std::fs::read(path).unwrap();
+    let mark = b"hostile-mode:      ";
+    let at = program.windows(mark.len()).position(|window| window == mark).unwrap();
+    let at = at + "hostile-mode:".len();
+    program[at..at + mode.len()].copy_from_slice(mode.as_bytes());
+    std::fs::remove_file(place).unwrap();
+    std::fs::write(place, program).unwrap();
+}
+
+#[test]
+fn privileged_a_hostile_agent_ends_its_machine_with_a_clear_error_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = folder.path().join("agent");
+    std::fs::copy(target_dir().join("guest-agent"), &agent).unwrap();
+    let daemon = daemon_with(&["--vm-templates", "never", "--vm-agent", agent.to_str().unwrap()]);
+    let engine = daemon.engine();
+    let other = sleeper(&engine, json!({}));
+    for (mode, why) in [
+        ("endless", "without end"),
+        ("oversized", "a frame of 4294967295 bytes, where 4194304 are allowed"),
+        ("truncated", "the virtual machine ended while it started"),
+        ("reordered", "an answer to request 2, which was not asked"),
+    ] {
+        put_hostile_agent(mode, &agent);
+        let since = Instant::now();
+        let run =
+            engine.isopod_cli(&["run", "--rm", "--isolation", "vm", "busybox", "sleep", "1000"]);
+        assert_eq!(run.code, 125, "{mode}: {run:?}");
+        assert!(run.stderr.contains(why), "{mode}: {run:?}");
+        assert!(since.elapsed() < LIMIT, "{mode}: {:?}", since.elapsed());
+        let left = engine.get("/containers/json?all=1").json();
+        assert_eq!(left.as_array().unwrap().len(), 1, "{mode}: {left}");
+        assert_eq!(other.sh("echo there"), "there", "{mode}");
+    }
+    // When its container runs already, that is its end.
+    put_hostile_agent("late", &agent);
+    let late = sleeper(&engine, json!({}));
+    assert_eq!(late.wait(), 137);
+    let log = daemon.log_end();
+    assert!(log.contains("the virtual machine was ended: the other side sent a frame of"), "{log}");
+    assert_eq!(other.sh("echo there"), "there");
     daemon.stop().unwrap();
 }
 
