@@ -10,6 +10,7 @@ use sys::fs::OFlags;
 use sys::mount::mount_legacy;
 
 use crate::agent::Fatal;
+use crate::devices::{self, Kind};
 use crate::modules::Modules;
 
 /// Where the machine's own file systems are gathered before they become its root.
@@ -26,12 +27,14 @@ pub(crate) fn start() -> Result<(OwnedFd, Modules), Fatal> {
     mount_kernel("").map_err(step("mounting the kernel's file systems"))?;
     let modules = Modules::read(Path::new("/modules")).map_err(step("reading the modules"))?;
     modules.load_early().map_err(step("loading the first modules"))?;
-    // Disks and interfaces wait: what they are is read when they are bound, which in a clone of a
-    // template is after the clone was made.
+    // Interfaces wait: what they can do is read when they are bound, which in a clone of a template
+    // is after the clone was made.
     no_autoprobe().map_err(step("keeping devices unbound"))?;
     modules.load_late().map_err(step("loading modules"))?;
     leave_initramfs().map_err(step("leaving the first root file system"))?;
     settings().map_err(step("setting the kernel up"))?;
+    // In a template, so that no clone has to: what is on the disks comes later.
+    bind_disks().map_err(step("binding disks"))?;
     limits().map_err(step("lifting limits"))?;
     let path = port().map_err(step("looking for the port"))?.ok_or(Fatal::NoPort)?;
     let port = sys::fs::open_host(&path, OFlags::RDWR | OFlags::CLOEXEC).map_err(Fatal::Port)?;
@@ -62,6 +65,11 @@ fn no_autoprobe() -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+fn bind_disks() -> io::Result<()> {
+    let disks = devices::all(Kind::Disk)?;
+    disks.iter().try_for_each(|disk| devices::bind(disk, Kind::Disk).map(drop))
 }
 
 /// The first root cannot be pivoted away from (`pivot_root(2)`: EINVAL), which every container

@@ -23,6 +23,8 @@ const TRANSPORTS: usize = 24;
 /// What a machine may have.
 pub(super) const LIMITS: Places = Places { disks: 18, nics: 4 };
 const FIRST_DISK: usize = 1;
+/// Bytes that no disk has more of.
+const MOST_DISK: u64 = 1 << 44;
 const FIRST_NIC: usize = FIRST_DISK + LIMITS.disks;
 
 const _: () = assert!(FIRST_NIC + LIMITS.nics < TRANSPORTS);
@@ -150,9 +152,10 @@ impl<'a> Arguments<'a> {
         );
     }
 
-    /// The place of the n-th disk, for clones.
+    /// The place of the n-th disk, for clones. A clone's kernel goes on believing this size: it is
+    /// more than any disk has, and file systems know their own.
     pub(super) fn empty_disk(&mut self, n: usize) {
-        self.block_device(n, &format!("driver=null-co,node-name=disk{n},size=1048576"));
+        self.block_device(n, &format!("driver=null-co,node-name=disk{n},size={MOST_DISK}"));
     }
 
     fn block_device(&mut self, n: usize, node: &str) {
