@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     Network,
     Disk,
     Share,
+    Balloon,
 }
 
 impl Kind {
@@ -25,6 +26,7 @@ impl Kind {
             Self::Network => "0x0001",
             Self::Disk => "0x0002",
             Self::Share => "0x001a",
+            Self::Balloon => "0x0005",
         }
     }
 
@@ -33,15 +35,16 @@ impl Kind {
             Self::Network => "virtio_net",
             Self::Disk => "virtio_blk",
             Self::Share => "virtiofs",
+            Self::Balloon => "virtio_balloon",
         }
     }
 
-    /// The directory in the device's that has its name; shares have a tag and no name.
+    /// The directory in the device's that has its name, if it has one.
     fn class(self) -> Option<&'static str> {
         match self {
             Self::Network => Some("net"),
             Self::Disk => Some("block"),
-            Self::Share => None,
+            Self::Share | Self::Balloon => None,
         }
     }
 }

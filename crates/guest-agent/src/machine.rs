@@ -56,6 +56,7 @@ impl Agent {
                 })
                 .map_err(|error| failed("shares cannot be bound", &error))?;
         }
+        bind_balloon().map_err(|error| failed("memory cannot be given back", &error))?;
         for share in &boot.shares {
             mount_share(share).map_err(|error| failed("share cannot be mounted", &error))?;
         }
@@ -71,6 +72,17 @@ fn entropy(digits: &str) -> io::Result<()> {
     let bytes = from_hex(digits).ok_or(io::ErrorKind::InvalidData)?;
     let random = sys::fs::open_host("/dev/urandom", OFlags::WRONLY | OFlags::CLOEXEC)?;
     sys::machine::add_entropy(random, &bytes)
+}
+
+/// What is free is given back from now on. A kernel that has no driver for it keeps it.
+fn bind_balloon() -> io::Result<()> {
+    for device in devices::all(Kind::Balloon)? {
+        match devices::bind(&device, Kind::Balloon) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
 }
 
 fn mount_share(share: &Share) -> io::Result<()> {

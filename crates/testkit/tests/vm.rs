@@ -423,6 +423,37 @@ fn privileged_a_machine_that_is_killed_ends_its_container_and_no_other() {
     daemon.stop().unwrap();
 }
 
+/// Bytes of memory that a process has.
+fn resident(pid: i64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn privileged_memory_that_a_booted_machine_frees_is_given_back() {
+    const MUCH: u64 = 150 << 20;
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let folder = tempfile::tempdir().unwrap();
+    // With memory of its own, and with such that a server of directories shares.
+    for binds in [json!([]), json!([format!("{}:/x", folder.path().display())])] {
+        let container = sleeper(&engine, json!({"ShmSize": 300 << 20, "Binds": binds}));
+        let pid = container.inspect()["State"]["Pid"].as_i64().unwrap();
+        let before = resident(pid);
+        let _ = container.sh("dd if=/dev/zero of=/dev/shm/x bs=1M count=200 2>&1");
+        let full = resident(pid);
+        assert!(full > before + MUCH, "{before} {full}");
+        let _ = container.sh("rm /dev/shm/x");
+        let after = eventually("the memory is given back", LIMIT, || {
+            Some(resident(pid)).filter(|now| *now + MUCH < full)
+        });
+        println!("MiB: {} before, {} full, {} after", before >> 20, full >> 20, after >> 20);
+        container.kill("KILL");
+    }
+    daemon.stop().unwrap();
+}
+
 /// Puts an agent that breaks its word in this way where a daemon takes its agent from.
 fn put_hostile_agent(mode: &str, place: &std::path::Path) {
     let path = target_dir().join("examples/hostile");

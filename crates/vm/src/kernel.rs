@@ -34,7 +34,7 @@ const INITRAMFS: &str = "initramfs";
 const RELEASE: &str = "release";
 
 /// Changes whenever another list of modules, or another layout, is made of the same files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// So many images are kept: those that were used last. An upgrade needs two for a while.
 const KEPT: usize = 4;

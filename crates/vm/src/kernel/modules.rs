@@ -36,11 +36,12 @@ pub(super) struct Module {
 }
 
 /// What guests need, with whether they can do without it.
-const NEEDED: [(Phase, &str, bool); 11] = [
+const NEEDED: [(Phase, &str, bool); 12] = [
     (Phase::Early, "virtio_mmio", false),
     (Phase::Early, "virtio_console", false),
     (Phase::Late, "virtio_blk", false),
     (Phase::Late, "virtio_net", false),
+    (Phase::Late, "virtio_balloon", true),
     // No module names it as its dependency: the one below asks for it by its algorithm.
     (Phase::Late, "crc32c_generic", true),
     (Phase::Late, "libcrc32c", true),

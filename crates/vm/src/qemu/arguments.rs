@@ -1,7 +1,7 @@
 //! QEMU's command line for a machine.
 //!
 //! Every device has a transport of its own (`virtio-mmio-bus.N`), fixed by its kind and number: the
-//! last is the agent's stream, before it come disks, then cards. A clone has each where its template
+//! last is the agent's stream, before it come disks, then cards, then the balloon. A clone has each where its template
 //! had it. The guest's ACPI tables list transports from the last one on, so it finds the devices of
 //! a kind in the order of their numbers.
 //!
@@ -21,13 +21,15 @@ use crate::machine::{Arch, Machine};
 /// Transports of the machine, when it has ACPI.
 const TRANSPORTS: usize = 24;
 /// What a machine may have.
-pub(super) const LIMITS: Places = Places { disks: 18, nics: 4 };
+pub(super) const LIMITS: Places = Places { disks: 17, nics: 4 };
 const FIRST_DISK: usize = 1;
 /// Bytes that no disk has more of.
 const MOST_DISK: u64 = 1 << 44;
 const FIRST_NIC: usize = FIRST_DISK + LIMITS.disks;
 
-const _: () = assert!(FIRST_NIC + LIMITS.nics < TRANSPORTS);
+const BALLOON: usize = FIRST_NIC + LIMITS.nics;
+
+const _: () = assert!(BALLOON < TRANSPORTS - 1);
 
 /// The name of the n-th transport in the guest's order.
 fn transport(n: usize) -> String {
@@ -179,6 +181,13 @@ impl<'a> Arguments<'a> {
         self.add(["-netdev", &format!("hubport,id=nic{n},hubid={n}")]);
         let bus = transport(FIRST_NIC + n);
         self.add(["-device", &format!("virtio-net-device,netdev=nic{n},bus={bus}")]);
+    }
+
+    /// The way by which the guest gives back memory that it has freed. Not for clones: QEMU would
+    /// punch holes into their template.
+    pub(super) fn balloon(&mut self) {
+        let bus = transport(BALLOON);
+        self.add(["-device", &format!("virtio-balloon-device,free-page-reporting=on,bus={bus}")]);
     }
 
     /// The n-th shared directory, after so many disks.

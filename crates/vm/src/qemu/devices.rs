@@ -97,6 +97,9 @@ pub(super) fn start(
 
 fn add_devices<'a>(arguments: &mut Arguments<'a>, plan: &'a Plan<'_>) {
     let machine = plan.machine;
+    if matches!(plan.memory, Memory::Anonymous | Memory::Shared) {
+        arguments.balloon();
+    }
     for (n, disk) in machine.disks.iter().enumerate() {
         arguments.disk(n, disk.file.as_fd(), disk.read_only);
     }
