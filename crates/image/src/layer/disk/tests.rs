@@ -126,6 +126,6 @@ fn privileged_many_layers_become_few_disks_that_show_the_same() {
     let place = fixture.dir.path().display().to_string();
     assert!(!mounts.contains(&place), "a mount was left: {mounts}");
     fixture.store.remove_snapshot(&container).expect("removed");
-    fixture.store.remove(&image.to_string(), RemoveOptions::default(), &[]).expect("removed");
+    fixture.store.remove("tall:1", RemoveOptions::default(), &[]).expect("removed");
     assert!(!merged.exists());
 }
