@@ -5,6 +5,8 @@
 
 #[path = "../src/boot.rs"]
 mod boot;
+#[path = "../src/devices.rs"]
+mod devices;
 #[path = "../src/modules.rs"]
 mod modules;
 

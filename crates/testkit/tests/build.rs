@@ -1,10 +1,7 @@
 //! Builds by the classic builder's API: what Dockerfiles do, what is known the second time, and
 //! what is told. The first half runs on dockerd before it runs on us.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "build/context.rs"]
 mod context;
-#[path = "build/own.rs"]
 mod own;
 
 use context::{Build, Context, caches};

@@ -1,6 +1,5 @@
 //! The command lines: Docker's own against both engines, ours against our engine with the same
 //! words and the same answers.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

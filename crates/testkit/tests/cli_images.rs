@@ -1,5 +1,4 @@
 //! Our command line on images, registries and builds, against our engine and Debian's registry.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
 use std::io::Write as _;

@@ -1,6 +1,5 @@
 //! Details that a user of dockerd would miss: what inspect and events tell, and in which words
 //! options are refused that do not go together.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::{SystemTime, UNIX_EPOCH};
 use testkit::engine::{VERSION, filters};

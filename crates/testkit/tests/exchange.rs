@@ -1,5 +1,4 @@
 //! Images that travel: written by dockerd, run by us, and the other way round, with nothing lost.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use testkit::engine::encode;
 use testkit::image::{Layer, busybox_config, busybox_layer, save};

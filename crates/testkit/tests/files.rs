@@ -1,5 +1,4 @@
 //! Files in and out: archive (`docker cp`), diff, export, commit, import, load and save.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use base64::Engine as _;
 use std::io::Read;

@@ -1,6 +1,5 @@
 //! Images that dockerd made of real containers, in our store, and ours in dockerd's: the same ids,
 //! the same layers, and the same files inside, down to owners, links and attributes.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! What a container sees of itself and of its host: namespaces, mounts, devices, capabilities,
 //! system calls, users.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use testkit::{Value, eventually, json, on_both};
 

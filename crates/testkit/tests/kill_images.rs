@@ -1,7 +1,6 @@
 //! The daemon killed at any moment while images come, go and are made: afterwards the store finds
 //! nothing wrong with itself or repairs it without a loss, what was answered holds, every image
 //! that is there runs, and nothing is left behind. Ours only: dockerd was never built for it.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

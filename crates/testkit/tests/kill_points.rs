@@ -1,7 +1,6 @@
 //! Every operation, cut by the daemon's death at a random moment of it: what was answered holds,
 //! what was not is either done or not, everything can go on, and nothing is left behind. Ours
 //! only: dockerd was never built for it.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::{Duration, Instant, SystemTime};
 use testkit::engine::VERSION;

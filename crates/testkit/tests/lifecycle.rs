@@ -1,5 +1,4 @@
 //! Create, start, stop, kill, wait, rename, update, restart, remove: the states of a container.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 use testkit::{eventually, json, on_both, unique};

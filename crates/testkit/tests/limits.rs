@@ -1,6 +1,5 @@
 //! Limits: what the kernel was told, and what happens to those who go beyond. The host's cgroups
 //! are asked through `/proc/<pid>/cgroup`, on v1, hybrid and v2 alike.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
 use testkit::{Container, Value, eventually, json, on_both, unique};

@@ -1,6 +1,5 @@
 //! Mounts and variables of existing containers, changed without making them anew. Docker has nothing
 //! like it.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
 use std::time::Duration;

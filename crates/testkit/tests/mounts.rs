@@ -1,6 +1,5 @@
 //! Mounts that Debian's dockerd is too old for: read-only all the way down, parts of volumes and
 //! of images.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use testkit::image::busybox;

@@ -1,6 +1,5 @@
 //! Networks as far as they go: none, host, another container's, and the default bridge with
 //! published ports.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

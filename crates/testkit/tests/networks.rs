@@ -1,6 +1,5 @@
 //! Networks that users make: what they are made of, who stands in them, and how that changes while
 //! containers run.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use testkit::engine::filters;
 use testkit::{Container, Engine, Response, Value, eventually, json, on_both};

@@ -1,6 +1,5 @@
 //! Networks beyond what dockerd 20.10 has, or does on this kernel: macvlan and ipvlan, IPv6 alone,
 //! several networks at once, repair, many networks, and a daemon that is killed meanwhile.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

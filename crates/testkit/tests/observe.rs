@@ -1,5 +1,4 @@
 //! Listing, inspecting and the system's own answers, checked against the Engine API's definition.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
 use testkit::engine::filters;

@@ -1,7 +1,6 @@
 //! Published ports through the API: ranges, conflicts, changes of a container that runs, and what
 //! becomes of them when somebody is killed or somebody flushes the rules. And that a container's
 //! own root cannot take its neighbour's place.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -1,7 +1,6 @@
 //! Everybody at once: a few containers that many clients start, stop, kill, restart, freeze,
 //! rename, execute in, look at and remove at the same time. No request hangs, none meets an
 //! inner error, and nothing is left.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,6 +1,5 @@
 //! Bad input: what a client may get wrong, on purpose or not. Every answer is a clear 4xx in
 //! Docker's form, and the engine is up afterwards.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};

@@ -1,6 +1,5 @@
 //! What survives: the daemon killed at any moment, a monitor killed, a crowd starting at once, a
 //! full disk. Ours only: dockerd was never built for it.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! Secrets and configs without a swarm: seen by their containers, and by nobody else.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

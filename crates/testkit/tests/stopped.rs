@@ -1,6 +1,5 @@
 //! Containers that do not run, for `docker cp`, and containers that lean on others: namespaces,
 //! volumes and links of containers that are or are not there.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::Read;
 use testkit::engine::encode;

@@ -1,5 +1,4 @@
 //! Logs, attach and exec: what flows between a container and its clients, byte by byte.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::Write;
 use std::time::{Duration, Instant};

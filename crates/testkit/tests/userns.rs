@@ -1,7 +1,6 @@
 //! `--userns-remap`: which ids are seen on which side, and what such containers are kept from.
 //!
 //! The daemon gets a range of ids of its own through files that only its mount namespace sees.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;

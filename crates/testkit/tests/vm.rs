@@ -2,7 +2,6 @@
 //! such wall, so these run on us alone; what is expected is what the other suites found on both.
 //!
 //! The kernel is the host's, or the one that `ISOPOD_TEST_VM_KERNEL` names.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};

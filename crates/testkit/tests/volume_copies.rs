@@ -1,6 +1,5 @@
 //! What Docker has no words for: volumes cloned, kept as they are, exported and imported, also while
 //! they are in use, from hostile archives, and cut by the daemon's death.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};

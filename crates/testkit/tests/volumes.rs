@@ -1,5 +1,4 @@
 //! Volumes as Docker has them: drivers' options, filters, who uses them, what they begin with.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use testkit::engine::{Engine, filters};
 use testkit::{Container, Daemon, Value, image, json, on_both, unique};

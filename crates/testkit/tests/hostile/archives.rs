@@ -1,9 +1,9 @@
 //! Archives for `load` and `import` that want harm.
 
-use crate::scene::Scene;
-use crate::server::{config, filter, gzip};
-use crate::tars::entry;
-use crate::{Verdict, none, still_works};
+use crate::hostile::scene::Scene;
+use crate::hostile::server::{config, filter, gzip};
+use crate::hostile::tars::entry;
+use crate::hostile::{Verdict, none, still_works};
 use Verdict::{Harmless, Refused};
 use testkit::image::{Layer, digest};
 use testkit::{Value, json};

@@ -1,7 +1,7 @@
 //! A manifest that lies about which blob a layer is: what others push is not made of the lie.
 
-use crate::scene::Scene;
-use crate::server::{config, describe, filter, gzip};
+use crate::hostile::scene::Scene;
+use crate::hostile::server::{config, describe, filter, gzip};
 use testkit::distribution::Server;
 use testkit::distribution::content::{ACCEPTED, CONFIG, LAYER, MANIFEST};
 use testkit::engine::encode;

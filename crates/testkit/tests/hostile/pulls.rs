@@ -1,8 +1,8 @@
 //! Registries that lie.
 
-use crate::scene::Scene;
-use crate::server::{Asked, Body, Hostile, Reply, Shelf, config, describe, filter, gzip};
-use crate::{Verdict, none, still_works};
+use crate::hostile::scene::Scene;
+use crate::hostile::server::{Asked, Body, Hostile, Reply, Shelf, config, describe, filter, gzip};
+use crate::hostile::{Verdict, none, still_works};
 use Verdict::{Harmless, Perhaps, Refused};
 use testkit::distribution::content::{CONFIG, INDEX, LAYER, MANIFEST, noise};
 use testkit::image::{Layer, digest};

@@ -1,8 +1,8 @@
 //! Registries that take their time.
 
-use crate::scene::Scene;
-use crate::server::{Body, Hostile, Reply, Shelf};
-use crate::still_works;
+use crate::hostile::scene::Scene;
+use crate::hostile::server::{Body, Hostile, Reply, Shelf};
+use crate::hostile::still_works;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use testkit::distribution::content::{MANIFEST, noise};

@@ -1,8 +1,8 @@
 //! Tars that want out of their directory, or too much within.
 
-use crate::scene::Scene;
-use crate::server::{Hostile, Shelf};
-use crate::{Verdict, none, still_works};
+use crate::hostile::scene::Scene;
+use crate::hostile::server::{Hostile, Shelf};
+use crate::hostile::{Verdict, none, still_works};
 use Verdict::{Harmless, Refused};
 use std::io::Write;
 use testkit::image::{Layer, busybox_layer, save};
@@ -358,7 +358,7 @@ fn privileged_tars_that_want_out() {
         scene.nothing_outside(name);
         if pulled.is_ok() {
             // Holes of terabytes are neither read nor written.
-            let found = crate::scene::check(&scene.engine, false);
+            let found = crate::hostile::scene::check(&scene.engine, false);
             assert!(found.is_empty(), "{name}: {found:#?}");
             let image = scene.engine.get("/images/json").expect(200).json()[0]["Id"].clone();
             let saved = scene.engine.get(&format!("/images/{}/get", image.as_str().unwrap()));
@@ -383,10 +383,10 @@ fn privileged_tars_that_want_out() {
 
 /// An archive with one layer.
 fn archive(tar: &[u8]) -> Vec<u8> {
-    let config = crate::server::config(&[tar.to_vec()]).to_string();
+    let config = crate::hostile::server::config(&[tar.to_vec()]).to_string();
     let manifest =
         json!([{ "Config": "config.json", "RepoTags": ["evil:1"], "Layers": ["layer.tar"] }]);
-    crate::archives::tar_of(&[
+    crate::hostile::archives::tar_of(&[
         ("layer.tar", tar),
         ("config.json", config.as_bytes()),
         ("manifest.json", manifest.to_string().as_bytes()),
@@ -448,11 +448,11 @@ fn privileged_duplicates_and_disguises_mean_what_they_say() {
     ]
     .concat();
     let base = busybox_layer().bytes();
-    let config = crate::server::config(&[base.clone(), disguise.clone()]).to_string();
+    let config = crate::hostile::server::config(&[base.clone(), disguise.clone()]).to_string();
     let manifest =
         json!([{ "Config": "c.json", "RepoTags": ["disguise:1"], "Layers": ["1.tar", "2.tar"] }]);
     scene
-        .load(&crate::archives::tar_of(&[
+        .load(&crate::hostile::archives::tar_of(&[
             ("1.tar", &base),
             ("2.tar", &disguise),
             ("c.json", config.as_bytes()),

@@ -6,9 +6,9 @@ use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::dns::{self, FAILED, FINE, Manner, addresses, ask, ask_in, namespace};
-use crate::upstream::Server;
-use crate::{Network, SOON, address, name};
+use crate::names::dns::{self, FAILED, FINE, Manner, addresses, ask, ask_in, namespace};
+use crate::names::upstream::Server;
+use crate::names::{Network, SOON, address, name};
 use testkit::daemon::Options;
 use testkit::{Daemon, Kind, eventually, image, json};
 

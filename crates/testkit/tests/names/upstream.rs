@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::dns::{A, FAILED, NO_SUCH_NAME, name_at};
+use crate::names::dns::{A, FAILED, NO_SUCH_NAME, name_at};
 
 /// A server that answers until it is dropped.
 ///

@@ -1,7 +1,6 @@
 //! Images that travel between us and other programs: ours → peer → ours and peer → ours → peer,
 //! through registries, archives and OCI layouts. No digest changes, and every container sees the
 //! same files, down to attributes and links.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 mod fixture;
 mod listing;

@@ -1,6 +1,5 @@
 //! Daemons elsewhere: certificates and what their owners may do, ssh, contexts. Both command lines
 //! are used, Docker's and ours.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 mod authority;
 mod server;

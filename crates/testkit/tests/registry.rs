@@ -1,6 +1,5 @@
 //! Images that come from and go to registries, through the API, as Docker does it: the words of the
 //! stream, the statuses, names, digests, events, and what happens when several want the same.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 mod toy;
 

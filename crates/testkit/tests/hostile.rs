@@ -1,7 +1,6 @@
 //! Registries and images that mean harm, against the daemon: each is refused in words that say what
 //! is wrong, nothing is written outside of the store, nothing stays in it, and the daemon lives on
 //! in bounded memory. Ours only: dockerd does not claim all of this.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 mod archives;
 mod poison;

@@ -1,6 +1,5 @@
 //! Names: what containers on user networks are called, who is asked about the rest of the world,
 //! and what becomes of it when daemon or resolver die.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 mod dns;
 mod own;
