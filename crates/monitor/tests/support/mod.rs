@@ -423,7 +423,7 @@ impl Control {
         let record = loop {
             match self.notice() {
                 Notice::Exited(record) => break record,
-                Notice::OutOfMemory | Notice::ExecExited { .. } => {}
+                Notice::OutOfMemory | Notice::ExecExited { .. } | Notice::Dropped { .. } => {}
                 other => panic!("instead of Exited: {other:?}"),
             }
         };
