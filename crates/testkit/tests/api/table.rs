@@ -101,6 +101,10 @@ const OWN: &[(&str, &str)] = &[
     ("POST /build/cancel", "Ends a build."),
     ("GET /isopod/secrets", "Secrets without a swarm; create, inspect and remove beside it."),
     ("GET /isopod/configs", "Configs without a swarm; create, inspect and remove beside it."),
+    (
+        "POST /isopod/machines/templates/build",
+        "Has the template for machines of a size (`memory`, `nanocpus`).",
+    ),
     ("POST /volumes/{name}/clone", "A copy of a volume."),
     ("POST /volumes/{name}/snapshot", "A copy that nobody may write to."),
     ("GET /volumes/{name}/export", "A volume's files as a tar."),
