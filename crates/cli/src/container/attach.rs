@@ -3,12 +3,12 @@
 use docker_api::client::Target;
 use docker_api::container::ContainerInspect;
 
-use super::run::{detach_keys, exit_status, open, wait_for};
+use super::run::{detach_keys, follow, open, wait_for};
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::terminal::attach::{End, Plan, carry};
-use crate::terminal::signals::{Proxy, follow_size, forward};
-use crate::terminal::{self, Raw};
+use crate::terminal;
+use crate::terminal::attach::Plan;
+use crate::terminal::signals::Proxy;
 
 /// `attach`'s options.
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ pub(crate) async fn attach(session: &Session, args: Args) -> anyhow::Result<u8> 
     if plan.stdin && plan.tty && !terminal::stdin_is_terminal() {
         return Err(Failure::with(1, "the input device is not a TTY"));
     }
-    let mut proxy = (args.sig_proxy && !config.tty).then(Proxy::catch).transpose()?;
+    let proxy = (args.sig_proxy && !config.tty).then(Proxy::catch).transpose()?;
     let id = inspect.id.as_str();
     // Where the container removes itself, "not running" could be asked of nothing.
     let (connection, wait) =
@@ -71,18 +71,6 @@ pub(crate) async fn attach(session: &Session, args: Args) -> anyhow::Result<u8> 
             .with("w", (columns + 1).to_string());
         let _ = client.post_empty(&target).await;
     }
-    let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
-    let end = tokio::select! {
-        end = carry(connection, &plan) => end?,
-        error = forward(proxy.as_mut(), client, id) => return Err(error),
-        () = follow_size(client, "/containers", id), if plan.tty => End::Closed,
-    };
-    drop(raw);
-    if end == End::Detached {
-        return Err(Failure::with(1, "read escape sequence"));
-    }
-    tokio::select! {
-        status = exit_status(wait) => status,
-        error = forward(proxy.as_mut(), client, id) => Err(error),
-    }
+    let status = follow(client, id, &plan, connection, wait, proxy).await?;
+    status.ok_or_else(|| Failure::with(1, "read escape sequence"))
 }

@@ -95,16 +95,9 @@ pub(crate) async fn exec(session: &Session, args: Args) -> anyhow::Result<u8> {
     let connection =
         client.hijack(&start, Some(serde_json::to_vec(&begin)?.into())).await.map_err(refused)?;
     let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
-    let sizes = async {
-        if plan.tty {
-            follow_size(client, "/exec", &made.id).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
     let end = tokio::select! {
         end = carry(connection, &plan) => end?,
-        () = sizes => End::Closed,
+        () = follow_size(client, "/exec", &made.id), if plan.tty => End::Closed,
     };
     drop(raw);
     match end {

@@ -125,8 +125,34 @@ pub(super) async fn wait_for(
     client.json_stream(docker_api::client::Method::POST, &target, None, empty()).await
 }
 
+/// Carries a container's streams, sizes and signals until it has ended. Returns its exit status;
+/// `None` when the user detached.
+pub(super) async fn follow(
+    client: &Client,
+    id: &str,
+    plan: &Plan,
+    connection: Hijacked,
+    wait: JsonStream<WaitResponse>,
+    mut proxy: Option<Proxy>,
+) -> anyhow::Result<Option<u8>> {
+    let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
+    let end = tokio::select! {
+        end = carry(connection, plan) => end?,
+        error = forward(proxy.as_mut(), client, id) => return Err(error),
+        () = follow_size(client, "/containers", id), if plan.tty => End::Closed,
+    };
+    drop(raw);
+    if end == End::Detached {
+        return Ok(None);
+    }
+    tokio::select! {
+        status = exit_status(wait) => status.map(Some),
+        error = forward(proxy.as_mut(), client, id) => Err(error),
+    }
+}
+
 /// The status that the connection brings.
-pub(super) async fn exit_status(mut wait: JsonStream<WaitResponse>) -> anyhow::Result<u8> {
+async fn exit_status(mut wait: JsonStream<WaitResponse>) -> anyhow::Result<u8> {
     match wait.next().await {
         Ok(Some(WaitResponse { error: Some(error), .. })) if !error.message.is_empty() => {
             Err(Failure::with(125, format!("Error waiting for container: {}", error.message)))
@@ -152,7 +178,7 @@ async fn attached(
     id: &str,
     body: &CreateBody,
     (keys, sequence): (String, Vec<u8>),
-    mut proxy: Option<Proxy>,
+    proxy: Option<Proxy>,
 ) -> anyhow::Result<u8> {
     let client = session.client()?;
     let config = &body.config;
@@ -177,18 +203,6 @@ async fn attached(
         }
         return Err(error);
     }
-    let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
-    let end = tokio::select! {
-        end = carry(connection, &plan) => end?,
-        error = forward(proxy.as_mut(), client, id) => return Err(error),
-        () = follow_size(client, "/containers", id), if plan.tty => End::Closed,
-    };
-    drop(raw);
-    if end == End::Detached {
-        return Ok(0);
-    }
-    tokio::select! {
-        status = exit_status(wait) => status,
-        error = forward(proxy.as_mut(), client, id) => Err(error),
-    }
+    let status = follow(client, id, &plan, connection, wait, proxy).await?;
+    Ok(status.unwrap_or(0))
 }

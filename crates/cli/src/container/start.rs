@@ -3,12 +3,12 @@
 use docker_api::client::Target;
 use docker_api::container::ContainerInspect;
 
-use super::run::{detach_keys, exit_status, open, wait_for};
+use super::run::{detach_keys, follow, open, wait_for};
 use crate::failure::{Failure, for_each};
 use crate::session::Session;
-use crate::terminal::attach::{End, Plan, carry};
-use crate::terminal::signals::{Proxy, follow_size, forward};
-use crate::terminal::{self, Raw};
+use crate::terminal;
+use crate::terminal::attach::Plan;
+use crate::terminal::signals::Proxy;
 
 /// `start`'s options.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ pub(crate) async fn start(session: &Session, args: Args) -> anyhow::Result<u8> {
     if plan.stdin && plan.tty && !terminal::stdin_is_terminal() {
         return Err(Failure::with(1, "the input device is not a TTY"));
     }
-    let mut proxy = (!config.tty).then(Proxy::catch).transpose()?;
+    let proxy = (!config.tty).then(Proxy::catch).transpose()?;
     let id = inspect.id.as_str();
     let condition = if inspect.host_config.auto_remove { "removed" } else { "next-exit" };
     let (connection, wait) =
@@ -70,18 +70,5 @@ pub(crate) async fn start(session: &Session, args: Args) -> anyhow::Result<u8> {
             wait_for(client, id, condition).await
         },)?;
     client.post_empty(&Target::named("/containers", id, "/start")).await?;
-    let raw = (plan.tty && plan.stdin).then(Raw::enter).flatten();
-    let end = tokio::select! {
-        end = carry(connection, &plan) => end?,
-        error = forward(proxy.as_mut(), client, id) => return Err(error),
-        () = follow_size(client, "/containers", id), if plan.tty => End::Closed,
-    };
-    drop(raw);
-    if end == End::Detached {
-        return Ok(0);
-    }
-    tokio::select! {
-        status = exit_status(wait) => status,
-        error = forward(proxy.as_mut(), client, id) => Err(error),
-    }
+    Ok(follow(client, id, &plan, connection, wait, proxy).await?.unwrap_or(0))
 }

@@ -1,9 +1,9 @@
 //! QEMU's command line for a machine.
 //!
 //! Every device has a transport of its own (`virtio-mmio-bus.N`), fixed by its kind and number: the
-//! last is the agent's stream, before it come disks, then cards, then the balloon. A clone has each where its template
-//! had it. The guest's ACPI tables list transports from the last one on, so it finds the devices of
-//! a kind in the order of their numbers.
+//! last is the agent's stream, before it come disks, then cards, then the balloon. A clone has each
+//! where its template had it. The guest's ACPI tables list transports from the last one on, so it
+//! finds the devices of a kind in the order of their numbers.
 //!
 //! Nothing is on transport 0: with QEMU 7.2, Linux never hears of its interrupt, which is that of pin
 //! 0 of the second I/O APIC.
@@ -23,13 +23,13 @@ const TRANSPORTS: usize = 24;
 /// What a machine may have.
 pub(super) const LIMITS: Places = Places { disks: 17, nics: 4 };
 const FIRST_DISK: usize = 1;
-/// Bytes that no disk has more of.
-const MOST_DISK: u64 = 1 << 44;
 const FIRST_NIC: usize = FIRST_DISK + LIMITS.disks;
-
 const BALLOON: usize = FIRST_NIC + LIMITS.nics;
 
 const _: () = assert!(BALLOON < TRANSPORTS - 1);
+
+/// Bytes that no disk has more of.
+const MOST_DISK: u64 = 1 << 44;
 
 /// The name of the n-th transport in the guest's order.
 fn transport(n: usize) -> String {
