@@ -34,7 +34,8 @@ pub(crate) fn start() -> Result<(OwnedFd, Modules), Fatal> {
     leave_initramfs().map_err(step("leaving the first root file system"))?;
     settings().map_err(step("setting the kernel up"))?;
     // In a template, so that no clone has to: what is on the disks comes later.
-    bind_disks().map_err(step("binding disks"))?;
+    devices::bind_all(Kind::Disk).map_err(step("binding disks"))?;
+    bind_balloon().map_err(step("giving memory back"))?;
     limits().map_err(step("lifting limits"))?;
     let path = port().map_err(step("looking for the port"))?.ok_or(Fatal::NoPort)?;
     let port = sys::fs::open_host(&path, OFlags::RDWR | OFlags::CLOEXEC).map_err(Fatal::Port)?;
@@ -67,9 +68,12 @@ fn no_autoprobe() -> io::Result<()> {
     }
 }
 
-fn bind_disks() -> io::Result<()> {
-    let disks = devices::all(Kind::Disk)?;
-    disks.iter().try_for_each(|disk| devices::bind(disk, Kind::Disk).map(drop))
+/// What is free is given back from now on. A kernel that has no driver for it keeps it.
+fn bind_balloon() -> io::Result<()> {
+    match devices::bind_all(Kind::Balloon) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// The first root cannot be pivoted away from (`pivot_root(2)`: EINVAL), which every container

@@ -87,6 +87,11 @@ pub(crate) fn bind(device: &Path, kind: Kind) -> io::Result<String> {
     Ok(first.file_name().to_string_lossy().into_owned())
 }
 
+/// Gives all devices of a kind to their driver.
+pub(crate) fn bind_all(kind: Kind) -> io::Result<()> {
+    all(kind)?.iter().try_for_each(|device| bind(device, kind).map(drop))
+}
+
 /// The device node of a block device.
 pub(crate) fn node(name: impl AsRef<OsStr>) -> PathBuf {
     Path::new("/dev").join(name.as_ref())

@@ -49,14 +49,9 @@ impl Agent {
             .map_err(|error| failed("network cannot be set up", &error))?;
         if let (Machine::Own(modules), false) = (&self.machine, boot.shares.is_empty()) {
             modules.load_share().map_err(|error| failed("modules cannot be loaded", &error))?;
-            let shares = devices::all(Kind::Share);
-            shares
-                .and_then(|all| {
-                    all.iter().try_for_each(|share| devices::bind(share, Kind::Share).map(drop))
-                })
+            devices::bind_all(Kind::Share)
                 .map_err(|error| failed("shares cannot be bound", &error))?;
         }
-        bind_balloon().map_err(|error| failed("memory cannot be given back", &error))?;
         for share in &boot.shares {
             mount_share(share).map_err(|error| failed("share cannot be mounted", &error))?;
         }
@@ -72,17 +67,6 @@ fn entropy(digits: &str) -> io::Result<()> {
     let bytes = from_hex(digits).ok_or(io::ErrorKind::InvalidData)?;
     let random = sys::fs::open_host("/dev/urandom", OFlags::WRONLY | OFlags::CLOEXEC)?;
     sys::machine::add_entropy(random, &bytes)
-}
-
-/// What is free is given back from now on. A kernel that has no driver for it keeps it.
-fn bind_balloon() -> io::Result<()> {
-    for device in devices::all(Kind::Balloon)? {
-        match devices::bind(&device, Kind::Balloon) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => drop(other?),
-        }
-    }
-    Ok(())
 }
 
 fn mount_share(share: &Share) -> io::Result<()> {
