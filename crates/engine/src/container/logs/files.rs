@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,26 @@ const ATTEMPTS: usize = 20;
 pub(super) struct Rotated {
     /// Its inode, which stays the same however often it is renamed; not if it is compressed.
     pub(super) inode: u64,
-    pub(super) reader: Box<dyn Read + Send>,
+    file: File,
+    compressed: bool,
+}
+
+impl Rotated {
+    /// What is in it, unpacked, from its beginning.
+    pub(super) fn reader(&self) -> io::Result<Box<dyn Read + Send + '_>> {
+        (&self.file).rewind()?;
+        Ok(match self.compressed {
+            true => Box::new(flate2::read::MultiGzDecoder::new(&self.file).take(UNPACKED)),
+            false => Box::new(&self.file),
+        })
+    }
+
+    /// Whether it is the compressed form of a file that is open already: compression keeps no
+    /// inode. Files differ within their first record, by its time.
+    fn is_packed(&self, plain: &File) -> io::Result<bool> {
+        (&mut &*plain).rewind()?;
+        same(BufReader::new(self.reader()?), BufReader::new(plain))
+    }
 }
 
 /// All files as they were at one moment.
@@ -31,8 +50,9 @@ impl Files {
     /// Opens the current file and those before it, down to the one whose inode is `known`.
     ///
     /// The monitor may rotate at any moment. Files only move to higher numbers, and are opened in
-    /// that direction: none is missed, and what is met again is known by its inode. What was
-    /// the current file may be an older one by now; who follows finds out.
+    /// that direction: none is missed, and what is met again is known by its inode, or by what is
+    /// in it if it has been compressed meanwhile. What was the current file may be an older one
+    /// by now; who follows finds out.
     pub(super) fn open(path: &Path, max_file: u32, known: Option<u64>) -> io::Result<Self> {
         for attempt in 1.. {
             let current = missing_is_none(File::open(path))?;
@@ -45,8 +65,12 @@ impl Files {
                     break;
                 }
                 match open_rotated(path, number)? {
-                    Some(file) if seen.insert(file.inode) => rotated.push(file),
-                    Some(_) => {}
+                    Some(file) if seen.contains(&file.inode) => {}
+                    Some(file) if file.compressed && met(&file, current.as_ref(), &rotated)? => {}
+                    Some(file) => {
+                        let _ = seen.insert(file.inode);
+                        rotated.push(file);
+                    }
                     // In the middle of a rotation one number is free.
                     None if gap => break,
                     None => gap = true,
@@ -60,6 +84,28 @@ impl Files {
         }
         unreachable!("attempts do not end")
     }
+}
+
+/// Whether a compressed file was opened before it was compressed.
+fn met(file: &Rotated, current: Option<&File>, rotated: &[Rotated]) -> io::Result<bool> {
+    let plain = rotated.iter().filter(|other| !other.compressed).map(|other| &other.file);
+    for other in current.into_iter().chain(plain) {
+        if file.is_packed(other)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether two readers say the same; reads no further than to the first difference.
+fn same(one: impl BufRead, other: impl BufRead) -> io::Result<bool> {
+    let mut bytes = one.bytes();
+    for byte in other.bytes() {
+        if bytes.next().transpose()? != Some(byte?) {
+            return Ok(false);
+        }
+    }
+    Ok(bytes.next().is_none())
 }
 
 fn missing_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -78,14 +124,10 @@ pub(super) fn numbered(path: &Path, number: u32, suffix: &str) -> PathBuf {
 
 /// The `number`th file back, compressed or not.
 fn open_rotated(path: &Path, number: u32) -> io::Result<Option<Rotated>> {
-    if let Some(file) = missing_is_none(File::open(numbered(path, number, "")))? {
-        let inode = file.metadata()?.ino();
-        return Ok(Some(Rotated { inode, reader: Box::new(file) }));
+    for (suffix, compressed) in [("", false), (".gz", true)] {
+        if let Some(file) = missing_is_none(File::open(numbered(path, number, suffix)))? {
+            return Ok(Some(Rotated { inode: file.metadata()?.ino(), file, compressed }));
+        }
     }
-    let Some(file) = missing_is_none(File::open(numbered(path, number, ".gz")))? else {
-        return Ok(None);
-    };
-    let inode = file.metadata()?.ino();
-    let reader = Box::new(flate2::read::MultiGzDecoder::new(file).take(UNPACKED));
-    Ok(Some(Rotated { inode, reader }))
+    Ok(None)
 }

@@ -99,9 +99,9 @@ impl Open {
         let known = rotated.iter().position(|file| Some(file.inode) == self.inode);
         let newer = known.unwrap_or(rotated.len());
         let read = if known.is_some() { Timestamp::NEVER } else { self.last };
-        for mut file in rotated.into_iter().take(newer).rev() {
+        for file in rotated.into_iter().take(newer).rev() {
             let mut bytes = Vec::new();
-            file.reader.read_to_end(&mut bytes)?;
+            file.reader()?.read_to_end(&mut bytes)?;
             let mut decoder = Decoder::new(self.format);
             decoder.push(&bytes);
             if !self.send(&mut decoder, read, options, sender).await {

@@ -40,12 +40,12 @@ pub(super) fn past(
         // Only as many rotated files as it takes, held in memory: they are bounded by their
         // maximum size.
         let mut older: Vec<Vec<u8>> = Vec::new();
-        for mut file in rotated {
+        for file in rotated {
             if missing == 0 {
                 break;
             }
             let mut bytes = Vec::new();
-            file.reader.read_to_end(&mut bytes)?;
+            file.reader()?.read_to_end(&mut bytes)?;
             let mut tail = Tail::new(format, bytes.len() as u64, missing);
             while let Some(range) = tail.want() {
                 tail.feed(&bytes[range.start as usize..range.end as usize]);
@@ -60,8 +60,8 @@ pub(super) fn past(
             }
         }
     } else {
-        for mut file in rotated.into_iter().rev() {
-            if !outlet.send_all(&mut file.reader, format)? {
+        for file in rotated.into_iter().rev() {
+            if !outlet.send_all(&mut *file.reader()?, format)? {
                 return Ok(None);
             }
         }

@@ -55,6 +55,27 @@ fn a_tail_reaches_into_rotated_files() {
     std::fs::remove_dir_all(&directory).expect("removed");
 }
 
+#[test]
+fn a_file_met_before_and_after_its_compression_is_read_once() {
+    let directory = directory();
+    let path = directory.join("log");
+    let pack = |number: u32| {
+        let file = std::fs::File::create(numbered(&path, number, ".gz")).expect("created");
+        let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        let plain = std::fs::read(numbered(&path, number - 1, "")).expect("read");
+        encoder.write_all(&plain).and_then(|()| encoder.finish()).expect("packed");
+    };
+    write(&path, &["c"]);
+    write(&numbered(&path, 1, ""), &["a", "b"]);
+    pack(2);
+    assert_eq!(lines(&path, None), ["a", "b", "c"]);
+    assert_eq!(lines(&path, Some(2)), ["b", "c"]);
+    // Longer than what is plain: another file, however it begins.
+    write(&numbered(&path, 1, ""), &["a"]);
+    assert_eq!(lines(&path, None), ["a", "b", "a", "c"]);
+    std::fs::remove_dir_all(&directory).expect("removed");
+}
+
 /// Appends lines as a monitor does, rotating after every seventh.
 fn chatter(path: &Path, max_file: u32, count: i64) {
     let encoder = Encoder::new(Format::Json, &BTreeMap::new());
