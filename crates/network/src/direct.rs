@@ -4,14 +4,16 @@
 //! container A ──► A's link ──(program: is it from A? whom is it for?)──► into container B
 //!                     │                └─ the gateway ─► as if the bridge had received it
 //!                     └─ anything else ─► guard ─► bridge ─► B's link ─► container B
+//! host ──► bridge ──(program: for whom?)──► B's link ──► container B
 //! ```
 //!
 //! A small program at the host's end of each link (`program`) sees what comes from a container. What
 //! is under the container's own addresses, and for a neighbour who may be talked to, it puts at the
 //! other end of the neighbour's link at once: no queue, no bridge, no rules. What is for the gateway
 //! it gives to the host's stack, with all of the host's rules, but not those about bridges: where
-//! br_netfilter is on, that takes longer than all the rest. Anything else it leaves to the bridge,
-//! which does the same, later. So nothing depends on it, and where the kernel has no such programs
+//! br_netfilter is on, that takes longer than all the rest. Another one, at the bridge, does the same
+//! with what the host sends to a container, after all of the host's rules. Anything else is left to the
+//! bridge, which does the same, later. So nothing depends on it, and where the kernel has no such programs
 //! (Linux 6.6, `CONFIG_BPF_SYSCALL`) there are none.
 //!
 //! The bridge does not learn from what it does not see; it is told where its containers are.
@@ -28,16 +30,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use sys::bpf::{self, Map};
+use sys::bpf::{self, Map, Traffic};
 
 use crate::model::Endpoint;
 
 /// Name of the program. What it and the maps mean to each other never changes under one name.
 const NAME: &str = "isopod_direct1";
+/// Name of the one at bridges.
+const HOST: &str = "isopod_host1";
 /// Containers of a host at most; only those that are there take memory.
 const MOST: u32 = 1 << 17;
 
-/// By index of a link: whose it is. See [`Owner`].
+/// By index of a link: whose it is, see [`Owner`]. Of a bridge: the network, and nothing else.
 type Owners = Map<4, 40>;
 /// By number of a network and link-layer address: see [`peer`] and [`way`].
 type Peers = Map<16, 8>;
@@ -45,11 +49,24 @@ type Peers = Map<16, 8>;
 /// The programs and maps of a daemon.
 #[derive(Debug)]
 pub(crate) struct Direct {
+    /// At the containers' links.
     program: OwnedFd,
+    /// At bridges.
+    host: OwnedFd,
     owners: Owners,
     peers: Peers,
-    /// Keys of the gateways, by network.
-    gateways: Mutex<HashMap<u64, [u8; 16]>>,
+    /// By network.
+    gateways: Mutex<HashMap<u64, Led>>,
+}
+
+/// A gateway that the maps know.
+#[derive(Debug, Clone, Copy)]
+struct Led {
+    /// Among the peers.
+    key: [u8; 16],
+    bridge: u32,
+    /// The bridge has its program. It gets it with the first container: that waits for RCU.
+    programmed: bool,
 }
 
 /// A bridge and its place in a network.
@@ -112,47 +129,64 @@ fn number(network: &str) -> Option<u64> {
 }
 
 impl Direct {
-    /// What an earlier daemon left at one of the containers' links, or something new.
+    /// What an earlier daemon left at one of the containers' links and at one of the bridges, or
+    /// something new.
     ///
     /// # Errors
     /// That the kernel has no such thing, or lets us have none.
-    pub(crate) fn open(links: impl IntoIterator<Item = u32>) -> io::Result<Direct> {
-        for link in links {
-            if let Ok(Some((program, owners, peers))) = bpf::maps_of_ingress(link, NAME) {
-                return Ok(Direct { program, owners, peers, gateways: Mutex::default() });
+    pub(crate) fn open(links: &[u32], bridges: &[u32]) -> io::Result<Direct> {
+        let at = |links: &[u32], traffic, name| {
+            links.iter().find_map(|link| bpf::program_at(*link, traffic, name).ok().flatten())
+        };
+        let found = at(links, Traffic::Received, NAME);
+        let maps = found.as_ref().and_then(|program| bpf::maps_of(program).ok().flatten());
+        let ((owners, peers), program) = match maps.zip(found) {
+            Some(found) => found,
+            None => {
+                let owners = Owners::create("isopod_owners", MOST)?;
+                let peers = Peers::create("isopod_peers", MOST)?;
+                let code = program::from_container(owners.as_fd(), peers.as_fd());
+                ((owners, peers), bpf::load_classifier(&code, NAME)?)
             }
-        }
-        let owners = Owners::create("isopod_owners", MOST)?;
-        let peers = Peers::create("isopod_peers", MOST)?;
-        let program = bpf::load_classifier(&program::make(owners.as_fd(), peers.as_fd()), NAME)?;
-        Ok(Direct { program, owners, peers, gateways: Mutex::default() })
+        };
+        let host = match at(bridges, Traffic::Sent, HOST) {
+            Some(found) => found,
+            None => {
+                let code = program::from_host(owners.as_fd(), peers.as_fd());
+                bpf::load_classifier(&code, HOST)?
+            }
+        };
+        Ok(Direct { program, host, owners, peers, gateways: Mutex::default() })
     }
 
-    /// Puts the program at a link, which waits for RCU.
+    /// Puts the program at a container's link, which waits for RCU.
     pub(crate) fn attach(&self, link: u32) {
-        match bpf::attach_ingress(link, self.program.as_fd()) {
-            Ok(()) => {}
-            // It has gone, or has it already.
-            Err(e) if matches!(e.raw_os_error(), Some(ENODEV | EEXIST)) => {}
-            Err(e) => tracing::debug!(link, "what it sends goes by the bridge: {e}"),
-        }
+        attach(link, Traffic::Received, &self.program);
     }
 
     /// The same, without waiting.
     pub(crate) fn attach_soon(self: &Arc<Self>, links: Vec<u32>) {
-        if links.is_empty() {
-            return;
+        if !links.is_empty() {
+            self.soon(move |direct| links.into_iter().for_each(|link| direct.attach(link)));
         }
+    }
+
+    fn soon(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) {
         let direct = Arc::clone(self);
-        let work = move || links.into_iter().for_each(|link| direct.attach(link));
         let thread = thread::Builder::new().name("direct".to_owned()).stack_size(128 << 10);
         // Without it everything goes by the bridge.
-        let _ = thread.spawn(work);
+        let _ = thread.spawn(move || work(&direct));
     }
 
     /// From now on this endpoint reaches its neighbours directly, and they reach it.
-    pub(crate) fn add(&self, link: u32, endpoint: &Endpoint) {
+    pub(crate) fn add(self: &Arc<Self>, link: u32, endpoint: &Endpoint) {
         let Some(network) = number(&endpoint.network) else { return };
+        if let Some(led) = self.gateways().get_mut(&network)
+            && !std::mem::replace(&mut led.programmed, true)
+        {
+            let bridge = led.bridge;
+            self.soon(move |direct| attach(bridge, Traffic::Sent, &direct.host));
+        }
         let owner = Owner { network, endpoint }.bytes();
         let peer = peer(network, endpoint.mac.0);
         let added = self.owners.set(&link.to_ne_bytes(), &owner);
@@ -175,16 +209,36 @@ impl Direct {
     }
 
     /// From now on the host is reached there.
-    pub(crate) fn lead(&self, gateway: &Gateway<'_>) {
+    pub(crate) fn lead(self: &Arc<Self>, gateway: &Gateway<'_>) {
         let Some(network) = number(gateway.network) else { return };
-        let key = peer(network, gateway.mac);
-        let before = self.gateways().insert(network, key);
-        let stale = before.filter(|before| *before != key);
-        let removed = stale.map_or(Ok(()), |before| self.peers.remove(&before));
-        let led = removed.and_then(|()| self.peers.set(&key, &way(gateway.bridge, true)));
+        let (key, bridge) = (peer(network, gateway.mac), gateway.bridge);
+        let there = |led: &Led| (led.key, led.bridge) == (key, bridge);
+        let before = self.gateways().get(&network).copied();
+        let stale = before.filter(|led| !there(led));
+        let mut programmed = match before.filter(there) {
+            Some(led) => led.programmed,
+            None => matches!(bpf::program_at(bridge, Traffic::Sent, HOST), Ok(Some(_))),
+        };
+        // A bridge that was made anew for the containers that are there.
+        if !programmed && stale.is_some_and(|led| led.programmed) {
+            programmed = true;
+            self.soon(move |direct| attach(bridge, Traffic::Sent, &direct.host));
+        }
+        self.gateways().insert(network, Led { key, bridge, programmed });
+        let led = stale.map_or(Ok(()), |led| self.unlead(&led)).and_then(|()| {
+            let mut owner = [0; 40];
+            owner[..8].copy_from_slice(&network.to_ne_bytes());
+            self.owners.set(&bridge.to_ne_bytes(), &owner)?;
+            self.peers.set(&key, &way(bridge, true))
+        });
         if let Err(e) = led {
             tracing::debug!("what is sent to the host goes by the bridge: {e}");
         }
+    }
+
+    fn unlead(&self, led: &Led) -> io::Result<()> {
+        self.peers.remove(&led.key)?;
+        self.owners.remove(&led.bridge.to_ne_bytes())
     }
 
     /// Forgets a network, by id.
@@ -192,11 +246,11 @@ impl Direct {
     /// # Errors
     /// What the kernel says.
     pub(crate) fn forget(&self, network: &str) -> io::Result<()> {
-        let key = number(network).and_then(|network| self.gateways().remove(&network));
-        key.map_or(Ok(()), |key| self.peers.remove(&key))
+        let led = number(network).and_then(|network| self.gateways().remove(&network));
+        led.map_or(Ok(()), |led| self.unlead(&led))
     }
 
-    fn gateways(&self) -> std::sync::MutexGuard<'_, HashMap<u64, [u8; 16]>> {
+    fn gateways(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Led>> {
         self.gateways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -207,11 +261,12 @@ impl Direct {
         endpoints: &BTreeMap<u32, &Endpoint>,
         gateways: &[Gateway<'_>],
     ) -> io::Result<()> {
-        let mut kept: HashSet<[u8; 4]> = endpoints.keys().map(|link| link.to_ne_bytes()).collect();
+        let bridges = gateways.iter().map(|gateway| &gateway.bridge);
+        let kept: HashSet<[u8; 4]> =
+            endpoints.keys().chain(bridges).map(|link| link.to_ne_bytes()).collect();
         for link in self.owners.keys()?.into_iter().filter(|link| !kept.contains(link)) {
             self.owners.remove(&link)?;
         }
-        kept.extend(gateways.iter().map(|gateway| gateway.bridge.to_ne_bytes()));
         for key in self.peers.keys()? {
             if self.peers.get(&key)?.is_none_or(|way| !kept.contains(&link_of(way))) {
                 self.peers.remove(&key)?;
@@ -219,12 +274,19 @@ impl Direct {
         }
         gateways.iter().for_each(|gateway| self.lead(gateway));
         endpoints.iter().for_each(|(link, endpoint)| self.add(*link, endpoint));
-        let without = |link: &&u32| {
-            let found = bpf::maps_of_ingress::<4, 40, 16, 8>(**link, NAME);
-            !matches!(found, Ok(Some(_)))
-        };
+        let without =
+            |link: &&u32| !matches!(bpf::program_at(**link, Traffic::Received, NAME), Ok(Some(_)));
         self.attach_soon(endpoints.keys().filter(without).copied().collect());
         Ok(())
+    }
+}
+
+fn attach(link: u32, traffic: Traffic, program: &OwnedFd) {
+    match bpf::attach_traffic(link, traffic, program.as_fd()) {
+        Ok(()) => {}
+        // It has gone, or has it already.
+        Err(e) if matches!(e.raw_os_error(), Some(ENODEV | EEXIST)) => {}
+        Err(e) => tracing::debug!(link, ?traffic, "packets go by the bridge: {e}"),
     }
 }
 

@@ -29,6 +29,14 @@ fn is_direct(from: &Container, to: &Container, address: &str) -> bool {
     sent() == before
 }
 
+/// Whether an answer comes although the bridge sends nothing to the container.
+fn is_direct_from_host(network: &network::Network, address: &str) -> bool {
+    let sent = || packets(&network.bridge).1;
+    let before = sent();
+    assert!(ask(None, address).unwrap().starts_with("it "));
+    sent() == before
+}
+
 /// A frame for one receiver.
 fn aimed(mut frame: Vec<u8>, at: &Container) -> Vec<u8> {
     frame[..6].copy_from_slice(&at.endpoint.mac.0);
@@ -59,6 +67,46 @@ fn privileged_network_neighbours_are_reached_directly() {
                 assert!(if wanted { again >= 15 } else { again == 0 }, "{address}: {again}");
             }
         }
+    });
+}
+
+#[test]
+fn privileged_network_the_host_reaches_containers_directly() {
+    on_a_host(|lab| {
+        network_of(lab, "direct", 1, true);
+        network_of(lab, "bridged", 2, false);
+        for (name, wanted, port) in [("direct", true, 8000), ("bridged", false, 8001)] {
+            let network = lab.networks.find(name).unwrap();
+            let container = lab.start(name, "a", &[tcp(port, 80)]);
+            serve(Some(container.fd()), "[::]:80", "it");
+            let at =
+                |address: &str| format!("{address}:{}", if address == HOST { port } else { 80 });
+            let ipv6 = format!("[{}]", container.ip6());
+            for address in [&container.ip().to_string(), &ipv6, HOST].map(at) {
+                eventually(&address, SOON, || is_direct_from_host(&network, &address) == wanted);
+                let again = (0..20).filter(|_| is_direct_from_host(&network, &address)).count();
+                // Neighbours are asked for once in a while, of everybody.
+                assert!(if wanted { again >= 15 } else { again == 0 }, "{address}: {again}");
+            }
+        }
+        // Another daemon, which wants the bridge.
+        let network = lab.networks.find("direct").unwrap();
+        let container = lab.start("direct", "b", &[]);
+        serve(Some(container.fd()), "[::]:80", "it");
+        let address = format!("{}:80", container.ip());
+        let saved =
+            || Saved { networks: lab.networks.list(), endpoints: vec![container.endpoint.clone()] };
+        let (first, second) = (saved(), saved());
+        lab.networks = Networks::open(Config { direct: false, ..config() }, first).unwrap();
+        assert!(ask(None, &address).unwrap().starts_with("it "));
+        lab.networks = Networks::open(config(), second).unwrap();
+        eventually("with a third one", SOON, || is_direct_from_host(&network, &address));
+        // A bridge that was made anew, and a container that has gone.
+        run(&format!("ip link delete {}", network.bridge));
+        lab.networks.repair().unwrap();
+        eventually("anew", SOON, || is_direct_from_host(&network, &address));
+        lab.networks.release(&container.endpoint).unwrap();
+        eventually("its link goes", SOON, || silent(None, &address));
     });
 }
 

@@ -1,20 +1,24 @@
 //! One more process in a running container.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use oci_spec::runtime::{Process, Spec};
 
-use sys::namespace;
+use sys::{errno, namespace};
 
 use crate::cgroup::Cgroup;
 use crate::channel::Report;
 use crate::child;
 use crate::create::{Asked, Stdio};
-use crate::error::{Context, Result, Step};
+use crate::error::{Context, Error, Result, Step};
 use crate::namespaces::{Namespaces, id_maps};
 use crate::process::{Given, ProcessPlan, SeccompSource};
 use crate::seccomp::Filter;
 use crate::spawn::{Child, Side, Spawn};
+
+/// How long an init takes from its last instruction until it has ended, its children with it.
+const LAST_BREATH: Duration = Duration::from_millis(500);
 
 /// Everything about a process that is to join a container.
 #[derive(Debug)]
@@ -59,7 +63,8 @@ pub struct Exec {
 /// The caller must be single-threaded.
 ///
 /// # Errors
-/// The first step that failed, in the child or here.
+/// The first step that failed, in the child or here; `ESRCH` when the container's first process
+/// has ended, and with it what there is to join.
 pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
     let linux = options.spec.linux().as_ref();
     // A network namespace that was handed in as a descriptor does not stand in the
@@ -89,7 +94,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
             process.label()
         },
     };
-    match spawn.run()? {
+    match spawn.run().map_err(|error| ended(error, options.pidfd))? {
         Side::Child(channel) => {
             child::run_exec(process, given, terminal, kinds & namespace::USER != 0, channel)
         }
@@ -98,6 +103,18 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
             follow(child)
         }
     }
+}
+
+/// What an error means when the container is ending: no process can be made any more in the pid
+/// namespace of an init that is on its way out, for which the kernel says `ENOMEM`
+/// (pid_namespaces(7)).
+fn ended(error: Error, pidfd: BorrowedFd<'_>) -> Error {
+    let maybe = error.step() == Step::Clone && error.errno() == Some(errno::ENOMEM);
+    if !maybe || !sys::poll::readable_within(pidfd, LAST_BREATH).unwrap_or(false) {
+        return error;
+    }
+    let what = "the container's first process has ended".to_owned();
+    Error::Setup { step: Step::Clone, what, errno: Some(errno::ESRCH) }
 }
 
 fn follow(child: Child) -> Result<Exec> {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub use map::Map;
-pub use traffic::{attach_ingress, load_classifier, maps_of_ingress};
+pub use traffic::{Traffic, attach_traffic, load_classifier, maps_of, program_at};
 
 /// One eBPF instruction, laid out as the kernel's `struct bpf_insn`.
 #[repr(C)]

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,25 @@ impl<T: Copy> Poll<T> {
             }
         }
         Ok(())
+    }
+}
+
+/// Waits until there is something to read, or nothing ever more; false when the time is over first.
+///
+/// Of a pidfd: until the process has ended.
+///
+/// # Errors
+/// As [`Poll::wait`].
+pub fn readable_within(fd: impl AsFd, limit: Duration) -> io::Result<bool> {
+    let end = Instant::now() + limit;
+    let mut ready = Vec::new();
+    loop {
+        let mut poll = Poll::default();
+        poll.add((), &fd, Interest::READ);
+        poll.wait(Some(end.saturating_duration_since(Instant::now())), &mut ready)?;
+        if !ready.is_empty() || Instant::now() >= end {
+            return Ok(!ready.is_empty());
+        }
     }
 }
 

@@ -407,6 +407,8 @@ on_both! {
 
     fn privileged_hostile_layers_write_nothing_outside(engine) {
         let mark = format!("/tmp/{}", unique("isopod-escape"));
+        let name = unique("isopod-victim");
+        let victim = Path::new("/tmp").join(&name);
         let hostile = [
             ("dot dot", Layer::new().file(&format!("../../../../../../../../..{mark}"), 0o644, b"x")),
             ("absolute", Layer::new().file(&mark, 0o644, b"x")),
@@ -414,9 +416,9 @@ on_both! {
             ("through a relative link", Layer::new().symlink("way", "../../../../../../../../tmp").file(&format!("way/{}", &mark[5..]), 0o644, b"x")),
             ("hard link out", Layer::new().hardlink("passwd", "../../../../../../../../etc/shadow")),
             ("link over a link", Layer::new().symlink("a", "/tmp").symlink("b", "a").file(&format!("b/{}", &mark[5..]), 0o644, b"x")),
-            ("whiteout out", Layer::new().file("../../../../../../../../tmp/.wh.x", 0o644, b"")),
+            ("whiteout out", Layer::new().file(&format!("../../../../../../../../tmp/.wh.{name}"), 0o644, b"")),
         ];
-        std::fs::write("/tmp/x-isopod-victim", "victim").unwrap();
+        std::fs::write(&victim, "victim").unwrap();
         for (what, layer) in hostile {
             let tag = format!("{}:latest", unique("hostile"));
             let saved = save(&[&tag], &busybox_config(), vec![busybox_layer(), layer]);
@@ -426,8 +428,8 @@ on_both! {
             // Whether it was refused or tamed, the engine goes on.
             assert!(engine.client().answers());
         }
-        assert!(Path::new("/tmp/x-isopod-victim").exists());
-        std::fs::remove_file("/tmp/x-isopod-victim").unwrap();
+        assert!(victim.exists());
+        std::fs::remove_file(&victim).unwrap();
     }
 
     fn privileged_hostile_copies_write_nothing_outside(engine) {

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -146,15 +146,7 @@ impl LogFile {
     pub(super) fn close(self) {
         let Some(pid) = self.compressing else { return };
         let Ok(pidfd) = sys::process::pidfd_open(pid) else { return };
-        let end = Instant::now() + COMPRESSION_LIMIT;
-        while let Some(left) = end.checked_duration_since(Instant::now()) {
-            let mut poll = sys::poll::Poll::default();
-            poll.add((), &pidfd, sys::poll::Interest::READ);
-            let mut ready = Vec::new();
-            if poll.wait(Some(left), &mut ready).is_err() || !ready.is_empty() {
-                break;
-            }
-        }
+        let _ = sys::poll::readable_within(&pidfd, COMPRESSION_LIMIT);
         let _ = sys::process::wait_pidfd_nohang(&pidfd);
     }
 }

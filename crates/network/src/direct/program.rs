@@ -1,4 +1,4 @@
-//! The program at the host's end of a container's link.
+//! The programs at the host's end of a container's link, and at a bridge.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -129,7 +129,38 @@ impl Assembler {
         self.op(0x95, 0, 0, 0, 0);
     }
 
+    /// Finds whose link it is, and where the packet lies.
+    fn begin(&mut self, owners: BorrowedFd<'_>) {
+        self.copy(CONTEXT, 1);
+        // A tag that has been taken off: not what such links carry.
+        self.load(Size::Word, 2, CONTEXT, VLAN_PRESENT);
+        self.unless_equal(2, 0, Label::Next);
+        self.load(Size::Word, 2, CONTEXT, IFINDEX);
+        self.store(Size::Word, STACK, LINK, 2);
+        self.look_up(owners, LINK);
+        self.copy(OWNER, 0);
+        self.load(Size::Word, DATA, CONTEXT, DATA_AT);
+        self.load(Size::Word, END, CONTEXT, DATA_END);
+    }
+
+    /// Finds whom the packet is for, in the owner's network.
+    fn find_peer(&mut self, peers: BorrowedFd<'_>) {
+        self.load(Size::Double, 2, OWNER, 0);
+        self.store(Size::Double, STACK, PEER, 2);
+        self.load(Size::Word, 2, DATA, 0);
+        self.store(Size::Word, STACK, PEER + 8, 2);
+        self.load(Size::Half, 2, DATA, 4);
+        self.store(Size::Half, STACK, PEER + 12, 2);
+        self.set(2, 0);
+        self.store(Size::Half, STACK, PEER + 14, 2);
+        self.look_up(peers, PEER);
+    }
+
+    /// Everything else goes on as if there were no program.
     fn finish(mut self) -> Vec<Instruction> {
+        self.place(Label::Next);
+        self.set(0, NEXT);
+        self.exit();
         for (at, label) in self.jumps {
             let place = self.places.iter().find(|(other, _)| *other == label);
             // Counted from the instruction after the jump.
@@ -147,21 +178,11 @@ fn network_order(value: u16) -> i32 {
     u16::from_ne_bytes(value.to_be_bytes()).into()
 }
 
-/// The program, with the maps of [`super`].
-pub(super) fn make(owners: BorrowedFd<'_>, peers: BorrowedFd<'_>) -> Vec<Instruction> {
+/// What sees what a container sends, with the maps of [`super`].
+pub(super) fn from_container(owners: BorrowedFd<'_>, peers: BorrowedFd<'_>) -> Vec<Instruction> {
     let mut a = Assembler::default();
-    a.copy(CONTEXT, 1);
-    // A tag that has been taken off: not what such links carry.
-    a.load(Size::Word, 2, CONTEXT, VLAN_PRESENT);
-    a.unless_equal(2, 0, Label::Next);
-    // Whose link it is.
-    a.load(Size::Word, 2, CONTEXT, IFINDEX);
-    a.store(Size::Word, STACK, LINK, 2);
-    a.look_up(owners, LINK);
-    a.copy(OWNER, 0);
+    a.begin(owners);
     // Ethernet and IPv4: 14 and 20 bytes.
-    a.load(Size::Word, DATA, CONTEXT, DATA_AT);
-    a.load(Size::Word, END, CONTEXT, DATA_END);
     a.need(34);
     a.own(Size::Word, 6, 8);
     a.own(Size::Half, 10, 12);
@@ -181,17 +202,8 @@ pub(super) fn make(owners: BorrowedFd<'_>, peers: BorrowedFd<'_>) -> Vec<Instruc
     for part in 0..4 {
         a.own(Size::Word, 22 + 4 * part, 24 + 4 * part);
     }
-    // Whom it is for, in the owner's network.
     a.place(Label::Deliver);
-    a.load(Size::Double, 2, OWNER, 0);
-    a.store(Size::Double, STACK, PEER, 2);
-    a.load(Size::Word, 2, DATA, 0);
-    a.store(Size::Word, STACK, PEER + 8, 2);
-    a.load(Size::Half, 2, DATA, 4);
-    a.store(Size::Half, STACK, PEER + 12, 2);
-    a.set(2, 0);
-    a.store(Size::Half, STACK, PEER + 14, 2);
-    a.look_up(peers, PEER);
+    a.find_peer(peers);
     a.load(Size::Word, 1, 0, 0);
     // Nothing goes back to where it comes from.
     a.load(Size::Word, 2, STACK, LINK);
@@ -203,8 +215,20 @@ pub(super) fn make(owners: BorrowedFd<'_>, peers: BorrowedFd<'_>) -> Vec<Instruc
     a.place(Label::Receive);
     a.op(0x85, 0, 0, 0, REDIRECT);
     a.exit();
-    a.place(Label::Next);
-    a.set(0, NEXT);
+    a.finish()
+}
+
+/// What sees what the host sends by a bridge: to a container it goes by its link at once.
+pub(super) fn from_host(owners: BorrowedFd<'_>, peers: BorrowedFd<'_>) -> Vec<Instruction> {
+    let mut a = Assembler::default();
+    a.begin(owners);
+    a.need(14);
+    a.find_peer(peers);
+    a.load(Size::Word, 1, 0, 0);
+    // The host does not send to itself.
+    a.load(Size::Word, 2, 0, 4);
+    a.unless_equal(2, 0, Label::Next);
+    a.op(0x85, 0, 0, 0, REDIRECT);
     a.exit();
     a.finish()
 }

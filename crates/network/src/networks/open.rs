@@ -221,19 +221,24 @@ fn restore_endpoint(state: &mut State, endpoint: Endpoint, warnings: &mut Vec<St
 /// What leads past bridges; `None` where the kernel has no such thing.
 fn direct(config: &Config, state: &State, host: &Host) -> Option<Arc<Direct>> {
     let (mut endpoints, mut gateways) = (BTreeMap::new(), Vec::new());
-    let entries = Networks::bridges(state);
-    for entry in entries.filter(|e| options::direct(&e.network.options, config)) {
+    // Where an earlier daemon may have left them, also on networks that want them no more.
+    let (mut links, mut bridges) = (Vec::new(), Vec::new());
+    for entry in Networks::bridges(state) {
         let network = entry.network.id.as_str();
-        if let Some((bridge, mac)) = entry.index.zip(entry.mac) {
+        let wanted = options::direct(&entry.network.options, config);
+        bridges.extend(entry.index);
+        if let Some((bridge, mac)) = entry.index.zip(entry.mac).filter(|_| wanted) {
             gateways.push(Gateway { network, bridge, mac });
         }
         for endpoint in entry.endpoints.values() {
-            if let Some(link) = host.link(&endpoint.host_link) {
+            let Some(link) = host.link(&endpoint.host_link) else { continue };
+            links.push(link.index);
+            if wanted {
                 endpoints.insert(link.index, endpoint);
             }
         }
     }
-    let made = Direct::open(endpoints.keys().copied()).and_then(|direct| {
+    let made = Direct::open(&links, &bridges).and_then(|direct| {
         let direct = Arc::new(direct);
         direct.settle(&endpoints, &gateways).map(|()| direct)
     });

@@ -1,4 +1,4 @@
-//! Programs that see what comes in by a link, before anything else does.
+//! Programs that see what comes in by a link before anything else does, or what is to go out by it.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -13,10 +13,17 @@ const BPF_MAP_GET_FD_BY_ID: libc::c_ulong = 14;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_ulong = 15;
 
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
-const BPF_TCX_INGRESS: u32 = 46;
-
 /// How many maps of a program are looked at.
 const MAX_MAPS: usize = 8;
+
+/// What a program at a link sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// What comes in by it (`BPF_TCX_INGRESS`).
+    Received = 46,
+    /// What is to go out by it (`BPF_TCX_EGRESS`).
+    Sent = 47,
+}
 
 #[repr(C)]
 #[derive(Default)]
@@ -63,69 +70,73 @@ pub fn load_classifier(program: &[Instruction], name: &str) -> io::Result<OwnedF
     load(BPF_PROG_TYPE_SCHED_CLS, program, name)
 }
 
-/// Has a program see what comes in by a link, for as long as there is the link (tcx, 6.6). Waits
-/// for RCU.
+/// Has a program see a link's traffic for as long as there is the link (tcx, 6.6). Waits for RCU.
 ///
 /// # Errors
-/// EINVAL before 6.6; ENODEV.
-pub fn attach_ingress(link: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+/// EINVAL before 6.6; ENODEV; EEXIST when it does already.
+pub fn attach_traffic(link: u32, traffic: Traffic, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = Attach {
         // The same place in the union.
         target_fd: link,
         attach_bpf_fd: program.as_raw_fd() as u32,
-        attach_type: BPF_TCX_INGRESS,
+        attach_type: traffic as u32,
         ..Attach::default()
     };
     call(BPF_PROG_ATTACH, &mut attr).map(drop)
 }
 
-/// The program of that name that sees what comes in by a link, with two of its maps, known by
-/// their sizes; `None` if there is none.
+/// The program of that name that sees a link's traffic; `None` if there is none.
 ///
 /// # Errors
 /// EINVAL before 6.6; ENODEV.
-#[allow(clippy::type_complexity, reason = "each part is said once")]
-pub fn maps_of_ingress<const K1: usize, const V1: usize, const K2: usize, const V2: usize>(
-    link: u32,
-    name: &str,
-) -> io::Result<Option<(OwnedFd, Map<K1, V1>, Map<K2, V2>)>> {
-    for id in attached(link)? {
+pub fn program_at(link: u32, traffic: Traffic, name: &str) -> io::Result<Option<OwnedFd>> {
+    for id in attached(link, traffic)? {
         let program = program_by_id(id)?;
-        let mut map_ids = [0u32; MAX_MAPS];
-        let mut about = Program {
-            nr_map_ids: MAX_MAPS as u32,
-            map_ids: map_ids.as_mut_ptr() as u64,
-            ..Program::default()
-        };
+        let mut about = Program::default();
         describe(&program, &mut about)?;
-        if about.name != name_of(name) {
-            continue;
-        }
-        let (mut one, mut other) = (None, None);
-        for id in map_ids.iter().take(about.nr_map_ids as usize) {
-            let mut attr = ById { prog_id: *id, ..ById::default() };
-            let map = own(call(BPF_MAP_GET_FD_BY_ID, &mut attr)?);
-            let mut about = MapInfo::default();
-            describe(&map, &mut about)?;
-            let sizes = (about.key_size as usize, about.value_size as usize);
-            if sizes == (K1, V1) {
-                one = Some(Map::of(map));
-            } else if sizes == (K2, V2) {
-                other = Some(Map::of(map));
-            }
-        }
-        if let Some((one, other)) = one.zip(other) {
-            return Ok(Some((program, one, other)));
+        if about.name == name_of(name) {
+            return Ok(Some(program));
         }
     }
     Ok(None)
 }
 
-fn attached(link: u32) -> io::Result<Vec<u32>> {
+/// Two maps of a program, known by their sizes; `None` unless it has both.
+///
+/// # Errors
+/// What the kernel says.
+#[allow(clippy::type_complexity, reason = "each part is said once")]
+pub fn maps_of<const K1: usize, const V1: usize, const K2: usize, const V2: usize>(
+    program: &OwnedFd,
+) -> io::Result<Option<(Map<K1, V1>, Map<K2, V2>)>> {
+    let mut map_ids = [0u32; MAX_MAPS];
+    let mut about = Program {
+        nr_map_ids: MAX_MAPS as u32,
+        map_ids: map_ids.as_mut_ptr() as u64,
+        ..Program::default()
+    };
+    describe(program, &mut about)?;
+    let (mut one, mut other) = (None, None);
+    for id in map_ids.iter().take(about.nr_map_ids as usize) {
+        let mut attr = ById { prog_id: *id, ..ById::default() };
+        let map = own(call(BPF_MAP_GET_FD_BY_ID, &mut attr)?);
+        let mut about = MapInfo::default();
+        describe(&map, &mut about)?;
+        let sizes = (about.key_size as usize, about.value_size as usize);
+        if sizes == (K1, V1) {
+            one = Some(Map::of(map));
+        } else if sizes == (K2, V2) {
+            other = Some(Map::of(map));
+        }
+    }
+    Ok(one.zip(other))
+}
+
+fn attached(link: u32, traffic: Traffic) -> io::Result<Vec<u32>> {
     let mut ids = [0u32; MAX_PROGRAMS];
     let mut attr = Query {
         target_fd: link,
-        attach_type: BPF_TCX_INGRESS,
+        attach_type: traffic as u32,
         prog_ids: ids.as_mut_ptr() as u64,
         prog_cnt: MAX_PROGRAMS as u32,
         ..Query::default()

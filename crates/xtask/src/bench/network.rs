@@ -12,9 +12,9 @@ use testkit::netns::{Netns, inside};
 use testkit::{Container, Daemon, Kind};
 
 /// How long bytes are pumped for one figure.
-const PUMPED: Duration = Duration::from_millis(300);
+const PUMPED: Duration = Duration::from_millis(150);
 /// Round trips for one figure.
-const TRIPS: usize = 2000;
+const TRIPS: usize = 1500;
 /// Where the pump listens.
 const PORT: u16 = 7000;
 /// Where that is published.
@@ -34,7 +34,7 @@ struct Side {
     name: &'static str,
     ways: Vec<Way>,
     /// Per way and round: bytes a second, and seconds a round trip.
-    figures: Vec<Vec<(f64, f64)>>,
+    figures: [Vec<(f64, f64)>; WAYS.len()],
 }
 
 const WAYS: [&str; 3] = ["container to container", "container to host", "host to published port"];
@@ -59,34 +59,41 @@ fn packets(request: &Request, ours: &Daemon, theirs: Option<&Daemon>) -> Result<
     if let Some(theirs) = theirs {
         sides.push(side("dockerd", theirs, &mut kept)?);
     }
-    sides.push(Side { name: "bare veth pair", ways: bare.ways(), figures: Vec::new() });
+    sides.push(Side { name: "bare veth pair", ways: bare.ways(), figures: Default::default() });
     for round in 0..=request.runs {
-        for side in &mut sides {
-            let figures = side.ways.iter().map(figure).collect::<Result<Vec<_>>>();
-            let figures = figures.with_context(|| side.name.to_owned())?;
-            // The first warms caches and neighbours.
-            if round > 0 {
-                side.figures.push(figures);
+        // One way after the other, the engines in turn: what a machine does besides changes from
+        // second to second, and meets neighbours alike. Whoever is first is last the next time.
+        for way in 0..WAYS.len() {
+            let mut order: Vec<&mut Side> = sides.iter_mut().collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for side in order {
+                let figure = figure(&side.ways[way]).with_context(|| side.name.to_owned())?;
+                // The first warms caches and neighbours.
+                if round > 0 {
+                    side.figures[way].push(figure);
+                }
             }
         }
     }
     println!(
-        "TCP, median of {} rounds in turn; ratios are ours to theirs, more is better:\n",
+        "TCP, {} rounds in turn: medians, and the medians of the rounds' ratios, ours to theirs \
+         (more is better):\n",
         request.runs
     );
     println!("| way | engine | throughput | ratio | round trip | ratio |");
     println!("| --- | --- | ---: | ---: | ---: | ---: |");
     for (at, way) in WAYS.iter().enumerate() {
-        let (fast, quick) = sides[0].median(at);
         for side in &sides {
-            let (bytes, seconds) = side.median(at);
+            let pairs = || sides[0].figures[at].iter().zip(&side.figures[at]);
             println!(
                 "| {way} | {} | {:.2} Gbit/s | {:.2} | {:.1} µs | {:.2} |",
                 side.name,
-                bytes * 8.0 / 1e9,
-                fast / bytes,
-                seconds * 1e6,
-                seconds / quick
+                middle(side.figures[at].iter().map(|figure| figure.0)) * 8.0 / 1e9,
+                middle(pairs().map(|(ours, theirs)| ours.0 / theirs.0)),
+                middle(side.figures[at].iter().map(|figure| figure.1)) * 1e6,
+                middle(pairs().map(|(ours, theirs)| theirs.1 / ours.1)),
             );
         }
     }
@@ -94,16 +101,11 @@ fn packets(request: &Request, ours: &Daemon, theirs: Option<&Daemon>) -> Result<
     Ok(())
 }
 
-impl Side {
-    fn median(&self, way: usize) -> (f64, f64) {
-        let middle = |pick: fn(&(f64, f64)) -> f64| {
-            let mut all: Vec<f64> =
-                self.figures.iter().filter_map(|round| round.get(way)).map(pick).collect();
-            all.sort_by(f64::total_cmp);
-            all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
-        };
-        (middle(|figure| figure.0), middle(|figure| figure.1))
-    }
+/// The median; of none it is no number.
+fn middle(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<f64> = numbers.collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Two containers of an engine, one with a published port.
@@ -142,7 +144,7 @@ fn side(name: &'static str, daemon: &Daemon, kept: &mut Vec<Container>) -> Resul
         Way { from, to: host.clone(), dial: gateway },
         Way { from: host, to, dial: published },
     ];
-    Ok(Side { name, ways, figures: Vec::new() })
+    Ok(Side { name, ways, figures: Default::default() })
 }
 
 /// Two namespaces with a pair between them and nothing else.
@@ -198,6 +200,12 @@ fn alone(end: usize) -> Result<()> {
     Ok(())
 }
 
+/// Sends as fast as the way takes it. A congestion control that paces (BBR) sends as fast as its
+/// timers go off, by whichever way.
+fn unpaced(stream: &TcpStream) -> Result<()> {
+    rustix::net::sockopt::set_tcp_congestion(stream, "reno").context("no congestion control reno")
+}
+
 fn connected<T: Send>(
     way: &Way,
     serve: impl FnOnce(TcpStream) -> Result<T> + Send,
@@ -207,6 +215,7 @@ fn connected<T: Send>(
     std::thread::scope(|scope| {
         let server = scope.spawn(|| {
             let (stream, _) = listener.accept()?;
+            unpaced(&stream)?;
             inside(&way.to, || {
                 alone(1)?;
                 serve(stream)
@@ -216,6 +225,7 @@ fn connected<T: Send>(
             alone(0)?;
             let stream = TcpStream::connect_timeout(&way.dial, Duration::from_secs(5))?;
             stream.set_nodelay(true)?;
+            unpaced(&stream)?;
             dial(stream)
         })?;
         server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
