@@ -20,7 +20,7 @@ use sys::fs::{FileType, Root, Stat};
 use types::time::Timestamp;
 
 use crate::error::{Error, Result, Step};
-use crate::tree::{self, Found, TreeWriter};
+use crate::tree::{self, Found, MountPoint, TreeWriter};
 
 pub use layer::layer;
 use path::Asked;
@@ -139,12 +139,12 @@ pub fn pack(dir: BorrowedFd<'_>, output: &mut dyn Write) -> Result<()> {
 /// [`Error::Output`], [`Error::Io`].
 pub fn export(root: BorrowedFd<'_>, ids: &IdMap, output: &mut dyn Write) -> Result<()> {
     let mut output = Guarded { output, failed: false };
-    let device = entry::stat_fd(root).step("open the container's root")?.st_dev;
+    let mount = MountPoint::of(root).step("open the container's root")?;
     let mut writer = TreeWriter::new(&mut output, ids);
-    writer.only_device = Some(device);
+    writer.only_mount = Some(mount);
     let done = tree::walk(root, &mut |found| {
         writer.append(found, found.path)?;
-        Ok(found.stat.st_dev == device)
+        mount.has(found)
     })
     .and_then(|()| writer.tar.end());
     output.explain(done)

@@ -91,14 +91,40 @@ pub(crate) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     }
 }
 
+/// The mount that a walk began on.
+#[derive(Clone, Copy)]
+pub(crate) struct MountPoint {
+    device: u64,
+    mount: Option<u64>,
+}
+
+impl MountPoint {
+    pub(crate) fn of(root: BorrowedFd<'_>) -> io::Result<Self> {
+        let device = entry::stat_fd(root)?.st_dev;
+        Ok(Self { device, mount: entry::mount_of(root, OsStr::new(""))? })
+    }
+
+    /// Whether something is on it, too. A name that has just vanished is.
+    pub(crate) fn has(&self, found: &Found<'_>) -> io::Result<bool> {
+        if found.stat.st_dev == self.device {
+            return Ok(true);
+        }
+        match entry::mount_of(found.dir, found.name) {
+            Ok(mount) => Ok(mount.is_some() && mount == self.mount),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// Writes names of a tree into a tar.
 pub(crate) struct TreeWriter<'a, W: Write> {
     pub(crate) tar: TarWriter<W>,
     ids: &'a IdMap,
     /// First name in the tar of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
-    /// Files on any other device are shown empty, as what a mount covers would be.
-    pub(crate) only_device: Option<u64>,
+    /// Files on any other mount are shown empty, as what a mount covers would be.
+    pub(crate) only_mount: Option<MountPoint>,
     /// Holes of files are left out, in the way of GNU tar's version 1.0.
     pub(crate) sparse: bool,
     buffer: Vec<u8>,
@@ -107,7 +133,7 @@ pub(crate) struct TreeWriter<'a, W: Write> {
 impl<'a, W: Write> TreeWriter<'a, W> {
     pub(crate) fn new(output: W, ids: &'a IdMap) -> Self {
         let (tar, links) = (TarWriter::new(output), HashMap::new());
-        Self { tar, ids, links, only_device: None, sparse: false, buffer: vec![0; 128 << 10] }
+        Self { tar, ids, links, only_mount: None, sparse: false, buffer: vec![0; 128 << 10] }
     }
 
     /// Writes one name, as `as_name` in the tar. Sockets are left out.
@@ -123,8 +149,11 @@ impl<'a, W: Write> TreeWriter<'a, W> {
             }
             self.links.insert(key, described.name.clone());
         }
-        let elsewhere = self.only_device.is_some_and(|device| device != stat.st_dev);
-        if described.kind == Kind::File && !elsewhere {
+        let here = match &self.only_mount {
+            Some(mount) => mount.has(found)?,
+            None => true,
+        };
+        if described.kind == Kind::File && here {
             return self.file(found, described.header(0));
         }
         self.tar.header(&described.header(0))

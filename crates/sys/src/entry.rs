@@ -11,7 +11,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, Stat, Timespec};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, Stat, StatxFlags, Timespec,
+};
 use rustix::fs::{Timestamps, Uid};
 pub use rustix::io::Errno;
 
@@ -144,6 +146,21 @@ pub fn mknod(dir: impl AsFd, name: &OsStr, node: Node, mode: RawMode) -> io::Res
 /// Those of `fstatat(2)`.
 pub fn stat(dir: impl AsFd, name: &OsStr) -> io::Result<Stat> {
     Ok(rustix::fs::statat(dir, one(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// The number of the mount that a name in a directory, or with no name the directory itself, is
+/// on; `None` where the kernel does not tell (before Linux 5.8). The link itself if it is one.
+///
+/// On an overlay of several file systems it says what `st_dev` does not: there, each file has the
+/// device of its layer (Documentation/filesystems/overlayfs.rst, "Inode properties").
+///
+/// # Errors
+/// As `statx(2)`.
+pub fn mount_of(dir: impl AsFd, name: &OsStr) -> io::Result<Option<u64>> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    let found = rustix::fs::statx(dir, name, flags, StatxFlags::MNT_ID)?;
+    let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+    Ok(told.then_some(found.stx_mnt_id))
 }
 
 /// `fstat`.

@@ -208,10 +208,11 @@ fn privileged_files_go_in_and_out_of_machines_that_run_and_that_do_not() {
         assert_eq!(of("/etc/hosts"), None, "{changes}");
         let exported = engine.get(&container.path("/export")).expect(200).body;
         let mut tar = tar::Archive::new(&exported[..]);
-        let found = tar.entries().unwrap().any(|entry| {
-            entry.unwrap().path().unwrap().as_os_str() == format!("new/{name}").as_str()
-        });
-        assert!(found, "new/{name} is not in the export");
+        let mut entries = tar.entries().unwrap().map(Result::unwrap);
+        let wanted = format!("new/{name}");
+        let mut found = entries.find(|entry| entry.path().unwrap().as_os_str() == &*wanted);
+        let text = found.as_mut().map(|entry| std::io::read_to_string(entry).unwrap());
+        assert_eq!(text.as_deref(), Some(name), "{wanted} in the export");
         if running {
             container.stop(0);
         }

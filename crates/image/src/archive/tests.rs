@@ -166,3 +166,54 @@ fn privileged_ids_are_translated_for_user_namespaces() {
     let entry = TarReader::new(&out[..]).next().expect("valid").expect("entry");
     assert_eq!(entry.uid, 65_534, "an id without a mapping");
 }
+
+/// On an overlay whose layers are on several file systems each file has a device of its own, which
+/// makes it no mount point.
+#[test]
+fn privileged_an_export_has_what_is_in_files_of_every_layer_but_not_what_is_mounted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    sys::namespace::unshare(sys::namespace::MOUNT).expect("root");
+    let private =
+        sys::mount::MountPropagationFlags::PRIVATE | sys::mount::MountPropagationFlags::REC;
+    sys::mount::propagation("/", private).expect("private mounts");
+    for name in ["lower", "own", "root"] {
+        fs::create_dir(at(name)).expect(name);
+    }
+    for name in ["lower", "own"] {
+        sys::mount::mount_legacy("tmpfs", at(name), "tmpfs", 0, "").expect(name);
+    }
+    for name in ["own/upper", "own/work", "lower/dir"] {
+        fs::create_dir(at(name)).expect(name);
+    }
+    fs::write(at("lower/dir/below"), "below").expect("a file");
+    fs::write(at("lower/hosts"), "covered").expect("a file");
+    let text = |name: &str| at(name).display().to_string();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        text("lower"),
+        text("own/upper"),
+        text("own/work")
+    );
+    sys::mount::mount_legacy("overlay", at("root"), "overlay", 0, &options).expect("an overlay");
+    fs::write(at("root/dir/mine"), "mine").expect("a file");
+    fs::write(at("secret"), "the host's").expect("a file");
+    const MS_BIND: u32 = 0x1000;
+    sys::mount::mount_legacy(&text("secret"), at("root/hosts"), "", MS_BIND, "").expect("a bind");
+    let root = fs::File::open(at("root")).expect("the root");
+    let mut bytes = Vec::new();
+    export(root.as_fd(), &IdMap::default(), &mut bytes).expect("exported");
+    let mut archive = ::tar::Archive::new(&bytes[..]);
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for entry in archive.entries().expect("a tar") {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").display().to_string();
+        seen.push((path, io::read_to_string(&mut entry).expect("its text")));
+    }
+    let wanted = [("dir/", ""), ("dir/below", "below"), ("dir/mine", "mine"), ("hosts", "")];
+    assert_eq!(seen, wanted.map(|(path, text)| (path.to_owned(), text.to_owned())));
+    drop(root);
+    for name in ["root/hosts", "root", "own", "lower"] {
+        sys::mount::unmount(at(name), sys::mount::UnmountFlags::empty()).expect(name);
+    }
+}
