@@ -382,6 +382,16 @@ fn privileged_several_networks_at_once() {
     daemon.stop().unwrap();
 }
 
+/// Docker's CLI names the default network, which is none then.
+#[test]
+fn privileged_without_a_bridge_containers_have_no_network() {
+    let daemon = prepared(&["--bridge", "none"]);
+    let engine = daemon.engine();
+    let output = engine.docker(&["run", "--rm", "busybox", "ls", "/sys/class/net"]);
+    assert_eq!((output.stdout.as_str(), output.code), ("lo\n", 0), "{output:?}");
+    daemon.stop().unwrap();
+}
+
 #[test]
 fn privileged_pools_keep_away_from_what_the_host_reaches() {
     let daemon = prepared(&["--default-address-pool", "base=10.84.0.0/22,size=24"]);

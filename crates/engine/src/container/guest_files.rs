@@ -164,7 +164,7 @@ impl Engine {
             ours.set_nonblocking(false).map_err(failed)?;
             match std::io::copy(&mut *input, &mut &ours) {
                 // The guest does not want the rest: its answer says why.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                Err(error) if is_unwanted(&error) => Ok(()),
                 Err(error) => Err(Error::invalid(error.to_string())),
                 Ok(_) => Ok(()),
             }
@@ -229,6 +229,12 @@ impl Engine {
         let layer = taken?;
         Ok((!layer.is_empty()).then_some(layer))
     }
+}
+
+/// Whether nobody reads what is written; reset is a socket that was closed with bytes in it.
+fn is_unwanted(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionReset)
 }
 
 async fn stat(files: &Files, reference: &str, path: &str) -> Result<PathStat, Error> {

@@ -26,10 +26,11 @@ impl Engine {
             return Ok(BTreeMap::new());
         }
         let mut wanted = networking.endpoints_config;
-        // Clients name the default network in several ways.
+        // Clients name the default network in several ways. Without a bridge it is none.
+        let default = if self.networks.default_bridge().is_ok() { "bridge" } else { "none" };
         for alias in ["default", ""] {
             if let Some(settings) = wanted.remove(alias) {
-                wanted.entry("bridge".to_owned()).or_insert(settings);
+                wanted.entry(default.to_owned()).or_insert(settings);
             }
         }
         // Ids and beginnings of ids become names.
