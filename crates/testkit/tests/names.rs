@@ -3,7 +3,7 @@
 
 mod dns;
 mod own;
-mod upstream;
+pub(crate) mod upstream;
 
 use std::net::IpAddr;
 use std::time::Duration;

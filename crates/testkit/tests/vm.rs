@@ -4,11 +4,14 @@
 //! The kernel is the host's, or the one that `ISOPOD_TEST_VM_KERNEL` names.
 
 use std::io::{Read as _, Write as _};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use testkit::daemon::{Daemon, Options};
 use testkit::engine::{Kind, encode, target_dir};
 use testkit::{Container, Engine, eventually, image, json, unique};
+
+use crate::names::upstream::Server;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -238,6 +241,9 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
     let network = unique("n");
     let made = engine.post("/networks/create", &json!({"Name": network}));
     assert_eq!(made.status, 201, "{}", made.text());
+    let seen = engine.get(&format!("/networks/{network}")).json();
+    let gateway: IpAddr = seen["IPAM"]["Config"][0]["Gateway"].as_str().unwrap().parse().unwrap();
+    let world = Server::start(engine.netns.as_deref(), gateway, [192, 0, 2, 7]);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("page"), "of the host").unwrap();
     let volume = unique("v");
@@ -252,7 +258,7 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
             "Cmd": ["httpd", "-f", "-h", "/page"],
             "ExposedPorts": {"80/tcp": {}},
             "HostConfig": {
-                "Isolation": "vm", "NetworkMode": network,
+                "Isolation": "vm", "NetworkMode": network, "Dns": [gateway.to_string()],
                 "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
                 "Binds": [
                     format!("{}:/page:ro", folder.path().display()),
@@ -281,6 +287,8 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
     // The machine first: nobody has asked for its address yet.
     assert!(fetch(&web, "http://peer/passwd").contains("root"), "the machine asks for names");
     assert_eq!(fetch(&peer, "http://web/page"), "of the host");
+    assert!(web.sh("nslookup www.example").contains("192.0.2.7"), "the world is asked, too");
+    drop(world);
     let port = web.inspect()["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"].clone();
     let address = format!("127.0.0.1:{}", port.as_str().unwrap());
     let answer = engine.on_its_network(|| {

@@ -84,15 +84,20 @@ impl Engine {
     }
 
     /// Who is asked for the names of the world: those that the user chose, as the container
-    /// reaches them; else the host's, as the host does.
+    /// reaches them; else the host's, as the host does. For a machine all are asked as the host
+    /// does: its network namespace has its link, and no address.
     fn name_servers(&self, record: &Record) -> Vec<Server> {
         let chosen = [&record.host.dns, &self.config.dns];
         if let Some(chosen) = chosen.into_iter().find(|servers| !servers.is_empty()) {
             let parsed = chosen.iter().filter_map(|server| server.parse().ok());
+            let machine = record.is_machine();
             return parsed
-                // That is ourselves.
-                .filter(|address| *address != std::net::IpAddr::V4(ADDRESS))
-                .map(|address| Server { address: SocketAddr::new(address, PORT), inside: true })
+                // That is ourselves, and the host is not asked in place of a machine's own.
+                .filter(|address: &std::net::IpAddr| {
+                    *address != ADDRESS && !(machine && address.is_loopback())
+                })
+                .map(|address| SocketAddr::new(address, PORT))
+                .map(|address| Server { address, inside: !machine })
                 .collect();
         }
         let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
