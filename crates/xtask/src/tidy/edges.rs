@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("isopod-image", &["types", "sys", "distribution"]),
     ("isopod-network", &["types", "sys"]),
     ("isopod-volume", &["types", "sys"]),
+    ("isopod-disk", &["types"]),
     ("isopod-runtime", &["types", "sys"]),
     ("isopod-vm", &["types", "sys", "proto"]),
     // `sys`: what is copied into an image is resolved below a directory fd, as everywhere.
@@ -25,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // `sys`: paths inside a container are resolved below a directory fd, and fds go to the monitor.
     (
         "isopod-engine",
-        &["image", "network", "volume", "distribution", "build", "proto", "types", "sys"],
+        &["image", "network", "volume", "disk", "distribution", "build", "proto", "types", "sys"],
     ),
     // The two ends of the connection into a virtual machine.
     ("isopod-relay", &["proto", "sys"]),
