@@ -180,7 +180,10 @@ pub fn layers(directory: &Path) -> Result<Vec<Layer>, Error> {
 
 /// Bytes that the own layers of a machine take on the host's disk; those that it shares with
 /// snapshots and clones count as well.
-pub(crate) fn taken(directory: &Path) -> Result<u64, Error> {
+///
+/// # Errors
+/// Those of the files.
+pub fn taken(directory: &Path) -> Result<u64, Error> {
     let manifest = Manifest::read(directory)?;
     let blocks = |name: &String| std::fs::metadata(directory.join(name)).map_or(0, |f| f.blocks());
     Ok(manifest.layers.iter().map(blocks).sum::<u64>() * 512)

@@ -28,6 +28,7 @@ pub(crate) mod update;
 pub(crate) mod validate;
 pub(crate) mod volumes;
 pub(crate) mod wait;
+mod whole;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

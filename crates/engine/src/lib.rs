@@ -85,6 +85,7 @@ pub use ::build as builder;
 
 // What the stores answer is handed through as it is.
 pub use distribution::manifest::Descriptor;
+pub use disk::Snapshot as DiskSnapshot;
 pub use image::archive::PathStat;
 pub use image::{
     CheckReport, CheckStep, Outcome as CheckOutcome, Problem as CheckProblem,
@@ -202,6 +203,10 @@ pub(crate) fn from_image(error: image::Error) -> Error {
 }
 
 pub(crate) fn from_volume(error: volume::Error) -> Error {
+    Error { kind: error.kind(), message: chain(&error) }
+}
+
+pub(crate) fn from_disk(error: disk::Error) -> Error {
     Error { kind: error.kind(), message: chain(&error) }
 }
 

@@ -118,6 +118,7 @@ fn launch(
         asked: Asked::default(),
         systemd_cgroup: false,
         machine: None,
+        whole: None,
     }));
     let (ours, theirs) = UnixStream::pair()?;
     let bytes = frame::encode(&order)?;

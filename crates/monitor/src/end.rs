@@ -132,7 +132,7 @@ impl Monitor<'_> {
     /// Whether there is nothing that a machine has yet to write.
     fn is_quiet(&self) -> bool {
         match &self.wall {
-            Wall::Process { .. } => true,
+            Wall::Process { .. } | Wall::Whole(_) => true,
             Wall::Machine(guest) => guest.is_quiet(),
         }
     }
@@ -201,6 +201,9 @@ impl Monitor<'_> {
         if let Wall::Machine(guest) = &mut self.wall {
             guest.switch_off();
         }
+        if let Wall::Whole(whole) = &mut self.wall {
+            whole.switch_off();
+        }
         let Some(cgroup) = self.cgroup.take() else { return Vec::new() };
         match cgroup.remove() {
             Ok(()) => Vec::new(),
@@ -244,6 +247,7 @@ impl Monitor<'_> {
         match &self.wall {
             Wall::Process { .. } => None,
             Wall::Machine(guest) => guest.failure.clone(),
+            Wall::Whole(whole) => whole.failure.clone(),
         }
     }
 
@@ -256,7 +260,7 @@ impl Monitor<'_> {
     /// When something about the machine is due.
     pub(crate) fn guest_deadline(&self) -> Option<Instant> {
         match &self.wall {
-            Wall::Process { .. } => None,
+            Wall::Process { .. } | Wall::Whole(_) => None,
             Wall::Machine(guest) => guest.deadline(),
         }
     }

@@ -31,7 +31,7 @@ use types::Error;
 use crate::streams::Streams;
 
 pub(crate) use questions::Questions;
-pub(crate) use start::{build_template, launch};
+pub(crate) use start::{accelerator, build_template, launch};
 
 /// How long an agent may take for what it does at once.
 const PLAIN: Duration = Duration::from_secs(20);

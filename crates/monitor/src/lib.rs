@@ -38,3 +38,4 @@ mod setup;
 mod stdin;
 mod streams;
 mod wall;
+mod whole;

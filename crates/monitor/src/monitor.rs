@@ -89,6 +89,7 @@ enum Token {
     Guest(relay::Part),
     Question(u32),
     Console,
+    Notices,
     Container(Part),
     Exec(u32, Part),
     Lingering(u32),
@@ -181,6 +182,7 @@ impl<'p> Monitor<'p> {
                 match (waiting, wall) {
                     (Waiting::Process(created), _) => setup::discard(*created),
                     (_, Wall::Machine(mut guest)) => guest.switch_off(),
+                    (_, Wall::Whole(mut whole)) => whole.switch_off(),
                     _ => {}
                 }
                 let _ = cgroup.remove();
@@ -278,6 +280,11 @@ impl<'p> Monitor<'p> {
         if let Wall::Machine(guest) = &self.wall {
             guest.register(poll, Token::Guest, Token::Question, Token::Console);
         }
+        if let Wall::Whole(whole) = &self.wall
+            && let Some(notices) = whole.notices()
+        {
+            poll.add(Token::Notices, notices, Interest::READ);
+        }
         for connection in &self.connections {
             let interest = Interest { read: true, write: connection.is_waiting() };
             poll.add(Token::Connection(connection.number), connection.fd(), interest);
@@ -363,6 +370,11 @@ impl<'p> Monitor<'p> {
                     guest.listen();
                 }
             }
+            Token::Notices => {
+                if let Wall::Whole(whole) = &mut self.wall {
+                    whole.listen();
+                }
+            }
             Token::Container(part) => {
                 self.streams.ready(part, ready, &mut self.scratch, now);
             }
@@ -441,6 +453,7 @@ impl<'p> Monitor<'p> {
                 match self.wall {
                     Wall::Process { .. } => self.container_ended(exit, now),
                     Wall::Machine(_) => self.machine_ended(exit, now),
+                    Wall::Whole(_) => self.whole_ended(exit, now),
                 }
             } else if matches!(self.wall, Wall::Machine(_)) {
                 // A helper of the machine, or the compression of a log.

@@ -39,6 +39,9 @@ impl Monitor<'_> {
         if !own && matches!(self.wall, Wall::Machine(_)) {
             return self.ask_guest(request, descriptor, asker, now);
         }
+        if !own && matches!(self.wall, Wall::Whole(_)) {
+            return Some(self.answer_of_whole(request, now));
+        }
         Some(self.answer_now(request, descriptor, now))
     }
 

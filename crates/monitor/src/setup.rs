@@ -20,7 +20,7 @@ use crate::monitor::Waiting;
 use crate::output::PATIENCE;
 use crate::streams::{Streams, Wanted};
 use crate::wall::Wall;
-use crate::{filter, guest};
+use crate::{filter, guest, whole};
 
 /// The names in the monitor's directory.
 pub(crate) const SOCKET: &str = "sock";
@@ -88,7 +88,7 @@ pub(crate) fn stage<'p>(
     let guard = if launch.guard { Some(take("lock")?) } else { None };
     let root = match &launch.root {
         // A machine has disks.
-        _ if launch.machine.is_some() => Root::Path("/".into()),
+        _ if launch.machine.is_some() || launch.whole.is_some() => Root::Path("/".into()),
         RootSource::Descriptor => Root::Detached(take("root file system")?),
         RootSource::Directory(path) => Root::Path(path.clone()),
     };
@@ -195,6 +195,18 @@ fn contain<'p>(
             }
             Err(error) => settle(Err(error), cgroup, warnings),
         };
+    }
+    if let Some(order) = launch.whole.take() {
+        let log = log(launch)?;
+        let (cgroup, warnings) = make_cgroup(launch, order.limits.as_deref().cloned(), prepared)?;
+        let made = whole::launch(launch, &order, netns, &cgroup, log).map(|started| Contained {
+            wall: Wall::Whole(Box::new(started.whole)),
+            waiting: Waiting::Machine,
+            pid: started.pid,
+            pidfd: started.pidfd,
+            streams: started.streams,
+        });
+        return settle(made, cgroup, warnings);
     }
     let shared = prepared.filter.as_ref();
     let filter = filter::of_container(&launch.spec, launch.default_seccomp, shared)

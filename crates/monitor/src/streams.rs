@@ -91,6 +91,14 @@ impl Wanted {
     }
 }
 
+impl Ends {
+    /// Both ways of the stream that is a machine's console: a terminal, which the guest has.
+    pub(crate) fn of_console(stream: OwnedFd) -> io::Result<Self> {
+        let stdin = Some(stream.try_clone()?);
+        Ok(Self { stdin, stdout: Some(stream), stderr: None, terminal: true })
+    }
+}
+
 #[derive(Debug)]
 struct Source {
     fd: Rc<OwnedFd>,

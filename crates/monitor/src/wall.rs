@@ -6,6 +6,7 @@ use oci_spec::runtime::{LinuxCpu, LinuxResources, LinuxResourcesBuilder};
 use runtime::seccomp::Filter;
 
 use crate::guest::Guest;
+use crate::whole::Whole;
 
 /// The wall that a container is behind.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) enum Wall<'p> {
     },
     /// A virtual machine, whose process is the monitor's child.
     Machine(Box<Guest>),
+    /// A machine of its own system, whose process is the monitor's child.
+    Whole(Box<Whole>),
 }
 
 /// Of new limits for a container in a machine, those that mean something in there.

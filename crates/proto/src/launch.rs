@@ -83,6 +83,45 @@ pub struct Launch {
     /// detached mounts, and sources of bind mounts in `spec` are paths of the machine.
     #[serde(default)]
     pub machine: Option<Box<Machine>>,
+    /// It is a machine that boots a disk of its own, and nothing of `spec` but its cgroup means
+    /// anything to it. There is no `machine` then.
+    #[serde(default)]
+    pub whole: Option<Box<Whole>>,
+}
+
+/// A machine that boots a disk of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Whole {
+    /// Where it is kept what the host's hardware can do.
+    pub state: PathBuf,
+    /// A kernel to find that out with; one is looked for if `None`.
+    pub kernel: Option<PathBuf>,
+    /// The agent to find that out with, if there is one.
+    pub agent: Option<PathBuf>,
+    /// How its processors are made.
+    pub accelerator: Accelerator,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Processors.
+    pub cpus: u32,
+    /// The images that make up its disk: what is not in one is in those after it. Only the first is
+    /// written to.
+    pub layers: Vec<DiskLayer>,
+    /// A second disk, only read, that tells the machine who it is.
+    pub seed: PathBuf,
+    /// Names of its links, each of which stands in the network namespace that comes along.
+    pub links: Vec<String>,
+    /// What the machine's own process may use of the host.
+    pub limits: Option<Box<LinuxResources>>,
+}
+
+/// An image of a machine's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLayer {
+    /// Where it is on the host.
+    pub path: PathBuf,
+    /// QEMU's copy-on-write format; otherwise byte for byte.
+    pub qcow2: bool,
 }
 
 /// The virtual machine that a container gets.

@@ -185,6 +185,9 @@ pub struct HostConfig {
     /// (Isopod's own; `--rootfs`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rootfs: String,
+    /// A disk that it boots instead of running an image (Isopod's own; `isopod vm run`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<WholeMachine>,
     /// Secrets that it sees as files (Isopod's own; `--secret`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<FileUse>,
@@ -194,6 +197,20 @@ pub struct HostConfig {
     ;
     /// The limits.
     pub resources: Resources,
+}
+
+/// A machine that boots a disk of its own.
+pub struct WholeMachine {
+    /// The absolute path of an image on the daemon's host, or the name of a snapshot.
+    pub disk: String,
+    /// Bytes of its disk; 0: as many as the image has.
+    pub disk_size: u64,
+    /// What cloud-init is to do in it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user_data: String,
+    /// Public keys that may log in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
 }
 
 /// A secret or a config as a file of a container. One of id and name says which.

@@ -43,10 +43,11 @@ struct Verdict {
     failure: Option<String>,
 }
 
-/// Chooses; may boot a machine like this one to find out.
+/// Chooses; may boot a machine without devices to find out. Without one that could be booted,
+/// hardware that is there is believed to work.
 pub(crate) fn choose(
     backend: &dyn Backend,
-    machine: &Machine,
+    bare: &dyn Fn() -> Option<Machine>,
     options: &Options<'_>,
 ) -> Result<Cpu, Error> {
     let wanted = options.accelerator;
@@ -54,7 +55,10 @@ pub(crate) fn choose(
         return Ok(Cpu::Emulated);
     }
     let failure = if backend.has_hardware() {
-        known(backend, options.state).map_or_else(|| try_out(backend, machine, options), Ok)?
+        match known(backend, options.state) {
+            Some(verdict) => verdict,
+            None => bare().map_or(Ok(None), |machine| try_out(backend, machine, options))?,
+        }
     } else {
         Some("it cannot be opened".to_owned())
     };
@@ -73,14 +77,14 @@ fn known(backend: &dyn Backend, state: &Path) -> Option<Option<String>> {
     same.then_some(verdict.failure)
 }
 
-/// Boots a machine without devices.
+/// Boots a machine.
 fn try_out(
     backend: &dyn Backend,
-    machine: &Machine,
+    machine: Machine,
     options: &Options<'_>,
 ) -> Result<Option<String>, Error> {
     let conditions = options.conditions(Cpu::Hardware, TRIAL);
-    let failure = match backend.boot(machine.bare(), &conditions) {
+    let failure = match backend.boot(machine, &conditions) {
         Ok(vm) => {
             let _ = sys::process::pidfd_signal(&vm.pidfd, sys::signal::SIGKILL);
             let _ = sys::process::wait_pidfd(&vm.pidfd);

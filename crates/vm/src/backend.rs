@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::qemu::Tail;
+use crate::whole::{Standing, Whole};
 
 /// How a machine's processors are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,9 @@ pub(crate) trait Backend {
         from: Snapshot<'_>,
         conditions: &Conditions<'_>,
     ) -> Result<Vm, Error>;
+
+    /// Makes a machine that will boot its own disk, and whose processors stand still.
+    fn power(&self, whole: &Whole, conditions: &Conditions<'_>) -> Result<Standing, Error>;
 }
 
 /// A machine whose agent is there.
@@ -120,6 +124,15 @@ pub(crate) trait Control: Send {
 
     /// Lets them go on.
     fn resume(&mut self) -> Result<(), Error>;
+
+    /// Presses its power button.
+    fn press_power(&mut self) -> Result<(), Error>;
+
+    /// What can be read when there is something to [`Control::listen`] to.
+    fn notices(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Reads what its process tells, without waiting.
+    fn listen(&mut self);
 
     /// What the machine's process has complained about so far, or nothing.
     fn complaints(&mut self) -> String;

@@ -41,6 +41,7 @@ mod running;
 mod share;
 mod start;
 pub mod template;
+pub mod whole;
 
 pub use accelerator::Accelerator;
 pub use command::{Daemon, main};

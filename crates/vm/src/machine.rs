@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -125,15 +125,21 @@ impl Machine {
 
     /// One like it without any device.
     pub(crate) fn bare(&self) -> Machine {
+        let empty = Machine::empty(self.arch, self.kernel.clone(), &self.directory);
+        Machine { memory: self.memory, cpus: self.cpus, ..empty }
+    }
+
+    /// One that has enough to boot, and nothing else.
+    pub(crate) fn empty(arch: Arch, kernel: KernelImage, directory: &Path) -> Machine {
         Machine {
-            arch: self.arch,
-            kernel: self.kernel.clone(),
-            memory: self.memory,
-            cpus: self.cpus,
+            arch,
+            kernel,
+            memory: 256 << 20,
+            cpus: 1,
             disks: Vec::new(),
             nics: Vec::new(),
             shares: Vec::new(),
-            directory: self.directory.clone(),
+            directory: directory.to_owned(),
             netns: None,
         }
     }

@@ -21,12 +21,13 @@ mod complaints;
 mod devices;
 mod qmp;
 mod snapshot;
+mod whole;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -34,9 +35,10 @@ use crate::backend::{Backend, Conditions, Control, Places, Snapshot, Vm};
 use crate::confine;
 use crate::error::Error;
 use crate::machine::{Arch, Machine};
+use crate::whole::{Standing, Whole};
 use complaints::Complaints;
 pub use complaints::Tail;
-use qmp::{PATIENCE, Qmp};
+use qmp::Qmp;
 
 /// An installed QEMU.
 #[derive(Debug)]
@@ -107,23 +109,46 @@ impl Backend for Qemu {
     ) -> Result<Vm, Error> {
         snapshot::restore(self, &machine, &from, conditions)
     }
+
+    fn power(&self, whole: &Whole, conditions: &Conditions<'_>) -> Result<Standing, Error> {
+        whole::power(self, whole, conditions)
+    }
 }
 
 /// What can be asked of a running QEMU.
 struct Asked {
     qmp: Qmp,
     complaints: Complaints,
+    /// How long it may take to answer.
+    patience: Duration,
+}
+
+impl Asked {
+    fn ask(&mut self, what: &'static str, command: &str) -> Result<(), Error> {
+        let deadline = Instant::now() + self.patience;
+        self.qmp.command(what, &json!({"execute": command}), deadline).map(drop)
+    }
 }
 
 impl Control for Asked {
     fn pause(&mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + PATIENCE;
-        self.qmp.command("stop", &json!({"execute": "stop"}), deadline).map(drop)
+        self.ask("stop", "stop")
     }
 
     fn resume(&mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + PATIENCE;
-        self.qmp.command("go on", &json!({"execute": "cont"}), deadline).map(drop)
+        self.ask("go on", "cont")
+    }
+
+    fn press_power(&mut self) -> Result<(), Error> {
+        self.ask("press its power button", "system_powerdown")
+    }
+
+    fn notices(&self) -> Option<BorrowedFd<'_>> {
+        (!self.qmp.ended()).then(|| self.qmp.as_fd())
+    }
+
+    fn listen(&mut self) {
+        self.qmp.listen();
     }
 
     fn complaints(&mut self) -> String {

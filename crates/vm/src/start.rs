@@ -79,7 +79,7 @@ impl Options<'_> {
 pub fn start(machine: Machine, options: &Options<'_>) -> Result<Running, Error> {
     let backend = Qemu::find(machine.arch)?;
     check(&machine, &backend)?;
-    let cpu = accelerator::choose(&backend, &machine, options)?;
+    let cpu = accelerator::choose(&backend, &|| Some(machine.bare()), options)?;
     let mut why = None;
     if options.templates != Templates::Never && machine.shares.is_empty() {
         let shape = template::Shape::of(&machine, &backend, cpu);

@@ -157,7 +157,7 @@ fn discard(directory: &Path, key: &str) -> Result<(), Error> {
 /// [`Error`].
 pub fn build(machine: &Machine, options: &Options<'_>) -> Result<String, Error> {
     let backend = crate::qemu::Qemu::find(machine.arch)?;
-    let cpu = crate::accelerator::choose(&backend, machine, options)?;
+    let cpu = crate::accelerator::choose(&backend, &|| Some(machine.bare()), options)?;
     let shape = Shape::of(machine, &backend, cpu);
     make(&shape, machine, &backend, &options.conditions(cpu, options.limit), options.state)?;
     Ok(shape.key())

@@ -111,6 +111,7 @@ impl Engine {
     /// Not found.
     pub async fn archive_stat(&self, reference: &str, path: &str) -> Result<PathStat, Error> {
         let container = self.containers.find(reference)?;
+        container.refuse_whole("reading or writing its files from outside")?;
         let (engine, path) = (self.clone(), path.to_owned());
         let subject = reference.to_owned();
         if container.record().is_machine() {
@@ -135,6 +136,7 @@ impl Engine {
         path: &str,
     ) -> Result<(PathStat, ByteStream), Error> {
         let container = self.containers.find(reference)?;
+        container.refuse_whole("reading or writing its files from outside")?;
         let (engine, path) = (self.clone(), path.to_owned());
         let (subject, name) = (Arc::clone(&container), reference.to_owned());
         if container.record().is_machine() {
@@ -170,6 +172,7 @@ impl Engine {
         mut input: Box<dyn Read + Send>,
     ) -> Result<(), Error> {
         let container = self.containers.find(reference)?;
+        container.refuse_whole("reading or writing its files from outside")?;
         let read_only = {
             let record = container.record();
             let clean = volumes::clean(path).unwrap_or_else(|_| "/".to_owned());
@@ -223,6 +226,7 @@ impl Engine {
     /// Not found; those of reading the files.
     pub async fn changes(&self, reference: &str) -> Result<Vec<image::Change>, Error> {
         let container = self.containers.find(reference)?;
+        container.refuse_whole("reading or writing its files from outside")?;
         if !container.record().host.rootfs.is_empty() {
             return Err(Error::invalid(
                 "a container whose root is a plain directory has no image to differ from",
@@ -241,6 +245,7 @@ impl Engine {
     /// Not found.
     pub async fn export(&self, reference: &str) -> Result<ByteStream, Error> {
         let container = self.containers.find(reference)?;
+        container.refuse_whole("reading or writing its files from outside")?;
         if container.record().state.status == Status::Removing {
             return Err(Error::conflict(format!(
                 "You cannot export container {} which is being removed",
@@ -274,6 +279,7 @@ impl Engine {
     /// Not found; [`types::ErrorKind::Invalid`] for a bad name or change.
     pub async fn commit(&self, reference: &str, request: CommitRequest) -> Result<String, Error> {
         let container = self.containers.find(reference)?;
+        container.refuse_whole("making an image of it (isopod vm snapshot keeps its disk)")?;
         let mut record = container.record().clone();
         record.unfold();
         if matches!(record.state.status, Status::Removing | Status::Dead) {

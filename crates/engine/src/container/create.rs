@@ -15,7 +15,7 @@ pub(crate) use merge::merge;
 
 use merge::check_platform;
 
-use super::{Container, names, validate, volumes};
+use super::{Container, names, validate, volumes, whole};
 use crate::record::{IdRange, Record};
 use crate::spec::machine::{self, ISOLATION};
 use crate::{Engine, blocking, to_the_end};
@@ -106,6 +106,7 @@ impl Engine {
         spec: CreateSpec,
     ) -> Result<Created, Error> {
         let CreateSpec { mut config, mut host, networking, platform } = spec;
+        whole::complete(name, &mut config, &mut host)?;
         validate::asked(&config, &host)?;
         let image = self.base(&mut config, &host, platform.as_deref()).await?;
         let warnings = validate::check(&mut config, &mut host, &self.config.support, self.cpus)?;
@@ -180,6 +181,9 @@ impl Engine {
         host: &HostConfig,
         platform: Option<&str>,
     ) -> Result<Option<types::digest::Digest>, Error> {
+        if host.machine.is_some() {
+            return Ok(None);
+        }
         let image = if host.rootfs.is_empty() {
             if config.image.is_empty() {
                 return Err(Error::invalid("no image specified: name one to create from"));

@@ -103,6 +103,7 @@ impl Engine {
         if config.cmd.is_empty() || config.cmd[0].is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
+        container.refuse_whole("running a command in it")?;
         check_ready(&container)?;
         for variable in &config.env {
             if variable.is_empty() || variable.starts_with('=') {

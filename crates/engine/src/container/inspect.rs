@@ -59,7 +59,8 @@ impl Engine {
         let directory = self.config.container_dir(record.id.as_str());
         let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
         // One that is being removed, or whose removal failed, may have none any more.
-        let graph_driver = if record.host.rootfs.is_empty() {
+        let imageless = !record.host.rootfs.is_empty() || record.host.machine.is_some();
+        let graph_driver = if !imageless {
             self.images.graph_driver(&record.id).ok()
         } else {
             None

@@ -101,6 +101,7 @@ impl Engine {
             "is-task",
             "isolation",
             "label",
+            "machine",
             "name",
             "network",
             "publish",
@@ -132,9 +133,14 @@ impl Engine {
         let engine = self.clone();
         let id = container.id.clone();
         // What a machine has written is in a file that only the machine can read.
-        let disk = container.record().is_machine().then(|| self.config.container_dir(id.as_str()));
+        let (machine, whole) = {
+            let record = container.record();
+            (record.is_machine(), record.host.machine.is_some())
+        };
+        let disk = machine.then(|| self.config.container_dir(id.as_str()));
         let measured = blocking(move || {
             let rw = match disk {
+                Some(directory) if whole => disk::taken(&directory).unwrap_or(0),
                 Some(directory) => std::fs::metadata(directory.join(DISK))
                     .map_or(0, |disk| std::os::unix::fs::MetadataExt::blocks(&disk) * 512),
                 None => engine.images.size_rw(&id).unwrap_or(0),
@@ -205,6 +211,7 @@ impl<'a> Wanted<'a> {
             }
         }
         filters.boolean("is-task")?;
+        filters.boolean("machine")?;
         for port in filters.values("publish").chain(filters.values("expose")) {
             port_range(port)?;
         }
@@ -241,6 +248,9 @@ impl<'a> Wanted<'a> {
             && filters.any("health", |wanted| health(container).0.as_str() == wanted)
             && filters
                 .any("isolation", |wanted| wanted == record.host.isolation || wanted == "default")
+            && filters
+                .boolean("machine")
+                .is_ok_and(|wanted| wanted.is_none_or(|it| it == record.host.machine.is_some()))
             && filters.boolean("is-task").is_ok_and(|task| task != Some(true))
             && self.ports_fit(engine, container, record)
     }

@@ -9,6 +9,7 @@ mod log;
 pub(crate) mod machine;
 mod order;
 mod run;
+mod whole;
 
 use std::sync::Arc;
 

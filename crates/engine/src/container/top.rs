@@ -47,6 +47,7 @@ impl Engine {
         let container = self.containers.find(reference)?;
         let arguments = if arguments.trim().is_empty() { "-ef" } else { arguments };
         let words: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
+        container.refuse_whole("a list of its processes")?;
         if container.record().is_machine() {
             let top = match container.ask(Request::Processes, None).await? {
                 Reply::Processes(processes) => guest_top::print(&words, &processes)?,

@@ -73,6 +73,9 @@ impl Engine {
                 )));
             }
         }
+        if mounts != MountChanges::default() || env != EnvChanges::default() {
+            container.refuse_whole("a change of mounts or of an environment").map_err(refused)?;
+        }
         conflict(&record.host.resources, &resources).map_err(refused)?;
         env.apply(&mut record.config.env)?;
         let before = record.host.resources.clone();
@@ -81,7 +84,7 @@ impl Engine {
         limits::complete(&mut record.host.resources, &self.config.support);
         record.host.restart_policy = restart_policy.unwrap_or(record.host.restart_policy);
         if changed && let Some(has) = container.live().and_then(|live| live.run.machine) {
-            let wanted = spec::machine::size(&record.host.resources, &self.config.machines);
+            let wanted = record.machine_size(&self.config.machines);
             if wanted.memory > has.memory || wanted.cpus > has.cpus {
                 return Err(refused(Error::conflict(
                     "its virtual machine has no more memory or processors than it was started with: \

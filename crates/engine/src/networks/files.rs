@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// The text of resolv.conf for who asks our resolver, or the host's.
-    pub(super) fn resolv_conf(&self, record: &Record, resolves: bool) -> Result<String, Error> {
+    pub(crate) fn resolv_conf(&self, record: &Record, resolves: bool) -> Result<String, Error> {
         let or = |own: &Vec<String>, default: &Vec<String>| {
             if own.is_empty() { default.clone() } else { own.clone() }
         };

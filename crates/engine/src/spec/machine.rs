@@ -85,6 +85,13 @@ pub(crate) fn check(host: &HostConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// The size of a machine with a system of its own: what was asked for is what it has.
+fn whole_size(resources: &Resources, machines: &MachineSettings) -> MachineSize {
+    let limit = u64::try_from(resources.memory).unwrap_or(0);
+    let memory = if limit == 0 { machines.memory } else { limit };
+    MachineSize { memory, ..size(resources, machines) }
+}
+
 /// The machine's size for these limits.
 pub(crate) fn size(resources: &Resources, machines: &MachineSettings) -> MachineSize {
     let limit = u64::try_from(resources.memory).unwrap_or(0);
@@ -315,6 +322,14 @@ impl Record {
     /// Whether it is behind the wall of a virtual machine.
     pub(crate) fn is_machine(&self) -> bool {
         self.host.isolation == ISOLATION
+    }
+
+    /// The size of its machine, with its limits as they are.
+    pub(crate) fn machine_size(&self, machines: &MachineSettings) -> MachineSize {
+        match self.host.machine {
+            Some(_) => whole_size(&self.host.resources, machines),
+            None => size(&self.host.resources, machines),
+        }
     }
 
     /// Who runs its processes, to be looked up in the machine.

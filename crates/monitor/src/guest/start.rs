@@ -250,15 +250,20 @@ fn options<'a>(
             launch::Templates::Use => vm::Templates::Use,
             launch::Templates::Never => vm::Templates::Never,
         },
-        accelerator: match machine.accelerator {
-            launch::Accelerator::Auto => vm::Accelerator::Auto,
-            launch::Accelerator::Hardware => vm::Accelerator::Hardware,
-            launch::Accelerator::Emulation => vm::Accelerator::Emulation,
-        },
+        accelerator: accelerator(machine.accelerator),
         ready: &whole_hello,
         cgroup,
         enter,
         limit: vm::BOOT_LIMIT,
+    }
+}
+
+/// The same in the words of what runs machines.
+pub(crate) fn accelerator(wanted: launch::Accelerator) -> vm::Accelerator {
+    match wanted {
+        launch::Accelerator::Auto => vm::Accelerator::Auto,
+        launch::Accelerator::Hardware => vm::Accelerator::Hardware,
+        launch::Accelerator::Emulation => vm::Accelerator::Emulation,
     }
 }
 

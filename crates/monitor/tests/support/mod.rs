@@ -104,6 +104,7 @@ impl World {
                 asked: Asked::default(),
                 systemd_cgroup: false,
                 machine: None,
+                whole: None,
             },
             trees: Vec::new(),
             held: Vec::new(),

@@ -77,11 +77,9 @@ impl<'a> Arguments<'a> {
         memory: Memory,
         streams: &Streams<'a>,
     ) -> Self {
-        let mut this = Self { list: vec![program.into()], descriptors: Vec::new() };
-        this.add(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
-        let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
-        this.add(["-sandbox", sandbox]);
-        this.add(["-M", kind(machine.arch)]);
+        let mut this = Self::begin(program);
+        this.quiet();
+        this.add(["-no-reboot", "-M", kind(machine.arch)]);
         let (accelerator, model) = processors(cpu);
         this.add(["-accel", accelerator, "-cpu", model]);
         this.add(["-smp", &machine.cpus.max(1).to_string()]);
@@ -111,7 +109,19 @@ impl<'a> Arguments<'a> {
         this
     }
 
-    fn add<T: AsRef<OsStr>>(&mut self, words: impl IntoIterator<Item = T>) {
+    /// A command line that only names its program.
+    pub(super) fn begin(program: &Path) -> Self {
+        Self { list: vec![program.into()], descriptors: Vec::new() }
+    }
+
+    /// Nothing that is not asked for, and a filter of its own.
+    pub(super) fn quiet(&mut self) {
+        self.add(["-nodefaults", "-no-user-config", "-display", "none"]);
+        let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+        self.add(["-sandbox", sandbox]);
+    }
+
+    pub(super) fn add<T: AsRef<OsStr>>(&mut self, words: impl IntoIterator<Item = T>) {
         self.list.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
     }
 
@@ -121,7 +131,7 @@ impl<'a> Arguments<'a> {
         FIRST_FD + self.descriptors.len() as i32 - 1
     }
 
-    fn stream(&mut self, name: &str, fd: BorrowedFd<'a>) {
+    pub(super) fn stream(&mut self, name: &str, fd: BorrowedFd<'a>) {
         let number = self.descriptor(fd);
         self.add(["-chardev", &format!("socket,id={name},fd={number}")]);
     }
@@ -138,18 +148,23 @@ impl<'a> Arguments<'a> {
         format!("fd:{number}")
     }
 
-    /// The n-th disk.
-    pub(super) fn disk(&mut self, n: usize, file: BorrowedFd<'a>, read_only: bool) {
+    /// The n-th file; returns the name by which it is opened.
+    pub(super) fn file_set(&mut self, n: usize, file: BorrowedFd<'a>) -> String {
         let number = self.descriptor(file);
         self.add(["-add-fd", &format!("fd={number},set={}", n + 1)]);
+        format!("/dev/fdset/{}", n + 1)
+    }
+
+    /// The n-th disk.
+    pub(super) fn disk(&mut self, n: usize, file: BorrowedFd<'a>, read_only: bool) {
+        let set = self.file_set(n, file);
         let mode = if read_only { "read-only=on" } else { "read-only=off,discard=unmap" };
         // Nobody else writes to it, and the file may be open elsewhere for reading: no locks.
         self.block_device(
             n,
             &format!(
                 "driver=raw,node-name=disk{n},{mode},auto-read-only=off,file.driver=file,\
-                 file.filename=/dev/fdset/{},file.locking=off",
-                n + 1
+                 file.filename={set},file.locking=off"
             ),
         );
     }
@@ -166,10 +181,16 @@ impl<'a> Arguments<'a> {
         self.add(["-device", &format!("virtio-blk-device,drive=disk{n},bus={bus}")]);
     }
 
+    /// What the n-th network card is joined to.
+    pub(super) fn tap(&mut self, n: usize, tap: BorrowedFd<'a>) -> String {
+        let number = self.descriptor(tap);
+        format!("tap,id=nic{n},fd={number},vhost=off")
+    }
+
     /// The n-th network card.
     pub(super) fn nic(&mut self, n: usize, tap: BorrowedFd<'a>, mac: [u8; 6]) {
-        let number = self.descriptor(tap);
-        self.add(["-netdev", &format!("tap,id=nic{n},fd={number},vhost=off")]);
+        let netdev = self.tap(n, tap);
+        self.add(["-netdev", &netdev]);
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         let bus = transport(FIRST_NIC + n);
         self.add(["-device", &format!("virtio-net-device,netdev=nic{n},mac={mac},bus={bus}")]);
@@ -227,7 +248,7 @@ fn kind(arch: Arch) -> &'static str {
     }
 }
 
-fn processors(cpu: Cpu) -> (&'static str, &'static str) {
+pub(super) fn processors(cpu: Cpu) -> (&'static str, &'static str) {
     match cpu {
         Cpu::Hardware => ("kvm", "host"),
         // All that is translated: images are built for more than the oldest processor.

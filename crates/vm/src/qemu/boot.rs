@@ -9,6 +9,7 @@ use sys::seccomp::notify;
 use super::arguments::{Memory, RAM};
 use super::complaints::Complaints;
 use super::devices::{self, Life, Plan, Started};
+use super::qmp::PATIENCE;
 use super::{Asked, Qemu, command_line};
 use crate::backend::{Conditions, Places, Vm};
 use crate::error::{Error, Step};
@@ -55,7 +56,11 @@ impl Started {
             greeting,
             console,
             helpers: served.into_processes(),
-            control: Box::new(Asked { qmp, complaints: Complaints(complaints) }),
+            control: Box::new(Asked {
+                qmp,
+                complaints: Complaints(complaints),
+                patience: PATIENCE,
+            }),
         }
     }
 

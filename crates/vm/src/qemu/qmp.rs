@@ -26,12 +26,13 @@ pub(super) struct Qmp {
     searched: usize,
     negotiated: bool,
     events: Vec<String>,
+    ended: bool,
 }
 
 impl Qmp {
     /// The socket must be non-blocking.
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, buffer: Vec::new(), searched: 0, negotiated: false, events: Vec::new() }
+        Self { socket, buffer: Vec::new(), searched: 0, negotiated: false, events: Vec::new(), ended: false }
     }
 
     /// Does a command and returns what it returns.
@@ -101,6 +102,26 @@ impl Qmp {
             }
             let message = self.message(deadline)?;
             self.note(&message);
+        }
+    }
+
+    /// Whether nothing more will come.
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Reads events that have come, without waiting.
+    pub(super) fn listen(&mut self) {
+        let now = Instant::now();
+        // Not for ever, should they come faster than they are read.
+        for _ in 0..256 {
+            match self.message(now) {
+                Ok(message) => self.note(&message),
+                Err(error) => {
+                    self.ended |= error.kind() != io::ErrorKind::TimedOut;
+                    return;
+                }
+            }
         }
     }
 

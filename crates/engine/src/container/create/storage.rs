@@ -42,6 +42,7 @@ impl Engine {
                 })?;
             }
         }
+        self.make_disk(&record.id, &record.host)?;
         self.name_anonymous(&directory, &mut wanted)?;
         let mut fill = Vec::new();
         for wanted in wanted {

@@ -27,17 +27,7 @@ impl Engine {
         run: &mut Run,
     ) -> Result<(OwnedFd, Vec<String>), Error> {
         let (sandbox, held, _) = self.network_for(record, run)?;
-        for endpoint in &run.endpoints {
-            let network = self.networks.find(&endpoint.network).map_err(crate::from_network)?;
-            if network.driver.is_stacked() {
-                return Err(Error::invalid(format!(
-                    "network {} cannot be used with --isolation vm: its driver {} gives links that \
-                     no machine can be joined to; use a bridge network",
-                    network.name,
-                    network.driver.as_str()
-                )));
-            }
-        }
+        self.check_links(&run.endpoints)?;
         self.write_files(record, run, false)?;
         if let Some(sandbox) = &sandbox {
             self.give_names(record, run, sandbox.fd())?;
@@ -85,6 +75,22 @@ impl Engine {
         descriptors.extend(sandbox.as_ref().map(Sandbox::fd));
         descriptors.extend(held.iter().map(AsFd::as_fd));
         Ok((self.send_launch(launch, &descriptors)?, made.warnings))
+    }
+
+    /// Refuses networks whose links cannot be a machine's.
+    pub(super) fn check_links(&self, endpoints: &[network::Endpoint]) -> Result<(), Error> {
+        for endpoint in endpoints {
+            let network = self.networks.find(&endpoint.network).map_err(crate::from_network)?;
+            if network.driver.is_stacked() {
+                return Err(Error::invalid(format!(
+                    "network {} cannot be used with --isolation vm: its driver {} gives links that \
+                     no machine can be joined to; use a bridge network",
+                    network.name,
+                    network.driver.as_str()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Orders a machine with the disks of a container that does not run, for its files. Blocks.

@@ -54,6 +54,10 @@ impl Engine {
         directory: &Path,
         run: &mut Run,
     ) -> Result<(OwnedFd, Vec<String>, bool), Error> {
+        if let Some(asked) = &record.host.machine {
+            let socket = self.order_whole(record, asked, directory, run)?;
+            return Ok((socket, Vec::new(), false));
+        }
         if record.is_machine() {
             let (socket, warnings) = self.order_machine(record, directory, run)?;
             return Ok((socket, warnings, false));
@@ -149,6 +153,7 @@ impl Engine {
             asked: Asked::default(),
             systemd_cgroup: self.config.systemd_cgroup,
             machine: None,
+            whole: None,
         }
     }
 

@@ -1,0 +1,289 @@
+//! A machine that boots a disk of its own: nobody in it is spoken to. Its console is what a
+//! container's terminal is, its power button what a signal is, and its process ends when it is off.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use proto::control::{Reply, Request};
+use proto::launch::{self, Launch};
+use runtime::cgroup::{Cgroup, OnMissing};
+use runtime::failure;
+use sys::process::Exit;
+use sys::signal::SIGKILL;
+use types::{Error, Timestamp};
+use vm::Nic;
+use vm::whole::{Format, Layer, Powered};
+
+use crate::counters;
+use crate::guest::accelerator;
+use crate::log::Log;
+use crate::monitor::{Monitor, State, Waiting};
+use crate::output::PATIENCE;
+use crate::requests::not_running;
+use crate::streams::{Ends, Streams};
+use crate::wall::Wall;
+
+/// Signals that ask a process to end: for a machine, the power button.
+const ENDING: [i32; 4] = [2, 3, 15, 30];
+
+/// What cannot be done.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("cannot open {}: {}", .0.display(), .1)]
+    Disk(PathBuf, io::Error),
+    #[error("{0}")]
+    Machine(#[from] vm::Error),
+    #[error("the machine has networks, but no namespace came along")]
+    NoNamespace,
+    #[error("cannot prepare the machine: {0}")]
+    Prepare(#[from] io::Error),
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Machine(vm::Error::NoProgram { .. } | vm::Error::Unsupported { .. }) => {
+                Self::unavailable(error.to_string())
+            }
+            other => Self::system(other.to_string()),
+        }
+    }
+}
+
+/// The monitor's side of such a machine.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    powered: Powered,
+    /// Why it has ended, if it should not have.
+    pub(crate) failure: Option<String>,
+}
+
+/// A machine that stands still until it is started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) whole: Whole,
+    pub(crate) streams: Streams,
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Makes the machine. Nothing is left of it after a failure.
+pub(crate) fn launch(
+    launch: &Launch,
+    order: &launch::Whole,
+    netns: Option<OwnedFd>,
+    cgroup: &Cgroup,
+    log: Log,
+) -> Result<Started, Error> {
+    Ok(start(launch, order, netns, cgroup, log)?)
+}
+
+fn start(
+    launch: &Launch,
+    order: &launch::Whole,
+    netns: Option<OwnedFd>,
+    cgroup: &Cgroup,
+    log: Log,
+) -> Result<Started, StartError> {
+    let machine = describe(order, netns)?;
+    let joiner = cgroup.joiner().map_err(|error| io::Error::other(error.to_string()))?;
+    let options = vm::Options {
+        state: &order.state,
+        templates: vm::Templates::Never,
+        accelerator: accelerator(order.accelerator),
+        ready: &|_| true,
+        cgroup: cgroup.v2_fd(),
+        enter: &|| joiner.join(),
+        limit: vm::BOOT_LIMIT,
+    };
+    let (powered, console) = vm::whole::power(&machine, &options, &|| kernel(order))?;
+    let pid = powered.pid;
+    let mut whole = Whole { powered, failure: None };
+    let joined = whole.powered.pidfd.try_clone().and_then(|pidfd| {
+        let ends = Ends::of_console(console)?;
+        Ok((pidfd, Streams::new(ends, None, launch.stdin, log, Some(PATIENCE))?))
+    });
+    match joined {
+        Ok((pidfd, streams)) => Ok(Started { whole, streams, pid, pidfd }),
+        // Descriptors have run out.
+        Err(error) => {
+            whole.switch_off();
+            Err(error.into())
+        }
+    }
+}
+
+/// The machine with everything that it needs open.
+fn describe(
+    order: &launch::Whole,
+    netns: Option<OwnedFd>,
+) -> Result<vm::whole::Whole, StartError> {
+    let open = |path: &Path, write: bool| -> Result<OwnedFd, StartError> {
+        let file = File::options().read(true).write(write).open(path);
+        Ok(file.map_err(|error| StartError::Disk(path.to_owned(), error))?.into())
+    };
+    let mut layers = Vec::new();
+    for (n, layer) in order.layers.iter().enumerate() {
+        let format = if layer.qcow2 { Format::Qcow2 } else { Format::Raw };
+        layers.push(Layer { file: open(&layer.path, n == 0)?, format });
+    }
+    let mut nics: Vec<Nic> = Vec::new();
+    for link in &order.links {
+        let netns = netns.as_ref().ok_or(StartError::NoNamespace)?;
+        nics.push(vm::network::join(netns.as_fd(), link)?.nic);
+    }
+    let seed = open(&order.seed, false)?;
+    let (memory, cpus) = (order.memory, order.cpus);
+    Ok(vm::whole::Whole { memory, cpus, layers, seed, nics, netns })
+}
+
+/// A kernel with which it can be found out what the hardware can do, if there is one.
+fn kernel(order: &launch::Whole) -> Option<vm::KernelImage> {
+    let wanted = vm::kernel::Wanted {
+        state: &order.state,
+        kernel: order.kernel.as_deref(),
+        agent: order.agent.as_deref()?,
+        arch: vm::Arch::host()?,
+    };
+    // Whoever has none runs whole machines all the same.
+    vm::kernel::prepare(&wanted).ok()
+}
+
+impl Whole {
+    /// What can be read when there is something to [`Whole::listen`] to.
+    pub(crate) fn notices(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.powered.notices()
+    }
+
+    /// Reads what the machine tells of itself; none of it matters.
+    pub(crate) fn listen(&mut self) {
+        self.powered.listen();
+    }
+
+    /// Switches it off, and waits until its process has gone.
+    pub(crate) fn switch_off(&mut self) {
+        let _ = sys::process::pidfd_signal(&self.powered.pidfd, SIGKILL);
+        // ECHILD: it has been waited for.
+        let _ = sys::process::wait_pidfd(&self.powered.pidfd);
+    }
+
+    /// Its process has ended: 0 is a guest that has switched itself off.
+    fn ended(&mut self, exit: Exit) {
+        let how = match exit {
+            Exit::Code(0) | Exit::Signal { signal: SIGKILL, .. } => return,
+            Exit::Code(code) => format!("exit status {code}"),
+            Exit::Signal { signal, .. } => format!("signal {signal}"),
+        };
+        let said = self.powered.complaints();
+        let said = if said.is_empty() { said } else { format!("; its last words: {said}") };
+        self.failure = Some(format!("the virtual machine ended unexpectedly ({how}){said}"));
+    }
+}
+
+impl Monitor<'_> {
+    /// Does what is asked of a machine with a system of its own.
+    pub(crate) fn answer_of_whole(
+        &mut self,
+        request: Request,
+        now: Instant,
+    ) -> Result<Reply, Error> {
+        match request {
+            Request::Start => self.start_whole(now),
+            Request::Resize { .. } => Ok(Reply::Done),
+            _ if !matches!(self.state, State::Running | State::Paused) => Err(not_running()),
+            Request::Signal(signal) => self.signal_whole(signal).map(|()| Reply::Done),
+            Request::KillAll => self.signal_whole(SIGKILL).map(|()| Reply::Done),
+            Request::Pause => {
+                if matches!(self.state, State::Paused) {
+                    return Err(Error::conflict("the container is already paused"));
+                }
+                self.powered()?.stand_still().map_err(refused)?;
+                self.state = State::Paused;
+                Ok(Reply::Done)
+            }
+            Request::Resume => {
+                if matches!(self.state, State::Running) {
+                    return Err(Error::conflict("the container is not paused"));
+                }
+                self.powered()?.go_on().map_err(refused)?;
+                self.state = State::Running;
+                Ok(Reply::Done)
+            }
+            Request::Update(resources) => {
+                let cgroup = self.cgroup.as_ref().ok_or_else(not_running)?;
+                let limits = crate::wall::of_host(&resources);
+                let warnings = cgroup
+                    .apply(&limits, OnMissing::Warn)
+                    .map_err(|error| failure::of_cgroup(&error))?;
+                Ok(Reply::Warnings(warnings.iter().map(ToString::to_string).collect()))
+            }
+            Request::Stats => {
+                let cgroup = self.cgroup.as_ref().ok_or_else(not_running)?;
+                let sample = counters::sample(cgroup, self.pid)
+                    .map_err(|error| failure::of_cgroup(&error))?;
+                Ok(Reply::Sample(Box::new(sample)))
+            }
+            Request::Pids => {
+                let cgroup = self.cgroup.as_ref().ok_or_else(not_running)?;
+                cgroup.pids().map(Reply::Pids).map_err(|error| failure::of_cgroup(&error))
+            }
+            _ => Err(Error::not_implemented(
+                "a machine that boots a disk of its own has nobody in it who could do this",
+            )),
+        }
+    }
+
+    fn powered(&mut self) -> Result<&mut Powered, Error> {
+        match &mut self.wall {
+            Wall::Whole(whole) => Ok(&mut whole.powered),
+            _ => Err(not_running()),
+        }
+    }
+
+    /// Switches it on.
+    fn start_whole(&mut self, now: Instant) -> Result<Reply, Error> {
+        if !matches!(self.state, State::Created(Waiting::Machine)) {
+            return Err(Error::conflict("the container has been started"));
+        }
+        self.powered()?.go_on().map_err(refused)?;
+        let at = Timestamp::now();
+        self.started_at = at;
+        self.state = State::Running;
+        self.trim_soon(now);
+        Ok(Reply::Started { at })
+    }
+
+    /// SIGKILL ends its process; what asks a process to end presses the power button.
+    fn signal_whole(&mut self, signal: i32) -> Result<(), Error> {
+        if signal == SIGKILL {
+            return sys::process::pidfd_signal(&self.pidfd, SIGKILL).map_err(|_| not_running());
+        }
+        if !ENDING.contains(&signal) {
+            return Err(Error::invalid(format!(
+                "a machine that boots a disk of its own knows no signal {signal}: SIGTERM, SIGINT, \
+                 SIGQUIT and SIGPWR press its power button, and SIGKILL ends it"
+            )));
+        }
+        self.powered()?.press_power().map_err(refused)
+    }
+
+    /// The process of a machine has ended, wanted or not.
+    pub(crate) fn whole_ended(&mut self, exit: Exit, now: Instant) {
+        if let Wall::Whole(whole) = &mut self.wall {
+            whole.ended(exit);
+        }
+        match self.state {
+            State::Running | State::Paused => self.container_ended(exit, now),
+            // Whoever waits for it sees the connection close.
+            State::Created(_) => self.abandoned = true,
+            _ => {}
+        }
+    }
+}
+
+fn refused(error: vm::Error) -> Error {
+    Error::system(error.to_string())
+}

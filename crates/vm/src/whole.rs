@@ -1,0 +1,155 @@
+//! Machines that boot a disk of their own: firmware, a boot loader and a kernel that nobody here
+//! knows, no agent. They stand still until they are told to go on.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::accelerator;
+use crate::backend::{Backend, Control};
+use crate::error::Error;
+use crate::machine::{Arch, KernelImage, Machine, Nic};
+use crate::qemu::Qemu;
+use crate::start::Options;
+
+/// Cards that such a machine can have.
+const MAX_NICS: usize = 8;
+
+/// How a file is a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Byte for byte.
+    Raw,
+    /// QEMU's copy-on-write format. Files that it names are not opened.
+    Qcow2,
+}
+
+/// One of the images that make up a disk.
+#[derive(Debug)]
+pub struct Layer {
+    /// The file, open for reading, and for writing if it is the first.
+    pub file: OwnedFd,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// A machine that boots a disk.
+#[derive(Debug)]
+pub struct Whole {
+    /// Bytes of memory; rounded up to whole MiB.
+    pub memory: u64,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Its disk: what is not in a layer is in those after it. Only the first is written to.
+    pub layers: Vec<Layer>,
+    /// A second, read-only disk.
+    pub seed: OwnedFd,
+    /// Its network cards.
+    pub nics: Vec<Nic>,
+    /// The network namespace that the machine's process lives in; `None`: one without links.
+    pub netns: Option<OwnedFd>,
+}
+
+impl Whole {
+    /// Memory in whole MiB.
+    pub(crate) fn mebibytes(&self) -> u64 {
+        self.memory.div_ceil(1 << 20).max(1)
+    }
+}
+
+/// What a backend has made of such a machine.
+pub(crate) struct Standing {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) console: OwnedFd,
+    pub(crate) control: Box<dyn Control>,
+}
+
+/// A machine with a disk of its own. It is killed when its parent ends.
+pub struct Powered {
+    /// Its process, a child of the caller, to be reaped by the caller.
+    pub pid: i32,
+    /// The same.
+    pub pidfd: OwnedFd,
+    control: Box<dyn Control>,
+}
+
+impl fmt::Debug for Powered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Powered").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+impl Powered {
+    /// Lets its processors run.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Prepare`] when its process does not answer.
+    pub fn go_on(&mut self) -> Result<(), Error> {
+        self.control.resume()
+    }
+
+    /// Stops its processors.
+    ///
+    /// # Errors
+    /// As [`Powered::go_on`].
+    pub fn stand_still(&mut self) -> Result<(), Error> {
+        self.control.pause()
+    }
+
+    /// Presses its power button: what comes of it is up to the guest.
+    ///
+    /// # Errors
+    /// As [`Powered::go_on`].
+    pub fn press_power(&mut self) -> Result<(), Error> {
+        self.control.press_power()
+    }
+
+    /// What it tells of itself must be read from time to time: whenever this can be read, by
+    /// [`Powered::listen`]. `None`: it has nothing more to tell.
+    pub fn notices(&self) -> Option<BorrowedFd<'_>> {
+        self.control.notices()
+    }
+
+    /// Reads what it tells of itself, without waiting.
+    pub fn listen(&mut self) {
+        self.control.listen();
+    }
+
+    /// What the machine's process has complained about so far.
+    pub fn complaints(&mut self) -> String {
+        self.control.complaints()
+    }
+}
+
+impl AsFd for Powered {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// Makes a machine that stands still; its console comes along, a stream both ways that is not
+/// blocking. Whether hardware makes its processors is found out with `kernel`, when that is not known
+/// yet; without one `/dev/kvm` is believed.
+///
+/// # Errors
+/// [`Error`]: nothing of the machine is left then.
+pub fn power(
+    whole: &Whole,
+    options: &Options<'_>,
+    kernel: &dyn Fn() -> Option<KernelImage>,
+) -> Result<(Powered, OwnedFd), Error> {
+    // PCs are all that firmware and disks are for here.
+    let arch = Arch::X86_64;
+    if Arch::host() != Some(arch) {
+        return Err(Error::Unsupported { arch, why: "whole machines run on x86-64 hosts only" });
+    }
+    if whole.nics.len() > MAX_NICS {
+        return Err(Error::TooMany { what: "network cards", max: MAX_NICS });
+    }
+    let backend = Qemu::find(arch)?;
+    let bare = || kernel().map(|kernel| Machine::empty(arch, kernel, options.state));
+    let cpu = accelerator::choose(&backend, &bare, options)?;
+    let standing = backend.power(whole, &options.conditions(cpu, options.limit))?;
+    let Standing { pid, pidfd, console, control } = standing;
+    Ok((Powered { pid, pidfd, control }, console))
+}
