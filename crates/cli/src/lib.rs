@@ -33,7 +33,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use docker_api::client::{Endpoint, Target};
-use docker_api::system::{Info, TemplateBuilt};
+use docker_api::machine::TemplateBuilt;
+use docker_api::system::Info;
 use failure::Failure;
 use session::Session;
 use verbs::{GROUPS, Verb};

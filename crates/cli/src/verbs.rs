@@ -82,6 +82,11 @@ pub(crate) static GROUPS: &[Group] = &[
     Group { name: "network", about: "Work with networks", verbs: crate::network::VERBS },
     Group { name: "secret", about: "Work with secrets", verbs: crate::secret::SECRET_VERBS },
     Group { name: "system", about: "Look at the engine as a whole", verbs: crate::system::VERBS },
+    Group {
+        name: "vm",
+        about: "Work with machines that boot a disk of their own",
+        verbs: crate::container::MACHINE_VERBS,
+    },
     Group { name: "volume", about: "Work with volumes", verbs: crate::volume::VERBS },
 ];
 

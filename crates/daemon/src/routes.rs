@@ -10,6 +10,7 @@ mod images;
 mod layers;
 mod lifecycle;
 mod logs;
+mod machines;
 mod networks;
 mod plugins;
 mod registry;
@@ -43,6 +44,7 @@ pub(crate) fn all(api: Api) -> Router {
         .merge(transfer::routes())
         .merge(upkeep::routes())
         .merge(volumes::routes())
+        .merge(machines::routes())
         .merge(secrets::routes())
         .merge(networks::routes())
         .merge(build::routes())

@@ -22,6 +22,7 @@ pub mod event;
 pub mod exec;
 pub mod image;
 pub mod layers;
+pub mod machine;
 pub mod network;
 pub mod progress;
 pub mod registry;

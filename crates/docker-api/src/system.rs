@@ -180,13 +180,6 @@ pub struct FirewallInfo {
 }
 }
 
-api_json! {
-/// Answer of `POST /isopod/machines/templates/build`.
-pub struct TemplateBuilt {
-    pub name: String,
-}
-}
-
 /// A way to run containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]

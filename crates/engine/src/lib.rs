@@ -84,8 +84,8 @@ pub use volumes::{VolumeCopy, VolumeUse};
 pub use ::build as builder;
 
 // What the stores answer is handed through as it is.
-pub use distribution::manifest::Descriptor;
 pub use disk::Snapshot as DiskSnapshot;
+pub use distribution::manifest::Descriptor;
 pub use image::archive::PathStat;
 pub use image::{
     CheckReport, CheckStep, Outcome as CheckOutcome, Problem as CheckProblem,

@@ -25,8 +25,8 @@ fn main() -> ExitCode {
             let words: Vec<String> =
                 args.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
             match cli::behind(&words, "vm") {
-                Some(rest) => vm::main(rest, &Engine(&words)),
-                None => cli::main(&words),
+                Some(rest) if vm::answers(rest) => vm::main(rest, &Engine(&words)),
+                _ => cli::main(&words),
             }
         }
     }

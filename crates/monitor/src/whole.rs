@@ -117,10 +117,7 @@ fn start(
 }
 
 /// The machine with everything that it needs open.
-fn describe(
-    order: &launch::Whole,
-    netns: Option<OwnedFd>,
-) -> Result<vm::whole::Whole, StartError> {
+fn describe(order: &launch::Whole, netns: Option<OwnedFd>) -> Result<vm::whole::Whole, StartError> {
     let open = |path: &Path, write: bool| -> Result<OwnedFd, StartError> {
         let file = File::options().read(true).write(write).open(path);
         Ok(file.map_err(|error| StartError::Disk(path.to_owned(), error))?.into())

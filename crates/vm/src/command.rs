@@ -106,6 +106,12 @@ pub trait Daemon {
     fn build_template(&self, memory: Option<&str>, cpus: Option<&str>) -> Result<String, String>;
 }
 
+/// Whether words after `isopod vm` are for [`main`]: those about machines that boot disks are not.
+pub fn answers(words: &[String]) -> bool {
+    let first = words.first().map(|word| word.split('=').next().unwrap_or_default());
+    matches!(first, Some("kernel" | "template" | "--data-root"))
+}
+
 /// Is the command, given the words after `isopod vm`.
 pub fn main(words: &[String], daemon: &dyn Daemon) -> ExitCode {
     let words = std::iter::once("isopod vm").chain(words.iter().map(String::as_str));
@@ -220,6 +226,13 @@ mod tests {
         let mut out = Vec::new();
         run(grammar, &Nobody, &mut out).map_err(|error| error.to_string())?;
         Ok(String::from_utf8(out).expect("text"))
+    }
+
+    #[test]
+    fn only_kernels_and_templates_are_looked_after_here() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(answers(&words("kernel ls")) && answers(&words("--data-root=/x template ls")));
+        assert!(!answers(&words("run kernel")) && !answers(&[]) && !answers(&words("--help")));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub mod template;
 pub mod whole;
 
 pub use accelerator::Accelerator;
-pub use command::{Daemon, main};
+pub use command::{Daemon, answers, main};
 pub use error::Error;
 pub use machine::{Arch, Disk, KernelImage, Machine, Nic, Share};
 pub use qemu::Tail;

@@ -11,6 +11,7 @@ pub(crate) mod flags;
 mod inspect;
 mod logs;
 mod ls;
+mod machine;
 mod port;
 mod prune;
 mod rename;
@@ -25,6 +26,7 @@ mod wait;
 
 pub(crate) use inspect::fetch as fetch_inspect;
 pub(crate) use ls::{LIST_FIELDS, Row};
+pub(crate) use machine::VERBS as MACHINE_VERBS;
 pub(crate) use prune::prune as prune_all;
 
 use crate::verbs::{MANY, Verb, verb};

@@ -173,7 +173,8 @@ pub(super) fn status_byte(status: i64) -> u8 {
     u8::try_from(status & 0xff).unwrap_or(255)
 }
 
-async fn attached(
+/// Attaches, starts and follows; the exit status.
+pub(super) async fn attached(
     session: &Session,
     id: &str,
     body: &CreateBody,

@@ -39,6 +39,9 @@ fn tree() -> Command {
             let path = format!("isopod {} {}", group.name, verb.name);
             command = command.subcommand(verb.command(verb.name, &path));
         }
+        for (_, name, about) in super::ELSEWHERE.iter().filter(|(noun, ..)| *noun == group.name) {
+            command = command.subcommand(Command::new(*name).about(*about));
+        }
         root = root.subcommand(command);
     }
     root.subcommand(Command::new("daemon").about("Run the engine"))
@@ -48,12 +51,6 @@ fn tree() -> Command {
                 .about("Serve images to others")
                 .subcommand(Command::new("serve").about("Serve a registry"))
                 .subcommand(Command::new("garbage-collect").about("Remove what no tag needs")),
-        )
-        .subcommand(
-            Command::new("vm")
-                .about("Look after the kernels and templates of virtual machines")
-                .subcommand(Command::new("kernel").about("The kernel that guests boot"))
-                .subcommand(Command::new("template").about("Booted machines that are cloned")),
         )
 }
 

@@ -33,7 +33,6 @@ pub(crate) fn help() -> String {
     entry("daemon", "Run the engine (as root)");
     entry("oci", "Be an OCI runtime, for other engines");
     entry("registry", "Serve images to others, and collect what they no longer need");
-    entry("vm", "Look after the kernels and templates of virtual machines (as root)");
     text.push_str("\nCommands by noun:\n");
     for group in GROUPS {
         let _ = writeln!(text, "  {:<12}{}", group.name, group.about);
@@ -48,12 +47,21 @@ pub(crate) fn help() -> String {
     text
 }
 
+/// Commands that another part of the program answers: the noun, the name, what it does.
+pub(crate) const ELSEWHERE: [(&str, &str, &str); 2] = [
+    ("vm", "kernel", "Look after the kernels of containers' machines (as root)"),
+    ("vm", "template", "Look after the machines that those are cloned from (as root)"),
+];
+
 /// What is shown for a noun without a command.
 pub(crate) fn group_help(group: &Group) -> String {
     let mut text =
         format!("Usage:  isopod {} COMMAND\n\n{}\n\nCommands:\n", group.name, group.about);
     for verb in group.verbs {
         let _ = writeln!(text, "  {:<12}{}", verb.name, verb.about);
+    }
+    for (_, name, about) in ELSEWHERE.iter().filter(|(noun, ..)| *noun == group.name) {
+        let _ = writeln!(text, "  {name:<12}{about}");
     }
     let _ = writeln!(
         text,

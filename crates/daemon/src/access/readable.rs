@@ -37,6 +37,7 @@ const READABLE: &[&[&str]] = &[
     &["networks", ANY],
     &["volumes"],
     &["volumes", ANY],
+    &["isopod", "machines", "snapshots"],
     &["isopod", "secrets"],
     &["isopod", "secrets", ANY],
     &["secrets"],

@@ -4,10 +4,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
-use docker_api::system::TemplateBuilt;
+use axum::routing::get;
 use types::Error;
-use types::resources::Resources;
 
 use crate::api::Api;
 use crate::http::answer::{Answer, ok};
@@ -20,17 +18,6 @@ pub(super) fn routes() -> Router<Api> {
         .route("/version", get(version))
         .route("/info", get(info))
         .route("/system/df", get(disk_usage))
-        .route("/isopod/machines/templates/build", post(build_template))
-}
-
-async fn build_template(State(api): State<Api>, call: Call) -> Answer {
-    let number = |name| call.params.number(name).map(|number| number.unwrap_or(0));
-    let limits = Resources {
-        memory: number("memory")?,
-        nano_cpus: number("nanocpus")?,
-        ..Resources::default()
-    };
-    ok(&TemplateBuilt { name: api.engine.build_template(limits).await? })
 }
 
 /// Also for HEAD, by the router.

@@ -60,11 +60,8 @@ impl Engine {
         let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
         // One that is being removed, or whose removal failed, may have none any more.
         let imageless = !record.host.rootfs.is_empty() || record.host.machine.is_some();
-        let graph_driver = if !imageless {
-            self.images.graph_driver(&record.id).ok()
-        } else {
-            None
-        };
+        let graph_driver =
+            if !imageless { self.images.graph_driver(&record.id).ok() } else { None };
         let exec_ids = crate::lock(&container.execs)
             .iter()
             .filter(|id| self.exec_inspect(id).is_ok_and(|exec| exec.exit_code.is_none()))

@@ -29,7 +29,8 @@ pub(super) fn complete(
         return Err(Error::invalid("a machine needs a disk: name an image or a snapshot"));
     }
     let command = config.cmd.is_some() || config.entrypoint.is_some();
-    let process = !config.user.is_empty() || !config.working_dir.is_empty() || !config.env.is_empty();
+    let process =
+        !config.user.is_empty() || !config.working_dir.is_empty() || !config.env.is_empty();
     let mounts = !host.binds.is_empty()
         || !host.mounts.is_empty()
         || !host.tmpfs.is_empty()
@@ -154,7 +155,9 @@ mod tests {
 
     use super::*;
 
-    fn asked(change: impl FnOnce(&mut ContainerConfig, &mut HostConfig)) -> Result<ContainerConfig, String> {
+    fn asked(
+        change: impl FnOnce(&mut ContainerConfig, &mut HostConfig),
+    ) -> Result<ContainerConfig, String> {
         let machine = WholeMachine { disk: "/d.img".to_owned(), ..WholeMachine::default() };
         let mut host = HostConfig { machine: Some(machine), ..HostConfig::default() };
         let mut config = ContainerConfig::default();
@@ -175,12 +178,15 @@ mod tests {
 
     #[test]
     fn what_means_a_process_is_refused() {
-        let refused = |change: fn(&mut ContainerConfig, &mut HostConfig)| asked(change).expect_err("refused");
+        let refused =
+            |change: fn(&mut ContainerConfig, &mut HostConfig)| asked(change).expect_err("refused");
         assert!(refused(|config, _| config.env.push("A=1".into())).contains("environment"));
         assert!(refused(|_, host| host.binds.push("/a:/b".into())).contains("mounts"));
         assert!(refused(|_, host| host.privileged = true).contains("privileges"));
         assert!(refused(|_, host| host.machine = Some(WholeMachine::default())).contains("disk"));
-        assert!(refused(|config, _| config.cmd = Some(vec!["x".to_owned()].into())).contains("command"));
+        assert!(
+            refused(|config, _| config.cmd = Some(vec!["x".to_owned()].into())).contains("command")
+        );
         assert!(refused(|_, host| host.isolation = "process".into()).contains("isolation"));
     }
 }

@@ -105,6 +105,10 @@ const OWN: &[(&str, &str)] = &[
         "POST /isopod/machines/templates/build",
         "Has the template for machines of a size (`memory`, `nanocpus`).",
     ),
+    (
+        "GET /isopod/machines/snapshots",
+        "Snapshots of machines' disks; create and remove beside it.",
+    ),
     ("POST /volumes/{name}/clone", "A copy of a volume."),
     ("POST /volumes/{name}/snapshot", "A copy that nobody may write to."),
     ("GET /volumes/{name}/export", "A volume's files as a tar."),

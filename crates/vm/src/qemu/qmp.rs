@@ -32,7 +32,14 @@ pub(super) struct Qmp {
 impl Qmp {
     /// The socket must be non-blocking.
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, buffer: Vec::new(), searched: 0, negotiated: false, events: Vec::new(), ended: false }
+        Self {
+            socket,
+            buffer: Vec::new(),
+            searched: 0,
+            negotiated: false,
+            events: Vec::new(),
+            ended: false,
+        }
     }
 
     /// Does a command and returns what it returns.

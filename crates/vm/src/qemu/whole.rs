@@ -22,8 +22,7 @@ const PROMPT: Duration = Duration::from_secs(5);
 
 /// The firmware, and where distributions have it.
 const FIRMWARE: &str = "bios-256k.bin";
-const FIRMWARE_PLACES: [&str; 3] =
-    ["/usr/share/seabios", "/usr/share/qemu", "/usr/share/qemu-kvm"];
+const FIRMWARE_PLACES: [&str; 3] = ["/usr/share/seabios", "/usr/share/qemu", "/usr/share/qemu-kvm"];
 
 /// Places on the PCI bus, which guests name cards after: the same in every start.
 const DISK: usize = 2;
@@ -68,8 +67,11 @@ pub(super) fn power(
     })?;
     // The other ends are the process's alone, or its end would not be seen.
     drop((control, line, stderr));
-    let mut asked =
-        Asked { qmp: Qmp::new(qmp), complaints: Complaints(Tail::new(complaints)), patience: PROMPT };
+    let mut asked = Asked {
+        qmp: Qmp::new(qmp),
+        complaints: Complaints(Tail::new(complaints)),
+        patience: PROMPT,
+    };
     let status = json!({"execute": "query-status"});
     match asked.qmp.command("say how it is", &status, conditions.deadline) {
         Ok(_) => Ok(Standing {
@@ -134,7 +136,8 @@ fn add_devices<'a>(arguments: &mut Arguments<'a>, whole: &'a Whole) {
         if layer.format == Format::Qcow2 {
             node["driver"] = json!("qcow2");
             // Said in so many words, so that what the file's header names is never looked at.
-            node["backing"] = if n + 1 < layers { json!(format!("disk{}", n + 1)) } else { Value::Null };
+            node["backing"] =
+                if n + 1 < layers { json!(format!("disk{}", n + 1)) } else { Value::Null };
         }
         arguments.block_node(&node);
     }
@@ -187,10 +190,8 @@ mod tests {
         let mut arguments = Arguments::begin(Path::new("/usr/bin/qemu"));
         add_devices(&mut arguments, &whole);
         let words = arguments.words().expect("words");
-        let nodes: Vec<Value> = words
-            .iter()
-            .filter_map(|word| serde_json::from_slice(word.to_bytes()).ok())
-            .collect();
+        let nodes: Vec<Value> =
+            words.iter().filter_map(|word| serde_json::from_slice(word.to_bytes()).ok()).collect();
         let of = |name: &str| nodes.iter().find(|n| n["node-name"] == name).expect("node");
         assert_eq!(of("disk0")["backing"], "disk1");
         assert_eq!(of("disk1")["backing"], "disk2");

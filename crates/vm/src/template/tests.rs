@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::machine::KernelImage;
+use crate::whole::{Standing, Whole};
 
 /// Something that makes snapshots and nothing else.
 #[derive(Default)]
@@ -47,6 +48,10 @@ impl Backend for Fake {
 
     fn restore(&self, _: Machine, _: Snapshot<'_>, _: &Conditions<'_>) -> Result<Vm, Error> {
         Err(Error::Ended { said: "it cannot".to_owned() })
+    }
+
+    fn power(&self, _: &Whole, _: &Conditions<'_>) -> Result<Standing, Error> {
+        panic!("templates are of no use to whole machines")
     }
 }
 

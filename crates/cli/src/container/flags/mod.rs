@@ -3,7 +3,7 @@
 mod health;
 mod life;
 pub(crate) use life::restart_policy;
-mod network;
+pub(crate) mod network;
 mod process;
 mod resources;
 mod security;

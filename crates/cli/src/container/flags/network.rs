@@ -60,7 +60,7 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    pub(super) fn apply(&self, body: &mut CreateBody) -> Result<(), String> {
+    pub(crate) fn apply(&self, body: &mut CreateBody) -> Result<(), String> {
         let ports = port::gather(&self.publish, &self.expose)?;
         let config = &mut body.config;
         config.exposed_ports = ports.exposed;
