@@ -38,5 +38,6 @@ mod stopped;
 mod streams;
 mod userns;
 mod vm;
+mod vm_machines;
 mod volume_copies;
 mod volumes;
