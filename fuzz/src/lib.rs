@@ -6,6 +6,7 @@
 //! makes of good bytes is said by the tests of its own crate.
 
 pub mod build;
+pub mod disk;
 pub mod distribution;
 pub mod guest;
 pub mod image;
@@ -47,6 +48,7 @@ macro_rules! targets {
 targets! {
     build::dockerfile,
     build::dockerignore,
+    disk::disk_head,
     distribution::challenge,
     distribution::manifest,
     distribution::reference,

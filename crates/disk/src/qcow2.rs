@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,9 @@ pub fn make_empty(path: &Path, size: u64) -> Result<(), Error> {
     if size >= LARGEST {
         return Err(Error::TooLarge { most: LARGEST - 1, asked: size });
     }
-    let mut file = File::options().read(true).write(true).create_new(true).open(path);
+    let mut options = File::options();
+    // What a guest writes is nobody else's.
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path);
     let written = file.as_mut().map_err(|error| io::Error::from(error.kind())).and_then(|file| {
         file.write_all(&empty(size))?;
         file.sync_all()

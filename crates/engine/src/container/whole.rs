@@ -45,7 +45,7 @@ pub(super) fn complete(
         (host.privileged, "more privileges"),
         (host.readonly_rootfs, "a read-only root"),
         (host.init.is_some(), "an init"),
-        (!host.links.is_empty(), "links"),
+        (!host.links.is_empty() || !host.extra_hosts.is_empty(), "links and lines of /etc/hosts"),
         (host.isolation == "process", "--isolation process"),
         (!config.image.is_empty() && config.image != machine.disk, "an image"),
     ] {

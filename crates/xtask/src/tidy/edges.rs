@@ -52,6 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "build",
             "daemon",
+            "disk",
             "distribution",
             "image",
             "proto",

@@ -14,7 +14,7 @@ use types::container::WholeMachine;
 use super::run::write_run;
 use crate::record::{MachineSize, Record, Run};
 use crate::spec::{self, machine};
-use crate::{Engine, from_disk};
+use crate::{Engine, durable, from_disk};
 
 /// The disk that tells the machine who it is, in the container's directory.
 const SEED: &str = "seed.iso";
@@ -72,7 +72,7 @@ impl Engine {
         self.send_launch(launch, &descriptors)
     }
 
-    /// Writes what the machine is told about itself. It need not survive: every start writes it.
+    /// Writes what the machine is told about itself; every start does.
     fn write_seed(
         &self,
         record: &Record,
@@ -97,7 +97,8 @@ impl Engine {
             cards: endpoints.iter().map(card).collect(),
         };
         let path = directory.join(SEED);
-        std::fs::write(&path, seed.image())
+        // What a user has cloud-init do may have passwords in it.
+        durable::write_private(directory, SEED, &seed.image())
             .map_err(|error| Error::system(format!("cannot write {}: {error}", path.display())))?;
         Ok(path)
     }
