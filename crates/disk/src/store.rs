@@ -265,11 +265,21 @@ impl Snapshots {
         std::fs::remove_dir_all(&gone).at("remove", &gone)
     }
 
-    /// All of them, by name.
+    /// Removes what attempts that a crash ended have left.
     ///
     /// # Errors
     /// Those of the files.
-    pub fn list(&self) -> Result<Vec<Snapshot>, Error> {
+    pub fn sweep(&self) -> Result<(), Error> {
+        for (name, path) in self.entries()? {
+            if name.starts_with('.') {
+                std::fs::remove_dir_all(&path).at("remove", &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is in the directory, by name.
+    fn entries(&self) -> Result<Vec<(String, PathBuf)>, Error> {
         let entries = match std::fs::read_dir(&self.directory) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.at("list", &self.directory)?,
@@ -277,11 +287,22 @@ impl Snapshots {
         let mut found = Vec::new();
         for entry in entries {
             let entry = entry.at("list", &self.directory)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
+            found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// All of them, by name.
+    ///
+    /// # Errors
+    /// Those of the files.
+    pub fn list(&self) -> Result<Vec<Snapshot>, Error> {
+        let mut found = Vec::new();
+        for (name, path) in self.entries()? {
             if name.starts_with('.') {
                 continue;
             }
-            let path = entry.path();
             let manifest = Manifest::read(&path)?;
             found.push(Snapshot {
                 name,
@@ -291,7 +312,6 @@ impl Snapshots {
                 base: manifest.base.path,
             });
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 

@@ -72,6 +72,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
     let images = Arc::new(images);
     let builds = Builds::open(&config.data_root, &images)?;
     images.unpin();
+    disk::Snapshots::new(&config.data_root).sweep().map_err(crate::from_disk)?;
     let volumes = volume::Volumes::open(&config.data_root).map_err(crate::from_volume)?;
     let secrets =
         crate::secrets::Store::open(&config.data_root, config.secret_key_file.as_deref())?;

@@ -317,7 +317,9 @@ async fn list_snapshots(session: &Session) -> anyhow::Result<u8> {
 mod tests {
     use super::*;
 
+    // `-h` is the host's name, as everywhere.
     #[derive(clap::Parser)]
+    #[command(disable_help_flag = true)]
     struct Parser {
         #[command(flatten)]
         args: RunArgs,

@@ -102,6 +102,12 @@ fn snapshots_and_machines_do_not_need_each_other() {
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].name.as_str(), listed[0].size), ("kept", 1 << 20));
     assert!(listed[0].taken > 0);
+    // Whatever a crash leaves half made or half removed goes, and nothing else.
+    let left = scene.dir.path().join("machines/snapshots/.left");
+    std::fs::create_dir(&left).expect("made");
+    assert_eq!(scene.snapshots.list().expect("list").len(), 1);
+    scene.snapshots.sweep().expect("swept");
+    assert!(!left.exists() && scene.snapshots.list().expect("list").len() == 1);
     scene.snapshots.remove("kept").expect("removed");
     assert!(matches!(scene.snapshots.remove("kept"), Err(Error::NoSnapshot(_))));
     assert!(scene.snapshots.list().expect("list").is_empty());
