@@ -260,8 +260,9 @@ impl Monitor<'_> {
     /// When something about the machine is due.
     pub(crate) fn guest_deadline(&self) -> Option<Instant> {
         match &self.wall {
-            Wall::Process { .. } | Wall::Whole(_) => None,
+            Wall::Process { .. } => None,
             Wall::Machine(guest) => guest.deadline(),
+            Wall::Whole(whole) => whole.deadline(),
         }
     }
 

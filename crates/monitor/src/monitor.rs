@@ -280,10 +280,8 @@ impl<'p> Monitor<'p> {
         if let Wall::Machine(guest) = &self.wall {
             guest.register(poll, Token::Guest, Token::Question, Token::Console);
         }
-        if let Wall::Whole(whole) = &self.wall
-            && let Some(notices) = whole.notices()
-        {
-            poll.add(Token::Notices, notices, Interest::READ);
+        if let Wall::Whole(whole) = &self.wall {
+            whole.register(poll, Token::Notices, Token::Question);
         }
         for connection in &self.connections {
             let interest = Interest { read: true, write: connection.is_waiting() };
@@ -372,7 +370,7 @@ impl<'p> Monitor<'p> {
             }
             Token::Notices => {
                 if let Wall::Whole(whole) = &mut self.wall {
-                    whole.listen();
+                    whole.listen(now);
                 }
             }
             Token::Container(part) => {

@@ -1,6 +1,8 @@
 //! A machine that boots a disk of its own: nobody in it is spoken to. Its console is what a
 //! container's terminal is, its power button what a signal is, and its process ends when it is off.
 
+mod names;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use proto::control::{Reply, Request};
-use proto::launch::{self, Launch};
+use proto::launch::{self, Launch, NamesAt};
 use runtime::cgroup::{Cgroup, OnMissing};
 use runtime::failure;
+use sys::poll::{Interest, Poll};
 use sys::process::Exit;
 use sys::signal::SIGKILL;
 use types::{Error, Timestamp};
@@ -25,6 +28,7 @@ use crate::output::PATIENCE;
 use crate::requests::not_running;
 use crate::streams::{Ends, Streams};
 use crate::wall::Wall;
+use names::Names;
 
 /// Signals that ask a process to end: for a machine, the power button.
 const ENDING: [i32; 4] = [2, 3, 15, 30];
@@ -57,6 +61,7 @@ impl From<StartError> for Error {
 #[derive(Debug)]
 pub(crate) struct Whole {
     powered: Powered,
+    names: Option<Names>,
     /// Why it has ended, if it should not have.
     pub(crate) failure: Option<String>,
 }
@@ -88,7 +93,12 @@ fn start(
     cgroup: &Cgroup,
     log: Log,
 ) -> Result<Started, StartError> {
+    let inside = netns.as_ref().map(OwnedFd::try_clone).transpose()?;
     let machine = describe(order, netns)?;
+    let names = match (inside, order.names) {
+        (Some(inside), Some(at)) => Some(Names::open(inside, at)?),
+        _ => None,
+    };
     let joiner = cgroup.joiner().map_err(|error| io::Error::other(error.to_string()))?;
     let options = vm::Options {
         state: &order.state,
@@ -101,7 +111,7 @@ fn start(
     };
     let (powered, console) = vm::whole::power(&machine, &options, &|| kernel(order))?;
     let pid = powered.pid;
-    let mut whole = Whole { powered, failure: None };
+    let mut whole = Whole { powered, names, failure: None };
     let joined = whole.powered.pidfd.try_clone().and_then(|pidfd| {
         let ends = Ends::of_console(console)?;
         Ok((pidfd, Streams::new(ends, None, launch.stdin, log, Some(PATIENCE))?))
@@ -128,9 +138,10 @@ fn describe(order: &launch::Whole, netns: Option<OwnedFd>) -> Result<vm::whole::
         layers.push(Layer { file: open(&layer.path, n == 0)?, format });
     }
     let mut nics: Vec<Nic> = Vec::new();
-    for link in &order.links {
+    for (n, link) in order.links.iter().enumerate() {
         let netns = netns.as_ref().ok_or(StartError::NoNamespace)?;
-        nics.push(vm::network::join(netns.as_fd(), link)?.nic);
+        let own = order.names.filter(|_| n == 0).map(|at| (at.server, NamesAt::PREFIX));
+        nics.push(vm::network::join(netns.as_fd(), link, own)?.nic);
     }
     let seed = open(&order.seed, false)?;
     let (memory, cpus) = (order.memory, order.cpus);
@@ -150,14 +161,48 @@ fn kernel(order: &launch::Whole) -> Option<vm::KernelImage> {
 }
 
 impl Whole {
-    /// What can be read when there is something to [`Whole::listen`] to.
-    pub(crate) fn notices(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.powered.notices()
+    /// Names everything to wait for.
+    pub(crate) fn register<T: Copy>(
+        &self,
+        poll: &mut Poll<T>,
+        heard: T,
+        question: impl Fn(u32) -> T,
+    ) {
+        if let Some(notices) = self.powered.notices() {
+            poll.add(heard, notices, Interest::READ);
+        }
+        let Some(names) = &self.names else { return };
+        poll.add(heard, names.socket(), Interest::READ);
+        for (number, socket, write) in names.questions().sockets() {
+            poll.add(question(number), socket, Interest { read: true, write });
+        }
     }
 
-    /// Reads what the machine tells of itself; none of it matters.
-    pub(crate) fn listen(&mut self) {
+    /// Reads what the machine tells of itself, none of which matters, and what it asks.
+    pub(crate) fn listen(&mut self, now: Instant) {
         self.powered.listen();
+        if let Some(names) = &mut self.names {
+            names.listen(now);
+        }
+    }
+
+    /// The resolver has something for a question of the machine's.
+    pub(crate) fn question_ready(&mut self, number: u32) {
+        if let Some(names) = &mut self.names {
+            names.proceed(number);
+        }
+    }
+
+    /// Gives up questions that take too long.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if let Some(names) = &mut self.names {
+            names.expire(now);
+        }
+    }
+
+    /// When to look again although nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.names.as_ref().and_then(|names| names.questions().deadline())
     }
 
     /// Switches it off, and waits until its process has gone.

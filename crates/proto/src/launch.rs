@@ -3,6 +3,7 @@
 //! A launcher connection carries [`Order`] frames one way only. A launched monitor answers on
 //! the control connection that came with its order.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxResources, Spec};
@@ -111,8 +112,24 @@ pub struct Whole {
     pub seed: PathBuf,
     /// Names of its links, each of which stands in the network namespace that comes along.
     pub links: Vec<String>,
+    /// Where it asks for names, if that is not answered by others.
+    pub names: Option<NamesAt>,
     /// What the machine's own process may use of the host.
     pub limits: Option<Box<LinuxResources>>,
+}
+
+/// Two addresses on the first link of a machine, in a block of four that is theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesAt {
+    /// Where it is answered.
+    pub server: Ipv4Addr,
+    /// From where it asks.
+    pub guest: Ipv4Addr,
+}
+
+impl NamesAt {
+    /// Bits that the two have in common.
+    pub const PREFIX: u8 = 30;
 }
 
 /// An image of a machine's disk.

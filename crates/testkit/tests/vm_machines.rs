@@ -102,8 +102,15 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:");
     assert_eq!(ask(&engine, &web, "/user-data"), "#cloud-config\nlocale: C");
     assert!(ask(&engine, &web, "/meta-data").contains("- \"ssh-ed25519 AAAA me\""));
-    let peer = json!({"HostConfig": {"NetworkMode": "n"}});
-    assert_eq!(engine.sh("wget -q -O - http://web/cgi-bin/state", peer).trim(), "web:");
+    let peer = engine.create_named(
+        "peer",
+        json!({"Cmd": ["httpd", "-f", "-h", "/etc"], "HostConfig": {"NetworkMode": "n"}}),
+    );
+    peer.start();
+    assert_eq!(peer.sh("wget -q -O - http://web/cgi-bin/state").trim(), "web:");
+    // And it finds others by theirs.
+    let fetched = ask(&engine, &web, "/cgi-bin/fetch?http://peer/passwd");
+    assert!(fetched.contains("root:"), "{fetched}");
     let sectors = (size + (64 << 20)) / 512;
     let up = format!("web is up with 2 processors, {sectors} sectors");
     assert!(log(&engine, &web).contains(&up), "{}", log(&engine, &web));
@@ -141,6 +148,7 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     vm(&engine, &["rm", "web"]);
     assert!(!own.exists(), "its directory is there");
     assert!(!engine.knows(&web.id));
+    peer.remove();
     assert_eq!(engine.delete("/networks/n").status, 204);
     assert!(std::fs::read(&disk).unwrap() == before, "the disk that it began as is as it was");
     daemon.stop().unwrap();

@@ -8,10 +8,12 @@
 //! ```
 //!
 //! Whatever enters the namespace goes through the bridge to the guest; the namespace itself keeps
-//! no address, so its own stack neither answers nor speaks. The bridge learns nothing from the link:
+//! no address but the one at which a guest without an agent asks for names, so its own stack neither
+//! answers nor speaks. The bridge learns nothing from the link:
 //! where the host's bridge lets a port's packets turn back (published ports with br_netfilter), the
 //! guest's own broadcasts come in by it, and the guest would seem to be out there.
 
+use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
 use sys::netlink::{self, Address, Change, Socket, Target};
@@ -53,16 +55,21 @@ pub enum JoinError {
 /// Joins a link of the namespace to a new tap device. To be done once, before anything uses the
 /// link; what it makes goes with the namespace.
 ///
-/// The namespace is entered by a thread of its own.
+/// The namespace is entered by a thread of its own. With `spoken_to`, an address and the length of its
+/// prefix, the bridge has that: the guest can speak with whoever listens there in the namespace.
 ///
 /// # Errors
 /// [`Error::Join`]; [`Error::Prepare`] when the namespace cannot be entered.
-pub fn join(netns: BorrowedFd<'_>, link: &str) -> Result<Joined, Error> {
-    let joined = sys::netns::within(netns, || join_here(link));
+pub fn join(
+    netns: BorrowedFd<'_>,
+    link: &str,
+    spoken_to: Option<(Ipv4Addr, u8)>,
+) -> Result<Joined, Error> {
+    let joined = sys::netns::within(netns, || join_here(link, spoken_to));
     Ok(joined.step("enter the network namespace")??)
 }
 
-fn join_here(name: &str) -> Result<Joined, JoinError> {
+fn join_here(name: &str, spoken_to: Option<(Ipv4Addr, u8)>) -> Result<Joined, JoinError> {
     let refused = |source| JoinError::Refused { link: name.to_owned(), source };
     let mut socket = Socket::open().map_err(JoinError::Socket)?;
     let link = netlink::link_named(&mut socket, name).map_err(refused)?;
@@ -84,12 +91,15 @@ fn join_here(name: &str) -> Result<Joined, JoinError> {
     requests.extend(own.map(netlink::remove_address));
     socket.run(&requests).map_err(refused)?;
     let master = netlink::link_named(&mut socket, &bridge).map_err(refused)?.ok_or_else(missing)?;
-    let requests = [
+    let mut requests = vec![
         Change::of(Target::Index(link.index)).master(master.index).up(true).request(),
         netlink::forgetful_port(Target::Index(link.index)),
         Change::of(Target::Name(&port)).master(master.index).up(true).request(),
         Change::of(Target::Index(master.index)).up(true).request(),
     ];
+    requests.extend(spoken_to.map(|(addr, prefix)| {
+        netlink::add_address(Address { link: master.index, addr: addr.into(), prefix })
+    }));
     socket.run(&requests).map_err(refused)?;
     Ok(Joined { nic: Nic { tap, mac }, mtu: link.mtu })
 }
@@ -140,7 +150,7 @@ mod tests {
             socket.run(&[up.request(), netlink::add_address(address)]).expect("set up");
         })
         .expect("namespace");
-        let joined = join(netns.as_fd(), "eth0").expect("joins");
+        let joined = join(netns.as_fd(), "eth0", None).expect("joins");
         assert_eq!(joined.nic.mac, [2, 0x42, 10, 9, 8, 7]);
         assert_eq!(joined.mtu, 1400);
         let (links, addresses) = sys::netns::within(netns.as_fd(), || {
@@ -160,7 +170,7 @@ mod tests {
         assert!(bridge.up);
         assert_eq!(addresses, [], "the namespace itself speaks");
         turn_back(&other, &joined.nic);
-        let again = join(netns.as_fd(), "eth1").expect_err("no such link");
+        let again = join(netns.as_fd(), "eth1", None).expect_err("no such link");
         assert!(matches!(again, Error::Join(JoinError::NoLink(_))), "{again}");
     }
 

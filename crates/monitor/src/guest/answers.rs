@@ -40,6 +40,9 @@ impl Monitor<'_> {
         {
             guest.link.send_name(number, &answer);
         }
+        if let Wall::Whole(whole) = &mut self.wall {
+            whole.question_ready(number);
+        }
     }
 
     fn hear(&mut self, event: Event, now: Instant) -> Result<(), Violation> {
@@ -193,6 +196,9 @@ impl Monitor<'_> {
 
     /// Gives up what takes the machine too long.
     pub(crate) fn expire_guest(&mut self, now: Instant) {
+        if let Wall::Whole(whole) = &mut self.wall {
+            whole.expire(now);
+        }
         let Wall::Machine(guest) = &mut self.wall else { return };
         let answers: Vec<Answer> = Guest::expire(guest, now);
         answers.into_iter().for_each(|answer| self.deliver(answer));

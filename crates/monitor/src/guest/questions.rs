@@ -100,6 +100,11 @@ impl Questions {
         }
     }
 
+    /// Whether a question is on its way.
+    pub(crate) fn knows(&self, number: u32) -> bool {
+        self.asking.contains_key(&number)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.asking.values().map(|asking| asking.until).min()
     }

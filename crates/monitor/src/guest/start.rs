@@ -219,7 +219,7 @@ fn nics(
     let (mut nics, mut interfaces) = (Vec::new(), Vec::new());
     for interface in &machine.interfaces {
         let netns = netns.ok_or(StartError::NoNamespace)?;
-        let joined = vm::network::join(netns.as_fd(), &interface.name)?;
+        let joined = vm::network::join(netns.as_fd(), &interface.name, None)?;
         let (mac, mtu) = (joined.nic.mac, joined.mtu);
         interfaces.push(Interface { mac, mtu, ..interface.clone() });
         nics.push(joined.nic);

@@ -91,7 +91,10 @@ mount -t iso9660 -o ro /dev/vdb /seed || echo "no seed"
 seed() { sed -n "s/.*$1: *\[*\"\([^\"]*\)\".*/\1/p" /seed/$2 | head -n 1; }
 hostname "$(seed local-hostname meta-data)"
 ip link set lo up
-ip link set eth0 up && ip addr add "$(seed addresses network-config)" dev eth0
+ip link set eth0 up
+addresses() { sed -n 's/.* addresses: \[\(.*\)\].*/\1/p' /seed/network-config | tr -d '",'; }
+for address in $(addresses | head -n 1); do ip addr add $address dev eth0; done
+echo "nameserver $(addresses | tail -n 1)" >/etc/resolv.conf
 ip route add default via "$(seed via network-config)"
 kept() { dd if=/dev/vda bs=512 skip=KEEP count=1 2>/dev/null | tr -d '\0'; }
 cat >/www/cgi-bin/state <<END
@@ -103,6 +106,11 @@ cat >/www/cgi-bin/keep <<END
 #!/bin/sh
 printf %s "\$QUERY_STRING" | dd of=/dev/vda bs=512 seek=KEEP conv=notrunc,sync,fsync 2>/dev/null
 printf 'Content-Type: text/plain\r\n\r\nkept\n'
+END
+cat >/www/cgi-bin/fetch <<END
+#!/bin/sh
+printf 'Content-Type: text/plain\r\n\r\n'
+wget -q -O - "\$QUERY_STRING" 2>&1
 END
 chmod +x /www/cgi-bin/*
 cp /seed/user-data /seed/meta-data /www/
@@ -157,7 +165,7 @@ fn add(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
 /// The system in memory.
 fn initramfs(modules: &Path, keep: usize) -> Vec<u8> {
     let mut archive = Vec::new();
-    for folder in ["bin", "m", "dev", "proc", "sys", "seed", "www", "www/cgi-bin"] {
+    for folder in ["bin", "m", "dev", "proc", "sys", "seed", "etc", "www", "www/cgi-bin"] {
         add(&mut archive, folder, 0o40755, b"");
     }
     let mut loaded = Vec::new();

@@ -1,13 +1,13 @@
 //! The order for a machine that boots a disk of its own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use disk::Format;
 use disk::seed::{Card, Seed};
 use network::{Endpoint, Sandbox};
-use proto::launch::{DiskLayer, Launch, Whole};
+use proto::launch::{DiskLayer, Launch, NamesAt, Whole};
 use types::Error;
 use types::container::WholeMachine;
 
@@ -35,7 +35,8 @@ impl Engine {
         if let Some(sandbox) = &sandbox {
             self.give_names(record, run, sandbox.fd())?;
         }
-        let seed = self.write_seed(record, asked, &run.endpoints, &own)?;
+        let names = run.endpoints.first().filter(|_| self.resolves(&run.endpoints)).and_then(names);
+        let seed = self.write_seed(record, asked, &run.endpoints, names, &own)?;
         let limits = spec::resources::limits(&record.host.resources)?;
         let MachineSize { memory, cpus } = record.machine_size(&self.config.machines);
         let config = &self.config.machines;
@@ -51,6 +52,7 @@ impl Engine {
                 .map(|layer| DiskLayer { path: layer.path, qcow2: layer.format == Format::Qcow2 })
                 .collect(),
             seed,
+            names,
             links: run.endpoints.iter().map(|endpoint| endpoint.interface.clone()).collect(),
             limits: Some(Box::new(machine::limits(&limits, memory))),
         };
@@ -78,9 +80,9 @@ impl Engine {
         record: &Record,
         asked: &WholeMachine,
         endpoints: &[Endpoint],
+        names: Option<NamesAt>,
         directory: &Path,
     ) -> Result<PathBuf, Error> {
-        // Our own resolver is in the container's network namespace, out of the guest's reach.
         let resolver = self.resolv_conf(record, false)?;
         let servers = network::name_servers(&resolver);
         let search: Vec<String> = resolver
@@ -88,13 +90,19 @@ impl Engine {
             .filter_map(|line| line.strip_prefix("search "))
             .flat_map(|domains| domains.split_whitespace().map(str::to_owned))
             .collect();
-        let card = |endpoint: &Endpoint| card(endpoint, &servers, &search);
+        let mut cards: Vec<Card> =
+            endpoints.iter().map(|endpoint| card(endpoint, &servers, &search)).collect();
+        if let (Some(names), Some((first, rest))) = (names, cards.split_first_mut()) {
+            first.addresses.push((names.guest.into(), NamesAt::PREFIX));
+            first.servers = vec![names.server.into()];
+            rest.iter_mut().for_each(|card| card.servers.clear());
+        }
         let seed = Seed {
             instance: record.id.to_string(),
             hostname: record.config.hostname.clone(),
             ssh_keys: asked.ssh_keys.clone(),
             user_data: asked.user_data.clone(),
-            cards: endpoints.iter().map(card).collect(),
+            cards,
         };
         let path = directory.join(SEED);
         // What a user has cloud-init do may have passwords in it.
@@ -102,6 +110,31 @@ impl Engine {
             .map_err(|error| Error::system(format!("cannot write {}: {error}", path.display())))?;
         Ok(path)
     }
+}
+
+/// Blocks of four addresses for names, from this on: link-local ones, which lead nowhere else.
+const FIRST_BLOCK: u32 = 0xa9fe_0100;
+/// How many there are, up to 169.254.253.3.
+const BLOCKS: u32 = 16_129;
+/// The block of 169.254.169.254, where clouds tell their machines about themselves.
+const METADATA: u32 = (0xa9fe_a9fc - FIRST_BLOCK) / 4;
+
+/// Where a machine asks for names: at addresses that no other machine of its network has, as they
+/// follow from its own, unless the network has more than 16128 addresses.
+fn names(endpoint: &Endpoint) -> Option<NamesAt> {
+    match endpoint.ipv4?.addr() {
+        IpAddr::V4(own) => Some(block(own)),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn block(own: Ipv4Addr) -> NamesAt {
+    let block = match u32::from(own) % (BLOCKS - 1) {
+        METADATA => BLOCKS - 1,
+        block => block,
+    };
+    let base = FIRST_BLOCK + 4 * block;
+    NamesAt { server: (base + 1).into(), guest: (base + 2).into() }
 }
 
 /// An endpoint as the machine's card.
@@ -114,5 +147,25 @@ fn card(endpoint: &Endpoint, servers: &[IpAddr], search: &[String]) -> Card {
         gateways: seen.gateways,
         servers: servers.to_vec(),
         search: search.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_ask_at_other_addresses_and_nobody_at_a_clouds() {
+        let mut seen = std::collections::BTreeSet::new();
+        for own in 0xac11_0000..0xac11_0000 + BLOCKS - 1 {
+            let NamesAt { server, guest } = block(own.into());
+            assert!(server.is_link_local() && guest.is_link_local());
+            assert!(
+                server != Ipv4Addr::new(169, 254, 169, 254)
+                    && guest != Ipv4Addr::new(169, 254, 169, 254)
+            );
+            assert_eq!(u32::from(server) >> 2, u32::from(guest) >> 2);
+            assert!(seen.insert(server), "{server} twice");
+        }
     }
 }
