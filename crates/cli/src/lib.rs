@@ -5,6 +5,7 @@
 //! any Docker daemon will do.
 
 mod build;
+mod compare;
 mod config;
 mod container;
 mod context;
@@ -41,6 +42,11 @@ use verbs::{GROUPS, Verb};
 
 /// Runs the command line with the arguments behind the program's name.
 pub fn main(args: &[String]) -> ExitCode {
+    if let Some((word, rest)) = args.split_first()
+        && word == compare::work::WORD
+    {
+        return compare::work::main(rest);
+    }
     ExitCode::from(match run(args) {
         Ok(status) => status,
         Err(error) => {

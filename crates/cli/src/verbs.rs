@@ -135,7 +135,7 @@ pub(crate) fn top() -> impl Iterator<Item = (&'static str, &'static Verb)> {
         let group = GROUPS.iter().find(|g| g.name == *group)?;
         Some((*name, group.verbs.iter().find(|v| v.name == *verb)?))
     });
-    let own = crate::top::VERBS.iter().chain(crate::registry::VERBS);
+    let own = crate::top::VERBS.iter().chain(crate::compare::VERBS).chain(crate::registry::VERBS);
     short.chain(own.map(|verb| (verb.name, verb)))
 }
 

@@ -5,6 +5,7 @@ mod api;
 mod build;
 mod cli;
 mod cli_images;
+mod compare;
 mod conformance;
 mod conformance_newer;
 mod details;
