@@ -126,14 +126,14 @@ impl Measuring<'_> {
     async fn warm(&self, report: &mut Report, walls: &[Wall]) -> Vec<(usize, Wall)> {
         let mut able = Vec::new();
         for (column, wall) in walls.iter().copied().enumerate() {
-            if report.cell(Measure::Gone, column).is_none_or(|cell| cell.failure.is_some()) {
+            if report.columns[column].failure.is_some() {
                 continue;
             }
             self.progress.say(&format!("warming up, {}", wall.name()));
             match limited(self.start(wall)).await {
                 Ok(_) => able.push((column, wall)),
                 Err(error) => {
-                    fail(report, column, &Measure::ALL, &error);
+                    report.columns[column].failure = Some(crate::failure::describe(&error));
                 }
             }
         }

@@ -46,7 +46,7 @@ use machine::Machine;
 use measure::Measuring;
 use native::Place;
 use progress::Progress;
-use report::{Measure, Report, Wall};
+use report::{Report, Wall};
 use sizes::Sizes;
 
 /// The command.
@@ -119,6 +119,7 @@ fn walls(text: &str) -> anyhow::Result<Vec<Wall>> {
             walls.push(wall);
         }
     }
+    anyhow::ensure!(walls.len() > 1, "--walls names no wall: it is process, vm or both");
     Ok(walls)
 }
 
@@ -204,13 +205,8 @@ async fn measuring(
     progress.say("making an image with the program in it");
     let image = image::prepare(session, &report.image, mark).await?;
     let walls = info.runtimes.contains_key("vm");
-    if !walls && let Some(column) = report.columns.iter().position(|c| c.wall == Wall::Vm) {
-        let absent = "the daemon has no runtime vm";
-        for measure in Measure::ALL {
-            if let Some(cell) = report.cell(measure, column) {
-                cell.failure = Some(absent.to_owned());
-            }
-        }
+    for column in report.columns.iter_mut().filter(|column| column.wall == Wall::Vm && !walls) {
+        column.failure = Some("the daemon has no runtime vm".to_owned());
     }
     let data_root = PathBuf::from(&info.docker_root_dir);
     let measuring = Measuring {
@@ -256,6 +252,7 @@ mod tests {
         for (words, part) in [
             (["--runs", "0"], "more than nothing"),
             (["--walls", "paper"], "unknown wall \"paper\""),
+            (["--walls", "native"], "names no wall"),
             (["--format", "xml"], "table or json"),
             (["--runs", "many"], "invalid"),
         ] {

@@ -72,14 +72,9 @@ fn figures(page: &mut String, report: &Report) {
     page.push_str("</tbody>\n</table></div>\n");
 }
 
-/// Notes and failures.
+/// What is to be known beside the figures.
 fn remarks(page: &mut String, report: &Report) {
-    let notes = report.columns.iter().flat_map(|column| {
-        column.notes.iter().map(|note| format!("{}: {note}", column.wall.name()))
-    });
-    let failures =
-        report.failures().into_iter().map(|(wall, text)| format!("{} failed: {text}", wall.name()));
-    let all: Vec<String> = notes.chain(failures).collect();
+    let all = report.remarks();
     if all.is_empty() {
         return;
     }

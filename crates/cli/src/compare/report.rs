@@ -194,6 +194,9 @@ impl Row {
 pub(super) struct Column {
     /// Where things ran.
     pub(super) wall: Wall,
+    /// Why nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) failure: Option<String>,
     /// What is to be known about its numbers.
     pub(super) notes: Vec<String>,
 }
@@ -219,6 +222,7 @@ impl Report {
     /// Without any sample yet.
     pub(super) fn new(image: &str, walls: &[Wall], machine: Machine) -> Self {
         let cell = |wall: &Wall| Cell { wall: Some(*wall), ..Cell::default() };
+        let column = |wall: &Wall| Column { wall: *wall, failure: None, notes: Vec::new() };
         let row = |measure: Measure| Row {
             measure,
             unit: measure.unit(),
@@ -229,7 +233,7 @@ impl Report {
             runs: 0,
             quick: false,
             machine,
-            columns: walls.iter().map(|wall| Column { wall: *wall, notes: Vec::new() }).collect(),
+            columns: walls.iter().map(column).collect(),
             rows: Measure::ALL.into_iter().map(row).collect(),
         }
     }
@@ -260,8 +264,23 @@ impl Report {
         }
     }
 
-    /// All failures with their places, each once: several rows of one step fail together.
-    pub(super) fn failures(&self) -> Vec<(Wall, &str)> {
+    /// What is to be known beside the figures, a sentence each: of what could not be measured, why
+    /// (several rows of one step fail together), and the notes.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for column in &self.columns {
+            let name = column.wall.name();
+            found
+                .extend(column.failure.iter().map(|why| format!("{name} was not measured: {why}")));
+            found.extend(column.notes.iter().map(|note| format!("{name}: {note}")));
+        }
+        for (wall, failure) in self.failures() {
+            found.push(format!("{} failed: {failure}", wall.name()));
+        }
+        found
+    }
+
+    fn failures(&self) -> Vec<(Wall, &str)> {
         let mut found: Vec<(Wall, &str)> = Vec::new();
         for cell in self.rows.iter().flat_map(|row| &row.cells) {
             if let (Some(wall), Some(failure)) = (cell.wall, cell.failure.as_deref())
@@ -291,7 +310,7 @@ pub(super) mod tests {
         for (column, rate) in [1e9, 9.7e8, 1e8].into_iter().enumerate() {
             report.cell(Measure::Copy, column).expect("a cell").samples = vec![rate];
         }
-        for measure in [Measure::FirstOutput, Measure::Gone] {
+        for measure in [Measure::FileRead, Measure::FileWrite] {
             let cell = report.cell(measure, 2).expect("a cell");
             cell.failure = Some("no kernel <script>".to_owned());
         }
@@ -323,8 +342,11 @@ pub(super) mod tests {
     #[test]
     fn what_is_said_twice_is_there_once() {
         let report = sample();
-        assert_eq!(report.columns[2].notes, ["1 of 2 processors"]);
-        assert_eq!(report.failures(), [(Wall::Vm, "no kernel <script>")]);
+        let failed = "vm failed: no kernel <script>";
+        assert_eq!(report.remarks(), ["vm: 1 of 2 processors", failed]);
+        let mut report = sample();
+        report.columns[1].failure = Some("it cannot".to_owned());
+        assert_eq!(report.remarks()[0], "process was not measured: it cannot");
     }
 
     #[test]
@@ -335,7 +357,7 @@ pub(super) mod tests {
         assert_eq!(cell["median"], 0.002);
         assert_eq!(cell["samples"], serde_json::json!([0.001, 0.003, 0.002]));
         assert!(cell.get("failure").is_none());
-        assert_eq!(json["rows"][0]["cells"][2]["failure"], "no kernel <script>");
+        assert_eq!(json["rows"][10]["cells"][2]["failure"], "no kernel <script>");
         assert_eq!(json["rows"][8]["unit"], "bytes-per-second");
     }
 }

@@ -5,7 +5,7 @@ use super::report::{Report, Row, Wall};
 use crate::show::human::ellipsis;
 use crate::show::table::Table;
 
-/// What a failure may take of a line.
+/// How long a line of what is to be known may be.
 const LONGEST: usize = 300;
 
 /// The table, and below it what is to be known about it.
@@ -24,13 +24,9 @@ pub(super) fn render(report: &Report) -> String {
         "\nMedians. In brackets the share of the native figure: a factor where less is better, \
          per cent where more is.\n",
     );
-    for column in &report.columns {
-        for note in &column.notes {
-            text.push_str(&format!("{}: {note}\n", column.wall.name()));
-        }
-    }
-    for (wall, failure) in report.failures() {
-        text.push_str(&format!("{} failed: {}\n", wall.name(), line(failure)));
+    for remark in report.remarks() {
+        text.push_str(&line(&remark));
+        text.push('\n');
     }
     text
 }
@@ -69,14 +65,14 @@ mod tests {
         assert!(lines[0].starts_with("MEASURE ") && lines[0].ends_with(" VM"), "{text}");
         assert!(lines[..16].iter().all(|line| words(line) == 4), "{text}");
         assert!(lines[1].contains(" 2.00 ms ") && lines[1].contains(" 10.0 ms (5.00x) "), "{text}");
-        assert!(lines[1].ends_with(" failed"), "{text}");
+        assert!(lines[1].ends_with(" -") && lines[11].ends_with(" failed"), "{text}");
         assert!(lines[9].ends_with(" 970 MB/s (97.0 %)   100 MB/s (10.0 %)"), "{text}");
         assert!(lines.contains(&"vm: 1 of 2 processors"), "{text}");
         assert!(lines.contains(&"vm failed: no kernel <script>"), "{text}");
     }
 
     #[test]
-    fn failures_keep_to_their_line() {
+    fn remarks_keep_to_their_line() {
         assert_eq!(line("a\n\x1b[2J  b"), "a [2J b");
     }
 }

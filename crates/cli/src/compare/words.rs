@@ -11,7 +11,7 @@ impl Measure {
             Self::FirstOutput => "Start, to the first output",
             Self::Gone => "Start, to its end",
             Self::Memory => "Memory of an idle one",
-            Self::MemoryBeyond => "  of it not the program's",
+            Self::MemoryBeyond => "  of it beyond the program",
             Self::Disk => "Disk of an idle one",
             Self::Fit => "How many fit (estimate)",
             Self::ComputeOne => "Computing, one thread",
