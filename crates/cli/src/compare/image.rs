@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use docker_api::IdResponse;
@@ -19,8 +20,10 @@ use crate::session::Session;
 const LABEL: &str = "isopod.compare";
 /// The program's name in the image's root directory.
 const NAME: &str = "isopod-compare";
-/// How often it is looked for what is left, as a request that was broken off may still be at work.
-const SWEEPS: u32 = 50;
+/// How often it is looked for what is left, at most.
+const SWEEPS: u32 = 500;
+/// The time between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// All that this run of the command has on the daemon.
 pub(super) struct Mark(String);
@@ -41,44 +44,42 @@ impl Mark {
         filter::json(&[("label".to_owned(), format!("{LABEL}={}", self.0))])
     }
 
-    /// Removes it all.
+    /// Removes it all, and looks again until so many times nothing was there: a request that was
+    /// broken off may still be at work.
     ///
     /// # Errors
-    /// The first thing that could not be removed; the others are tried all the same.
-    pub(super) async fn sweep(&self, client: &Client) -> anyhow::Result<()> {
-        let mut quiet = 0;
-        let mut failed = None;
+    /// Something could not be removed; the rest is, all the same.
+    pub(super) async fn sweep(&self, client: &Client, looks: u32) -> anyhow::Result<()> {
+        let (mut empty, mut failed) = (0, None);
         for _ in 0..SWEEPS {
-            let containers: Vec<ContainerSummary> = client
-                .get(
-                    &Target::new("/containers/json")
-                        .with("all", "1")
-                        .maybe("filters", self.filters()),
-                )
-                .await?;
-            let images: Vec<ImageSummary> =
-                client.get(&Target::new("/images/json").maybe("filters", self.filters())).await?;
-            if containers.is_empty() && images.is_empty() {
-                quiet += 1;
-                if quiet == 2 {
-                    return Ok(());
-                }
-            }
+            let target = Target::new("/containers/json").with("all", "1");
+            let containers: Vec<ContainerSummary> =
+                client.get(&target.maybe("filters", self.filters())).await?;
             for container in &containers {
-                failed = remove(client, "/containers", &container.id, "v").await.err().or(failed);
+                failed = remove_container(client, &container.id).await.err().or(failed);
             }
+            let target = Target::new("/images/json").maybe("filters", self.filters());
+            let images: Vec<ImageSummary> = client.get(&target).await?;
             for image in images.iter().filter(|_| containers.is_empty()) {
-                failed = remove(client, "/images", &image.id, "force").await.err().or(failed);
+                let target = Target::named("/images", &image.id, "").with("force", "1");
+                failed = remove(client, &target).await.err().or(failed);
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            empty = if containers.is_empty() && images.is_empty() { empty + 1 } else { 0 };
+            if empty == looks {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        Err(failed.map_or_else(|| anyhow::anyhow!("the daemon goes on making them"), Into::into))
+        Err(failed.map_or_else(|| anyhow::anyhow!("some of it is still there"), Into::into))
     }
 }
 
-async fn remove(client: &Client, noun: &str, id: &str, flag: &str) -> Result<(), Error> {
-    let target = Target::named(noun, id, "").with("force", "1").with(flag, "1");
-    match client.delete(&target).await {
+async fn remove_container(client: &Client, id: &str) -> Result<(), Error> {
+    remove(client, &Target::named("/containers", id, "").with("force", "1").with("v", "1")).await
+}
+
+async fn remove(client: &Client, target: &Target) -> Result<(), Error> {
+    match client.delete(target).await {
         // It is gone, or about to be.
         Err(error) if matches!(error.status(), Some(404 | 409)) => Ok(()),
         other => other,
@@ -115,7 +116,7 @@ pub(super) async fn prepare(session: &Session, image: &str, mark: &Mark) -> anyh
     client.stream(Method::PUT, &place, Some("application/x-tar"), archive(program)?).await?;
     let target = Target::new("/commit").with("container", &made.id);
     let committed: IdResponse = client.post_for(&target).await?;
-    remove(client, "/containers", &made.id, "v").await?;
+    remove_container(client, &made.id).await?;
     Ok(committed.id)
 }
 

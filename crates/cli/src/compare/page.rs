@@ -137,7 +137,7 @@ fn section(page: &mut String, row: &Row, sizes: &Sizes) {
     );
     for (index, (cell, median)) in row.cells.iter().zip(&medians).enumerate() {
         let top = STEP * index as f64 + 4.0;
-        let name = cell.wall.map_or("", |wall| wall.name());
+        let name = cell.wall.name();
         let baseline = top + 16.0;
         let end = LEFT - 8.0;
         let _ =

@@ -124,10 +124,10 @@ impl Measure {
 }
 
 /// What is known of one measure in one column.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Cell {
     /// The column.
-    pub(super) wall: Option<Wall>,
+    pub(super) wall: Wall,
     /// One number for each run.
     pub(super) samples: Vec<f64>,
     /// Why there are no more of them.
@@ -145,7 +145,7 @@ impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Shown<'a> {
-            wall: Option<Wall>,
+            wall: Wall,
             median: Option<f64>,
             samples: &'a [f64],
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,7 +221,7 @@ pub(super) struct Report {
 impl Report {
     /// Without any sample yet.
     pub(super) fn new(image: &str, walls: &[Wall], machine: Machine) -> Self {
-        let cell = |wall: &Wall| Cell { wall: Some(*wall), ..Cell::default() };
+        let cell = |wall: &Wall| Cell { wall: *wall, samples: Vec::new(), failure: None };
         let column = |wall: &Wall| Column { wall: *wall, failure: None, notes: Vec::new() };
         let row = |measure: Measure| Row {
             measure,
@@ -283,11 +283,8 @@ impl Report {
     fn failures(&self) -> Vec<(Wall, &str)> {
         let mut found: Vec<(Wall, &str)> = Vec::new();
         for cell in self.rows.iter().flat_map(|row| &row.cells) {
-            if let (Some(wall), Some(failure)) = (cell.wall, cell.failure.as_deref())
-                && !found.contains(&(wall, failure))
-            {
-                found.push((wall, failure));
-            }
+            let failure = cell.failure.as_deref().map(|failure| (cell.wall, failure));
+            found.extend(failure.filter(|failure| !found.contains(failure)));
         }
         found
     }

@@ -41,7 +41,7 @@ pub(super) fn cell(row: &Row, column: usize) -> String {
         }
         (None, _) if cell.failure.is_some() => "failed".to_owned(),
         // A process has no container that could cost anything.
-        (None, _) if cell.wall == Some(Wall::Native) => "none".to_owned(),
+        (None, _) if cell.wall == Wall::Native => "none".to_owned(),
         (None, _) => "-".to_owned(),
     }
 }
