@@ -69,7 +69,7 @@ pub(crate) struct Args {
     #[arg(short, long, default_value = "isopod-compare.html", value_name = "FILE")]
     output: String,
     /// A first look: small pieces of work, and one run of each
-    #[arg(short, long)]
+    #[arg(long)]
     quick: bool,
     /// How often each is measured [default: 5]
     #[arg(long, value_name = "NUMBER")]
