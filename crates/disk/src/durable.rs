@@ -18,3 +18,17 @@ pub(crate) fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()
 pub(crate) fn flush(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
+
+/// Makes a directory and those above it, and has all their names on the disk.
+pub(crate) fn make_directories(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let Some(parent) = directory.parent() else { return Ok(()) };
+    make_directories(parent)?;
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    flush(parent)
+}

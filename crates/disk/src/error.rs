@@ -66,6 +66,9 @@ pub enum Error {
          at most 128 of them"
     )]
     BadName(String),
+    /// A name that the API has another use for.
+    #[error("a snapshot cannot be called {0:?}: choose another name")]
+    Reserved(String),
     /// A file that cannot be read or written.
     #[error("cannot {what} {}: {source}", .path.display())]
     File {

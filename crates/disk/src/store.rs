@@ -1,15 +1,20 @@
-//! The layers of machines' disks, and snapshots of them.
+//! The layers of machines' disks.
+
+mod snapshots;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sys::fs::OFlags;
 use types::Timestamp;
 
 use crate::durable;
 use crate::error::{At, Error};
 use crate::qcow2::{self, Format};
+
+pub use snapshots::{Snapshot, Snapshots};
 
 /// The file that says which layers there are.
 const MANIFEST: &str = "disk.json";
@@ -23,6 +28,40 @@ pub struct Layer {
     pub path: PathBuf,
     /// How it is written.
     pub format: Format,
+    /// The file that was looked at.
+    pub seen: Seen,
+}
+
+/// By which whoever opens a path again tells whether it still leads to the file that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// When it was changed last: seconds,
+    pub seconds: i64,
+    /// and nanoseconds.
+    pub nanoseconds: i64,
+}
+
+impl Seen {
+    fn of(file: &File, path: &Path) -> Result<Self, Error> {
+        let found = file.metadata().at("look at", path)?;
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            length: found.len(),
+            seconds: found.mtime(),
+            nanoseconds: found.mtime_nsec(),
+        })
+    }
+
+    fn stamp(self) -> Stamp {
+        Stamp { length: self.length, seconds: self.seconds, nanoseconds: self.nanoseconds }
+    }
 }
 
 /// What a disk is made of.
@@ -56,21 +95,15 @@ struct Stamp {
     nanoseconds: i64,
 }
 
-impl Stamp {
-    fn of(file: &File, path: &Path) -> Result<Self, Error> {
-        let found = file.metadata().at("look at", path)?;
-        let (seconds, nanoseconds) = (found.mtime(), found.mtime_nsec());
-        Ok(Self { length: found.len(), seconds, nanoseconds })
-    }
-}
-
+/// Opens what may be a disk, and looks at what has been opened: what a path leads to may change.
 fn open_image(path: &Path) -> Result<File, Error> {
-    // Looked at first: opening a pipe would wait for its writer.
-    let found = std::fs::metadata(path).at("open", path)?;
-    if !found.is_file() {
+    // O_NONBLOCK: opening a pipe would wait for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(sys::fs::open_host(path, flags).at("open", path)?);
+    if !file.metadata().at("look at", path)?.is_file() {
         return Err(Error::NoFile(path.to_owned()));
     }
-    File::open(path).at("open", path)
+    Ok(file)
 }
 
 impl Manifest {
@@ -91,7 +124,7 @@ impl Manifest {
         let path = path.canonicalize().at("open", path)?;
         let file = open_image(&path)?;
         let found = qcow2::recognise(&file, &path)?;
-        let stamp = Stamp::of(&file, &path)?;
+        let stamp = Seen::of(&file, &path)?.stamp();
         let base = Base { path, format: found.format, stamp };
         Ok(Self { created: Timestamp::now(), size: found.size, last: 0, layers: Vec::new(), base })
     }
@@ -109,6 +142,23 @@ impl Manifest {
         qcow2::make_empty(&path, size)?;
         self.size = size;
         self.layers.insert(0, name);
+        Ok(())
+    }
+
+    /// Takes back what [`Manifest::grow`] has made, after `before` was kept.
+    fn take_back(&self, directory: &Path) {
+        if let Some(top) = self.layers.first() {
+            let _ = std::fs::remove_file(directory.join(top));
+        }
+    }
+
+    /// Has what is written in the layers on the host's disk: whoever wrote it may have been killed
+    /// before it had that done.
+    fn flush(&self, directory: &Path) -> Result<(), Error> {
+        for name in &self.layers {
+            let path = directory.join(name);
+            open_image(&path)?.sync_all().at("flush", &path)?;
+        }
         Ok(())
     }
 
@@ -136,10 +186,7 @@ pub fn create(
     let mut manifest = if source.starts_with('/') {
         Manifest::of_image(Path::new(source))?
     } else {
-        let from = snapshots.find(source)?;
-        let manifest = Manifest::read(&from)?;
-        manifest.link(&from, directory)?;
-        manifest
+        snapshots.lend(source, directory)?
     };
     let size = if size == 0 { manifest.size } else { size };
     if size < manifest.size {
@@ -151,7 +198,7 @@ pub fn create(
 }
 
 /// The layers of the disk in a directory, the one that is written to first, the base last: each has
-/// been looked at and leads nowhere else.
+/// been looked at and leads nowhere else. Whoever opens one compares it with what was [`Seen`].
 ///
 /// # Errors
 /// [`Error::Changed`] when the base is not what it was; what is wrong with a layer.
@@ -160,21 +207,24 @@ pub fn layers(directory: &Path) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
     for name in &manifest.layers {
         let path = directory.join(name);
-        let found = qcow2::recognise(&open_image(&path)?, &path)?;
+        let file = open_image(&path)?;
+        let found = qcow2::recognise(&file, &path)?;
         if found.format != Format::Qcow2 {
             return Err(Error::Unusable { path, why: "its qcow2 header is damaged" });
         }
-        layers.push(Layer { path, format: Format::Qcow2 });
+        let seen = Seen::of(&file, &path)?;
+        layers.push(Layer { path, format: Format::Qcow2, seen });
     }
     let Base { path, format, stamp } = manifest.base;
     let file = open_image(&path)?;
-    if Stamp::of(&file, &path)? != stamp {
+    let seen = Seen::of(&file, &path)?;
+    if seen.stamp() != stamp {
         return Err(Error::Changed(path));
     }
     if format == Format::Qcow2 {
         qcow2::recognise(&file, &path)?;
     }
-    layers.push(Layer { path, format });
+    layers.push(Layer { path, format, seen });
     Ok(layers)
 }
 
@@ -187,148 +237,6 @@ pub fn taken(directory: &Path) -> Result<u64, Error> {
     let manifest = Manifest::read(directory)?;
     let blocks = |name: &String| std::fs::metadata(directory.join(name)).map_or(0, |f| f.blocks());
     Ok(manifest.layers.iter().map(blocks).sum::<u64>() * 512)
-}
-
-/// A disk as it was at a moment, under a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Its name.
-    pub name: String,
-    /// When it was made.
-    pub created: Timestamp,
-    /// Bytes of the disk.
-    pub size: u64,
-    /// Bytes that its layers take on the host's disk, which machines may share.
-    pub taken: u64,
-    /// The image that is below them all.
-    pub base: PathBuf,
-}
-
-/// Where snapshots are kept.
-#[derive(Clone, Debug)]
-pub struct Snapshots {
-    directory: PathBuf,
-}
-
-impl Snapshots {
-    /// Those of a data root.
-    pub fn new(data_root: &Path) -> Self {
-        Self { directory: data_root.join("machines/snapshots") }
-    }
-
-    /// Makes a snapshot of the disk in a directory, which nothing writes to meanwhile. What is
-    /// written there afterwards goes into a new layer, which is made first: whenever a crash comes,
-    /// no layer that a snapshot has is written to.
-    ///
-    /// # Errors
-    /// [`Error::Taken`], [`Error::BadName`], [`Error::Deep`]; those of the files.
-    pub fn make(&self, directory: &Path, name: &str) -> Result<(), Error> {
-        let place = self.place(name)?;
-        if place.exists() {
-            return Err(Error::Taken(name.to_owned()));
-        }
-        let mut before = Manifest::read(directory)?;
-        let mut after = before.clone();
-        before.created = Timestamp::now();
-        after.grow(directory, before.size)?;
-        after.write(directory)?;
-        std::fs::create_dir_all(&self.directory).at("make", &self.directory)?;
-        let temporary = self.directory.join(format!(".{name}"));
-        // Left by an attempt that a crash ended.
-        let _ = std::fs::remove_dir_all(&temporary);
-        std::fs::create_dir(&temporary).at("make", &temporary)?;
-        let made = before
-            .link(directory, &temporary)
-            .and_then(|()| before.write(&temporary))
-            .and_then(|()| std::fs::rename(&temporary, &place).at("make", &place))
-            .and_then(|()| durable::flush(&self.directory).at("flush", &self.directory));
-        if made.is_err() {
-            let _ = std::fs::remove_dir_all(&temporary);
-        }
-        made
-    }
-
-    /// Removes a snapshot. Machines that began as its clones keep what they need of it.
-    ///
-    /// # Errors
-    /// [`Error::NoSnapshot`]; those of the files.
-    pub fn remove(&self, name: &str) -> Result<(), Error> {
-        let place = self.place(name)?;
-        let gone = self.directory.join(format!(".{name}"));
-        let _ = std::fs::remove_dir_all(&gone);
-        match std::fs::rename(&place, &gone) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::NoSnapshot(name.to_owned()));
-            }
-            other => other.at("remove", &place)?,
-        }
-        std::fs::remove_dir_all(&gone).at("remove", &gone)
-    }
-
-    /// Removes what attempts that a crash ended have left.
-    ///
-    /// # Errors
-    /// Those of the files.
-    pub fn sweep(&self) -> Result<(), Error> {
-        for (name, path) in self.entries()? {
-            if name.starts_with('.') {
-                std::fs::remove_dir_all(&path).at("remove", &path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What is in the directory, by name.
-    fn entries(&self) -> Result<Vec<(String, PathBuf)>, Error> {
-        let entries = match std::fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.at("list", &self.directory)?,
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry.at("list", &self.directory)?;
-            found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-        }
-        found.sort();
-        Ok(found)
-    }
-
-    /// All of them, by name.
-    ///
-    /// # Errors
-    /// Those of the files.
-    pub fn list(&self) -> Result<Vec<Snapshot>, Error> {
-        let mut found = Vec::new();
-        for (name, path) in self.entries()? {
-            if name.starts_with('.') {
-                continue;
-            }
-            let manifest = Manifest::read(&path)?;
-            found.push(Snapshot {
-                name,
-                created: manifest.created,
-                size: manifest.size,
-                taken: taken(&path)?,
-                base: manifest.base.path,
-            });
-        }
-        Ok(found)
-    }
-
-    /// The directory of a snapshot that a disk is to begin as.
-    fn find(&self, name: &str) -> Result<PathBuf, Error> {
-        let missing = || Error::NoSuchDisk(name.to_owned());
-        let place = self.place(name).map_err(|_| missing())?;
-        if place.is_dir() { Ok(place) } else { Err(missing()) }
-    }
-
-    fn place(&self, name: &str) -> Result<PathBuf, Error> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-        let good = (2..=128).contains(&name.len())
-            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.chars().all(plain);
-        if good { Ok(self.directory.join(name)) } else { Err(Error::BadName(name.to_owned())) }
-    }
 }
 
 #[cfg(test)]

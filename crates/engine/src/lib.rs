@@ -125,6 +125,8 @@ pub struct Inner {
     pub(crate) config: Config,
     pub(crate) database: database::Database,
     pub(crate) images: Arc<image::Store>,
+    /// Snapshots of machines' disks.
+    pub(crate) disks: Arc<disk::Snapshots>,
     pub(crate) volumes: Arc<volume::Volumes>,
     pub(crate) secrets: secrets::Store,
     pub(crate) networks: Arc<network::Networks>,

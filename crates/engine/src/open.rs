@@ -72,7 +72,11 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
     let images = Arc::new(images);
     let builds = Builds::open(&config.data_root, &images)?;
     images.unpin();
-    disk::Snapshots::new(&config.data_root).sweep().map_err(crate::from_disk)?;
+    let disks = disk::Snapshots::new(&config.data_root);
+    for error in disks.sweep() {
+        // It takes room, and nothing else.
+        tracing::warn!("what is left of a snapshot stays: {error}");
+    }
     let volumes = volume::Volumes::open(&config.data_root).map_err(crate::from_volume)?;
     let secrets =
         crate::secrets::Store::open(&config.data_root, config.secret_key_file.as_deref())?;
@@ -100,6 +104,7 @@ fn open(mut config: Config, launcher: OwnedFd) -> Result<(Engine, Vec<Record>), 
         database,
         images,
         builds,
+        disks: Arc::new(disks),
         volumes: Arc::new(volumes),
         secrets,
         networks,

@@ -26,6 +26,14 @@ impl Scene {
     }
 }
 
+impl Scene {
+    fn list(&self) -> Vec<Snapshot> {
+        let (found, unreadable) = self.snapshots.list().expect("list");
+        assert!(unreadable.is_empty(), "{unreadable:?}");
+        found
+    }
+}
+
 fn names(layers: &[Layer]) -> Vec<String> {
     let name = |layer: &Layer| layer.path.file_name().expect("name").to_string_lossy().into_owned();
     layers.iter().map(name).collect()
@@ -98,19 +106,21 @@ fn snapshots_and_machines_do_not_need_each_other() {
     let same = |path: &Path| std::fs::metadata(path).expect("file").ino();
     assert_eq!(same(&found[1].path), same(&first));
     assert_ne!(same(&found[0].path), same(&layers(&one).expect("layers")[0].path));
-    let listed = scene.snapshots.list().expect("list");
+    let listed = scene.list();
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].name.as_str(), listed[0].size), ("kept", 1 << 20));
     assert!(listed[0].taken > 0);
     // Whatever a crash leaves half made or half removed goes, and nothing else.
     let left = scene.dir.path().join("machines/snapshots/.left");
     std::fs::create_dir(&left).expect("made");
-    assert_eq!(scene.snapshots.list().expect("list").len(), 1);
-    scene.snapshots.sweep().expect("swept");
-    assert!(!left.exists() && scene.snapshots.list().expect("list").len() == 1);
+    std::fs::write(left.with_file_name(".file"), "").expect("written");
+    assert_eq!(scene.list().len(), 1);
+    assert!(scene.snapshots.sweep().is_empty());
+    assert!(!left.with_file_name(".file").exists());
+    assert!(!left.exists() && scene.list().len() == 1);
     scene.snapshots.remove("kept").expect("removed");
     assert!(matches!(scene.snapshots.remove("kept"), Err(Error::NoSnapshot(_))));
-    assert!(scene.snapshots.list().expect("list").is_empty());
+    assert!(scene.list().is_empty());
     std::fs::remove_dir_all(&one).expect("removed");
     assert_eq!(layers(&clone).expect("still there").len(), 3);
 }
@@ -129,4 +139,107 @@ fn a_disk_has_a_deepest_layer() {
     };
     assert!(matches!(error, Error::Deep(_)), "{error}");
     assert_eq!(layers(&one).expect("layers").len(), DEEPEST);
+}
+
+#[test]
+fn a_name_is_made_once_however_many_ask() {
+    let scene = scene();
+    let machines = ["one", "two", "three"].map(|name| scene.machine(name));
+    for machine in &machines {
+        create(&scene.snapshots, machine, &scene.image, 0).expect("made");
+    }
+    let clones = scene.machine("clones");
+    for round in 0..6 {
+        let made: Vec<bool> = std::thread::scope(|scope| {
+            let makers = machines
+                .each_ref()
+                .map(|machine| scope.spawn(|| scene.snapshots.make(machine, "kept").is_ok()));
+            let other = scope.spawn(|| {
+                for attempt in 0..20 {
+                    let clone = clones.join(format!("{round}.{attempt}"));
+                    std::fs::create_dir(&clone).expect("made");
+                    match create(&scene.snapshots, &clone, "kept", 0) {
+                        Ok(_) => assert!(layers(&clone).expect("whole").len() >= 3),
+                        Err(error) => assert!(matches!(error, Error::NoSuchDisk(_)), "{error}"),
+                    }
+                    match scene.snapshots.remove("kept") {
+                        Ok(()) | Err(Error::NoSnapshot(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+            let made = makers.map(|maker| maker.join().expect("ended"));
+            other.join().expect("ended");
+            made.into()
+        });
+        assert!(made.contains(&true));
+        for snapshot in scene.list() {
+            assert!(snapshot.taken > 0, "it has no layers");
+            scene.snapshots.remove(&snapshot.name).expect("removed");
+        }
+    }
+    for machine in &machines {
+        layers(machine).expect("whole");
+    }
+}
+
+#[test]
+fn a_snapshot_that_fails_uses_up_no_layer() {
+    let scene = scene();
+    let one = scene.machine("one");
+    create(&scene.snapshots, &one, &scene.image, 0).expect("made");
+    let before = names(&layers(&one).expect("layers"));
+    let folder = scene.dir.path().join("machines/snapshots");
+    assert!(matches!(scene.snapshots.make(&one, "create"), Err(Error::Reserved(_))));
+    // A link to nothing: it is only seen when the snapshot gets its name.
+    std::fs::create_dir_all(&folder).expect("made");
+    std::os::unix::fs::symlink("/nowhere", folder.join("kept")).expect("linked");
+    assert!(matches!(scene.snapshots.make(&one, "kept"), Err(Error::Taken(_))));
+    assert_eq!(names(&layers(&one).expect("layers")), before);
+    assert!(!one.join("disk.2.qcow2").exists() && !folder.join(".kept").exists());
+    std::fs::remove_file(folder.join("kept")).expect("removed");
+    scene.snapshots.make(&one, "kept").expect("made");
+    // One that cannot be read does not hide the others.
+    std::fs::create_dir(folder.join("strange")).expect("made");
+    let (found, unreadable) = scene.snapshots.list().expect("list");
+    assert_eq!((found.len(), unreadable.len()), (1, 1));
+}
+
+#[test]
+fn no_crash_has_a_layer_of_a_snapshot_written_to() {
+    let scene = scene();
+    for steps in 0..3 {
+        let one = scene.machine(&format!("one{steps}"));
+        create(&scene.snapshots, &one, &scene.image, 0).expect("made");
+        let before = Manifest::read(&one).expect("read");
+        let temporary = scene.dir.path().join(format!("machines/snapshots/.kept{steps}"));
+        durable::make_directories(temporary.parent().expect("parent")).expect("made");
+        // It ends after so many steps, and the next start sweeps.
+        if steps > 0 {
+            Snapshots::prepare(&before, &one, &temporary).expect("prepared");
+        }
+        if steps > 1 {
+            Snapshots::switch(&before, &one).expect("switched");
+        }
+        assert!(scene.snapshots.sweep().is_empty());
+        let found = layers(&one).expect("layers");
+        assert_eq!(found.len(), if steps > 1 { 3 } else { 2 });
+        assert_eq!(std::fs::metadata(&found[0].path).expect("file").nlink(), 1);
+        assert!(scene.list().is_empty());
+        scene.snapshots.make(&one, &format!("kept{steps}")).expect("made");
+        let written = &layers(&one).expect("layers")[0].path;
+        assert_eq!(std::fs::metadata(written).expect("file").nlink(), 1);
+        scene.snapshots.remove(&format!("kept{steps}")).expect("removed");
+    }
+}
+
+#[test]
+fn a_pipe_is_no_disk_and_nobody_waits_for_its_writer() {
+    let scene = scene();
+    let pipe = scene.dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    let path = pipe.display().to_string();
+    let error = create(&scene.snapshots, &scene.machine("one"), &path, 0).expect_err("refused");
+    assert!(matches!(error, Error::NoFile(_)), "{error}");
 }

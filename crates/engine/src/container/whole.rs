@@ -1,7 +1,9 @@
 //! Machines that boot a disk of their own: containers in everything but what is in them. What
 //! speaks to somebody inside is refused, and their disks have snapshots.
 
-use disk::{Snapshot, Snapshots};
+use std::sync::Arc;
+
+use disk::Snapshot;
 use types::container::{ContainerConfig, HostConfig};
 use types::{ContainerId, Error};
 
@@ -90,13 +92,9 @@ impl Engine {
     pub(crate) fn make_disk(&self, id: &ContainerId, host: &HostConfig) -> Result<(), Error> {
         let Some(machine) = &host.machine else { return Ok(()) };
         let directory = self.config.container_dir(id.as_str());
-        disk::create(&self.disks(), &directory, &machine.disk, machine.disk_size)
+        disk::create(&self.disks, &directory, &machine.disk, machine.disk_size)
             .map(drop)
             .map_err(from_disk)
-    }
-
-    fn disks(&self) -> Snapshots {
-        Snapshots::new(&self.config.data_root)
     }
 
     /// Keeps the disk of a machine that does not run under a name, from which others can begin.
@@ -122,7 +120,7 @@ impl Engine {
                 )));
             }
             let directory = engine.config.container_dir(record.id.as_str());
-            let (disks, wanted) = (engine.disks(), name.clone());
+            let (disks, wanted) = (Arc::clone(&engine.disks), name.clone());
             blocking(move || disks.make(&directory, &wanted).map_err(from_disk)).await?;
             engine.tell_container(&container, "snapshot", &[("snapshot", &name)]);
             Ok(())
@@ -130,13 +128,17 @@ impl Engine {
         .await
     }
 
-    /// The snapshots of disks, by name.
+    /// The snapshots of disks, by name, without those that cannot be read.
     ///
     /// # Errors
     /// Those of the files.
     pub async fn snapshots(&self) -> Result<Vec<Snapshot>, Error> {
-        let disks = self.disks();
-        blocking(move || disks.list().map_err(from_disk)).await
+        let disks = Arc::clone(&self.disks);
+        let (found, unreadable) = blocking(move || disks.list().map_err(from_disk)).await?;
+        for error in unreadable {
+            tracing::warn!("a snapshot is left out: {error}");
+        }
+        Ok(found)
     }
 
     /// Removes a snapshot; machines that began from it keep what they have.
@@ -144,7 +146,7 @@ impl Engine {
     /// # Errors
     /// Not found; those of the files.
     pub async fn remove_snapshot(&self, name: &str) -> Result<(), Error> {
-        let (disks, name) = (self.disks(), name.to_owned());
+        let (disks, name) = (Arc::clone(&self.disks), name.to_owned());
         blocking(move || disks.remove(&name).map_err(from_disk)).await
     }
 }

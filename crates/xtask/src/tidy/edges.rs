@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("isopod-image", &["types", "sys", "distribution"]),
     ("isopod-network", &["types", "sys"]),
     ("isopod-volume", &["types", "sys"]),
-    ("isopod-disk", &["types"]),
+    ("isopod-disk", &["types", "sys"]),
     ("isopod-runtime", &["types", "sys"]),
     ("isopod-vm", &["types", "sys", "proto"]),
     // `sys`: what is copied into an image is resolved below a directory fd, as everywhere.
