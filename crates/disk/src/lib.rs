@@ -27,4 +27,4 @@ mod store;
 
 pub use error::Error;
 pub use qcow2::{Format, Found};
-pub use store::{Layer, Seen, Snapshot, Snapshots, create, layers, taken};
+pub use store::{Layer, Seen, Snapshot, Snapshots, create, freed, layers, taken};

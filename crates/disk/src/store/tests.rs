@@ -110,6 +110,9 @@ fn snapshots_and_machines_do_not_need_each_other() {
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].name.as_str(), listed[0].size), ("kept", 1 << 20));
     assert!(listed[0].taken > 0);
+    // The first layer stays with the snapshot.
+    let (all, own) = (taken(&one).expect("bytes"), freed(&one).expect("bytes"));
+    assert!(own > 0 && own < all, "{own} of {all}");
     // Whatever a crash leaves half made or half removed goes, and nothing else.
     let left = scene.dir.path().join("machines/snapshots/.left");
     std::fs::create_dir(&left).expect("made");

@@ -151,6 +151,16 @@ impl Engine {
         measured.await.unwrap_or_default()
     }
 
+    /// Bytes of the host's disk that its removal frees.
+    pub(crate) async fn frees(&self, container: &Arc<Container>) -> u64 {
+        if container.record().host.machine.is_none() {
+            return self.sizes(container).await.rw;
+        }
+        let directory = self.config.container_dir(container.id.as_str());
+        // What snapshots and clones have as well stays.
+        blocking(move || disk::freed(&directory).map_err(crate::from_disk)).await.unwrap_or(0)
+    }
+
     pub(crate) fn listed_ports(&self, container: &Container, record: &Record) -> Vec<ListedPort> {
         let mut listed = Vec::new();
         for endpoint in container.live().iter().flat_map(|live| &live.run.endpoints) {

@@ -202,24 +202,32 @@ impl Engine {
         failures
     }
 
-    /// Removes every container that does not run.
+    /// Removes every container that does not run; machines with a disk of their own, which may be all
+    /// that is left of somebody's work, only if they are asked for (`machine=true`).
     ///
     /// # Errors
     /// [`types::ErrorKind::Invalid`] for unknown filters.
     pub async fn prune_containers(&self, filters: &Filters) -> Result<Pruned, Error> {
-        filters.allow(&["label", "label!", "until"])?;
+        filters.allow(&["label", "label!", "machine", "until"])?;
+        let machines = filters.boolean("machine")?.unwrap_or(false);
         let until = crate::volumes::until(filters)?;
         let (engine, filters) = (self.clone(), filters.clone());
-        to_the_end(async move { Ok(engine.prune_chosen(&filters, until).await) }).await
+        to_the_end(async move { Ok(engine.prune_chosen(&filters, machines, until).await) }).await
     }
 
-    async fn prune_chosen(&self, filters: &Filters, until: Option<Timestamp>) -> Pruned {
+    async fn prune_chosen(
+        &self,
+        filters: &Filters,
+        machines: bool,
+        until: Option<Timestamp>,
+    ) -> Pruned {
         let mut pruned = Pruned::default();
         for container in self.containers.all() {
             let chosen = {
                 let record = container.record();
                 !record.state.status.is_active()
                     && record.state.status != Status::Removing
+                    && record.host.machine.is_some() == machines
                     && until.is_none_or(|until| record.created < until)
                     && filters.labels("label", &record.config.labels)
                     && (!filters.has("label!") || !filters.labels("label!", &record.config.labels))
@@ -227,7 +235,7 @@ impl Engine {
             if !chosen {
                 continue;
             }
-            let space = self.images.size_rw(&container.id).unwrap_or(0);
+            let space = self.frees(&container).await;
             match self.remove_one(&container, RemoveOptions::default()).await {
                 Ok(()) => {
                     pruned.deleted.push(container.id.to_string());
