@@ -77,8 +77,14 @@ impl Engine {
             let signal = signal.map_or_else(|| stop_signal(&record), Ok)?;
             (signal, timeout.unwrap_or_else(|| record.stop_timeout()))
         };
-        // An error means that it ended just now.
-        self.signal(container, signal).await.ok();
+        match self.signal(container, signal).await {
+            // Whoever is in there does not hear of it: there is nothing to wait for.
+            Err(error) if error.kind == ErrorKind::Invalid => {
+                return self.kill_and_wait(container, ends).await;
+            }
+            // Another error means that it ended just now.
+            _ => {}
+        }
         self.let_go(container).await;
         let grace = u64::try_from(seconds).ok().map(Duration::from_secs);
         if self.wait_end(container, ends, grace).await {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use disk::Snapshot;
-use types::container::{ContainerConfig, HostConfig};
+use types::container::{ContainerConfig, HostConfig, WholeMachine};
 use types::{ContainerId, Error};
 
-use super::Container;
+use super::{Container, validate};
 use crate::spec::machine::ISOLATION;
 use crate::{Engine, blocking, from_disk, to_the_end};
 
@@ -16,6 +16,17 @@ const STOP_TIMEOUT: i64 = 60;
 
 /// Bytes of a name in the Domain Name System.
 const LONGEST_LABEL: usize = 63;
+
+/// Bytes that a machine can be told: they are kept with it, shown in `inspect`, and written into a
+/// disk at every start.
+const MOST_USER_DATA: usize = 256 << 10;
+const MOST_SSH_KEYS: usize = 64 << 10;
+
+/// Bytes of /dev/shm that clients may name although they mean nothing by it.
+const USUAL_SHM: i64 = 64 << 20;
+
+/// Signals that mean something to such a machine: its power button, and the plug.
+const SIGNALS: [i32; 5] = [2, 3, 9, 15, 30];
 
 /// Fills in what such a machine is, and refuses what it cannot be. Does nothing to others.
 ///
@@ -44,6 +55,14 @@ pub(super) fn complete(
         (mounts, "mounts and volumes"),
         (!host.secrets.is_empty() || !host.configs.is_empty(), "secrets and configs"),
         (config.healthcheck.is_some(), "a health check"),
+        (!config.domainname.is_empty(), "a domain name"),
+        (!host.cap_add.is_empty() || !host.cap_drop.is_empty(), "capabilities"),
+        (!host.security_opt.is_empty(), "options of security"),
+        (!host.sysctls.is_empty(), "parameters of the kernel"),
+        (!host.group_add.is_empty(), "groups"),
+        (!matches!(host.shm_size, 0 | USUAL_SHM), "a size of /dev/shm"),
+        (!host.resources.ulimits.is_empty(), "limits of processes (ulimits)"),
+        (host.resources.pids_limit.is_some_and(|limit| limit > 0), "a number of processes"),
         (host.privileged, "more privileges"),
         (host.readonly_rootfs, "a read-only root"),
         (host.init.is_some(), "an init"),
@@ -57,15 +76,44 @@ pub(super) fn complete(
             )));
         }
     }
+    check_told(machine)?;
+    if !config.stop_signal.is_empty() && !SIGNALS.contains(&validate::signal(&config.stop_signal)?)
+    {
+        return Err(Error::invalid(format!(
+            "{} cannot be the stop signal of a machine that boots a disk of its own: SIGTERM, SIGINT, \
+             SIGQUIT and SIGPWR press its power button, and SIGKILL ends it",
+            config.stop_signal
+        )));
+    }
     config.image.clone_from(&machine.disk);
     if config.hostname.is_empty() {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-        config.hostname = name.chars().map(plain).take(LONGEST_LABEL).collect();
+        let label: String = name.chars().map(plain).take(LONGEST_LABEL).collect();
+        // A label ends as it begins: with a letter or a digit.
+        label.trim_end_matches('-').clone_into(&mut config.hostname);
     }
     // Its console is a terminal that always stands open.
     (config.tty, config.open_stdin, config.stdin_once) = (true, true, false);
     config.stop_timeout.get_or_insert(STOP_TIMEOUT);
     ISOLATION.clone_into(&mut host.isolation);
+    Ok(())
+}
+
+/// Refuses more than a machine can be told.
+fn check_told(machine: &WholeMachine) -> Result<(), Error> {
+    let keys = machine.ssh_keys.iter().map(String::len).sum();
+    for (what, bytes, most) in [
+        ("the user data of a machine", machine.user_data.len(), MOST_USER_DATA),
+        ("the public keys of a machine", keys, MOST_SSH_KEYS),
+    ] {
+        if bytes > most {
+            return Err(Error::invalid(format!(
+                "{what} can have {} KiB at most, and these have {bytes} bytes: have cloud-init fetch \
+                 the rest from where the machine can reach it",
+                most >> 10
+            )));
+        }
+    }
     Ok(())
 }
 
@@ -153,8 +201,6 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use types::container::WholeMachine;
-
     use super::*;
 
     fn asked(
@@ -176,6 +222,13 @@ mod tests {
         assert_eq!(config.stop_timeout, Some(60));
         let config = asked(|config, _| config.stop_timeout = Some(5)).expect("good");
         assert_eq!(config.stop_timeout, Some(5));
+        let machine = WholeMachine { disk: "/d.img".to_owned(), ..WholeMachine::default() };
+        let mut host = HostConfig { machine: Some(machine), ..HostConfig::default() };
+        for (name, wanted) in [("web_", "web"), ("web._", "web"), ("a_b", "a-b")] {
+            let mut config = ContainerConfig::default();
+            complete(name, &mut config, &mut host).expect("good");
+            assert_eq!(config.hostname, wanted);
+        }
     }
 
     #[test]
@@ -190,5 +243,30 @@ mod tests {
             refused(|config, _| config.cmd = Some(vec!["x".to_owned()].into())).contains("command")
         );
         assert!(refused(|_, host| host.isolation = "process".into()).contains("isolation"));
+        assert!(refused(|_, host| host.cap_add.push("ALL".into())).contains("capabilities"));
+        assert!(refused(|_, host| host.security_opt.push("x".into())).contains("security"));
+        assert!(refused(|_, host| host.shm_size = 1 << 20).contains("/dev/shm"));
+        let pids = |host: &mut HostConfig| host.resources.pids_limit = Some(5);
+        assert!(asked(|_, host| pids(host)).expect_err("refused").contains("processes"));
+        assert!(asked(|_, host| host.resources.pids_limit = Some(-1)).is_ok());
+    }
+
+    #[test]
+    fn a_machine_knows_few_signals_and_is_told_no_novels() {
+        let signal = |name: &str| asked(|config, _| config.stop_signal = name.into());
+        for known in ["SIGTERM", "INT", "3", "SIGPWR", "KILL"] {
+            assert!(signal(known).is_ok(), "{known}");
+        }
+        assert!(signal("SIGUSR1").expect_err("refused").contains("power button"));
+        let told = |user_data: usize, keys: usize| {
+            asked(|_, host| {
+                let machine = host.machine.as_mut().expect("machine");
+                machine.user_data = "x".repeat(user_data);
+                machine.ssh_keys = vec!["k".repeat(1 << 10); keys];
+            })
+        };
+        assert!(told(256 << 10, 64).is_ok());
+        assert!(told((256 << 10) + 1, 0).expect_err("too much").contains("256 KiB"));
+        assert!(told(0, 65).expect_err("too much").contains("64 KiB"));
     }
 }
