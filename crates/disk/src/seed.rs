@@ -33,6 +33,8 @@ pub struct Card {
     pub name: String,
     /// Its link-layer address, as `02:42:ac:11:00:02`.
     pub mac: String,
+    /// Bytes that a packet may have, if that is known.
+    pub mtu: Option<u32>,
     /// Addresses with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
     /// Where default routes lead.
@@ -82,6 +84,9 @@ impl Seed {
             let (name, mac) = (quote(&card.name), quote(&card.mac));
             let _ =
                 writeln!(text, "  {name}:\n    match: {{macaddress: {mac}}}\n    set-name: {name}");
+            if let Some(mtu) = card.mtu {
+                let _ = writeln!(text, "    mtu: {mtu}");
+            }
             text.push_str("    dhcp4: false\n    dhcp6: false\n");
             list(
                 &mut text,
@@ -267,6 +272,7 @@ mod tests {
             cards: vec![Card {
                 name: "eth0".into(),
                 mac: "02:42:ac:11:00:02".into(),
+                mtu: Some(1400),
                 addresses: vec![
                     ("172.17.0.2".parse().expect("address"), 16),
                     ("fd00::2".parse().expect("address"), 64),
@@ -287,7 +293,7 @@ mod tests {
             seed().meta_data(),
             "instance-id: \"0123\"\nlocal-hostname: \"web\"\npublic-keys:\n  - \"ssh-ed25519 AAAA \\\"me\\\"\"\n"
         );
-        let expected = "version: 2\nethernets:\n  \"eth0\":\n    match: {macaddress: \"02:42:ac:11:00:02\"}\n    set-name: \"eth0\"\n    dhcp4: false\n    dhcp6: false\n    addresses: [\"172.17.0.2/16\", \"fd00::2/64\"]\n    routes: [{to: \"0.0.0.0/0\", via: \"172.17.0.1\"}, {to: \"::/0\", via: \"fd00::1\"}]\n    nameservers:\n      addresses: [\"192.0.2.53\"]\n      search: [\"example.org\"]\n";
+        let expected = "version: 2\nethernets:\n  \"eth0\":\n    match: {macaddress: \"02:42:ac:11:00:02\"}\n    set-name: \"eth0\"\n    mtu: 1400\n    dhcp4: false\n    dhcp6: false\n    addresses: [\"172.17.0.2/16\", \"fd00::2/64\"]\n    routes: [{to: \"0.0.0.0/0\", via: \"172.17.0.1\"}, {to: \"::/0\", via: \"fd00::1\"}]\n    nameservers:\n      addresses: [\"192.0.2.53\"]\n      search: [\"example.org\"]\n";
         assert_eq!(seed().network_config(), expected);
         assert_eq!(Seed::default().network_config(), "version: 2\n");
     }

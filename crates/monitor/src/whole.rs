@@ -6,6 +6,7 @@ mod names;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,11 +14,11 @@ use proto::control::{Reply, Request};
 use proto::launch::{self, Launch, NamesAt};
 use runtime::cgroup::{Cgroup, OnMissing};
 use runtime::failure;
+use sys::fs::OFlags;
 use sys::poll::{Interest, Poll};
 use sys::process::Exit;
 use sys::signal::SIGKILL;
 use types::{Error, Timestamp};
-use vm::Nic;
 use vm::whole::{Format, Layer, Powered};
 
 use crate::counters;
@@ -38,6 +39,10 @@ const ENDING: [i32; 4] = [2, 3, 15, 30];
 enum StartError {
     #[error("cannot open {}: {}", .0.display(), .1)]
     Disk(PathBuf, io::Error),
+    #[error("{} has been changed, or another file put in its place: start the machine again", .0.display())]
+    Another(PathBuf),
+    #[error("{} is written to by another process already: no disk may be in two machines", .0.display())]
+    InUse(PathBuf),
     #[error("{0}")]
     Machine(#[from] vm::Error),
     #[error("the machine has networks, but no namespace came along")]
@@ -62,6 +67,8 @@ impl From<StartError> for Error {
 pub(crate) struct Whole {
     powered: Powered,
     names: Option<Names>,
+    /// Its own links: the namespace has others, by which the same packets pass.
+    links: Vec<String>,
     /// Why it has ended, if it should not have.
     pub(crate) failure: Option<String>,
 }
@@ -111,7 +118,7 @@ fn start(
     };
     let (powered, console) = vm::whole::power(&machine, &options, &|| kernel(order))?;
     let pid = powered.pid;
-    let mut whole = Whole { powered, names, failure: None };
+    let mut whole = Whole { powered, names, links: order.links.clone(), failure: None };
     let joined = whole.powered.pidfd.try_clone().and_then(|pidfd| {
         let ends = Ends::of_console(console)?;
         Ok((pidfd, Streams::new(ends, None, launch.stdin, log, Some(PATIENCE))?))
@@ -128,24 +135,50 @@ fn start(
 
 /// The machine with everything that it needs open.
 fn describe(order: &launch::Whole, netns: Option<OwnedFd>) -> Result<vm::whole::Whole, StartError> {
-    let open = |path: &Path, write: bool| -> Result<OwnedFd, StartError> {
-        let file = File::options().read(true).write(write).open(path);
-        Ok(file.map_err(|error| StartError::Disk(path.to_owned(), error))?.into())
-    };
     let mut layers = Vec::new();
     for (n, layer) in order.layers.iter().enumerate() {
         let format = if layer.qcow2 { Format::Qcow2 } else { Format::Raw };
-        layers.push(Layer { file: open(&layer.path, n == 0)?, format });
+        layers.push(Layer { file: open_layer(layer, n == 0)?, format });
     }
-    let mut nics: Vec<Nic> = Vec::new();
+    let mut nics = Vec::new();
     for (n, link) in order.links.iter().enumerate() {
         let netns = netns.as_ref().ok_or(StartError::NoNamespace)?;
         let own = order.names.filter(|_| n == 0).map(|at| (at.server, NamesAt::PREFIX));
-        nics.push(vm::network::join(netns.as_fd(), link, own)?.nic);
+        nics.push(vm::network::join(netns.as_fd(), link, own)?);
     }
-    let seed = open(&order.seed, false)?;
+    let seed = open(&order.seed, OFlags::RDONLY)?;
     let (memory, cpus) = (order.memory, order.cpus);
     Ok(vm::whole::Whole { memory, cpus, layers, seed, nics, netns })
+}
+
+fn open(path: &Path, access: OFlags) -> Result<OwnedFd, StartError> {
+    // O_NONBLOCK: a pipe that has been put in its place would wait for its other end.
+    let opened = sys::fs::open_host(path, access | OFlags::NONBLOCK | OFlags::NOCTTY);
+    opened.map_err(|error| StartError::Disk(path.to_owned(), error))
+}
+
+/// Opens the file that the engine has looked at, and no other. The one that is written to is locked
+/// until the machine's process, which has the same descriptor, ends.
+fn open_layer(layer: &launch::DiskLayer, write: bool) -> Result<OwnedFd, StartError> {
+    let path = &layer.path;
+    let failed = |error| StartError::Disk(path.clone(), error);
+    let file = open(path, if write { OFlags::RDWR } else { OFlags::RDONLY })?;
+    let file = File::from(file);
+    let found = file.metadata().map_err(failed)?;
+    let seen = launch::Seen {
+        device: found.dev(),
+        inode: found.ino(),
+        length: found.len(),
+        seconds: found.mtime(),
+        nanoseconds: found.mtime_nsec(),
+    };
+    if !found.is_file() || seen != layer.seen {
+        return Err(StartError::Another(path.clone()));
+    }
+    if write && !sys::entry::try_lock(&file).map_err(failed)? {
+        return Err(StartError::InUse(path.clone()));
+    }
+    Ok(file.into())
 }
 
 /// A kernel with which it can be found out what the hardware can do, if there is one.
@@ -264,8 +297,11 @@ impl Monitor<'_> {
             }
             Request::Stats => {
                 let cgroup = self.cgroup.as_ref().ok_or_else(not_running)?;
-                let sample = counters::sample(cgroup, self.pid)
+                let mut sample = counters::sample(cgroup, self.pid)
                     .map_err(|error| failure::of_cgroup(&error))?;
+                if let Wall::Whole(whole) = &self.wall {
+                    sample.interfaces.retain(|name, _| whole.links.contains(name));
+                }
                 Ok(Reply::Sample(Box::new(sample)))
             }
             Request::Pids => {

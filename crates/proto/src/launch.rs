@@ -139,6 +139,23 @@ pub struct DiskLayer {
     pub path: PathBuf,
     /// QEMU's copy-on-write format; otherwise byte for byte.
     pub qcow2: bool,
+    /// The file that was looked at: no other is used in its place.
+    pub seen: Seen,
+}
+
+/// By which a file is told from another that its path may lead to meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// When it was changed last: seconds,
+    pub seconds: i64,
+    /// and nanoseconds.
+    pub nanoseconds: i64,
 }
 
 /// The virtual machine that a container gets.

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::accelerator;
 use crate::backend::{Backend, Control};
 use crate::error::Error;
-use crate::machine::{Arch, KernelImage, Machine, Nic};
+use crate::machine::{Arch, KernelImage, Machine};
+use crate::network::Joined;
 use crate::qemu::Qemu;
 use crate::start::Options;
 
@@ -43,8 +44,8 @@ pub struct Whole {
     pub layers: Vec<Layer>,
     /// A second, read-only disk.
     pub seed: OwnedFd,
-    /// Its network cards.
-    pub nics: Vec<Nic>,
+    /// Its network cards, with what a packet of their networks may have.
+    pub nics: Vec<Joined>,
     /// The network namespace that the machine's process lives in; `None`: one without links.
     pub netns: Option<OwnedFd>,
 }

@@ -76,6 +76,9 @@ impl Engine {
         if mounts != MountChanges::default() || env != EnvChanges::default() {
             container.refuse_whole("a change of mounts or of an environment").map_err(refused)?;
         }
+        if resources.pids_limit.is_some_and(|limit| limit > 0) {
+            container.refuse_whole("a number of processes").map_err(refused)?;
+        }
         conflict(&record.host.resources, &resources).map_err(refused)?;
         env.apply(&mut record.config.env)?;
         let before = record.host.resources.clone();
@@ -85,7 +88,15 @@ impl Engine {
         record.host.restart_policy = restart_policy.unwrap_or(record.host.restart_policy);
         if changed && let Some(has) = container.live().and_then(|live| live.run.machine) {
             let wanted = record.machine_size(&self.config.machines);
-            if wanted.memory > has.memory || wanted.cpus > has.cpus {
+            if record.host.machine.is_some() {
+                if wanted.memory != has.memory || wanted.cpus > has.cpus {
+                    warnings.push(
+                        "The machine has the memory and the processors that it was started with: \
+                         what it is to have holds from its next start."
+                            .to_owned(),
+                    );
+                }
+            } else if wanted.memory > has.memory || wanted.cpus > has.cpus {
                 return Err(refused(Error::conflict(
                     "its virtual machine has no more memory or processors than it was started with: \
                      stop it first",

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    LinuxCpu, LinuxMemory, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount,
+    LinuxCpu, LinuxMemory, LinuxNamespace, LinuxNamespaceType, LinuxPids, LinuxResources, Mount,
     PosixRlimitBuilder, PosixRlimitType, Process, Spec,
 };
 use proto::guest::{self, FILES, Family, Interface, SHARES, to_hex};
@@ -30,6 +30,10 @@ const KERNEL_MEMORY: u64 = 96 << 20;
 
 /// What the machine's own process needs beside the guest's memory, in bytes.
 const MACHINE_MEMORY: i64 = 192 << 20;
+
+/// Threads that a machine's process has at most: for itself and its disks, and for each processor.
+const PROCESS_TASKS: i64 = 256;
+const TASKS_PER_CPU: i64 = 16;
 
 /// Memory comes in such steps, in bytes: few sizes mean few templates.
 const MEMORY_STEP: u64 = 64 << 20;
@@ -128,11 +132,27 @@ pub(crate) fn limits(resources: &LinuxResources, memory: u64) -> LinuxResources 
     let asked = resources.memory().as_ref().is_some_and(|memory| memory.limit().is_some());
     let mut own = LinuxMemory::default();
     if asked {
-        let bytes = i64::try_from(memory).unwrap_or(i64::MAX).saturating_add(MACHINE_MEMORY);
-        own.set_limit(Some(bytes));
+        own.set_limit(Some(with_process(memory)));
     }
     limits.set_memory(Some(own));
     limits
+}
+
+/// The same for a machine with a system of its own, whose size is all that it can use: it always has a
+/// limit, so that no mistake of its process costs the host more than that.
+pub(crate) fn whole_limits(resources: &LinuxResources, size: MachineSize) -> LinuxResources {
+    let mut limits = limits(resources, size.memory);
+    let mut own = LinuxMemory::default();
+    own.set_limit(Some(with_process(size.memory)));
+    let mut pids = LinuxPids::default();
+    pids.set_limit(PROCESS_TASKS + TASKS_PER_CPU * i64::from(size.cpus));
+    limits.set_memory(Some(own)).set_pids(Some(pids));
+    limits
+}
+
+/// Bytes of the guest and of the machine's process together.
+fn with_process(memory: u64) -> i64 {
+    i64::try_from(memory).unwrap_or(i64::MAX).saturating_add(MACHINE_MEMORY)
 }
 
 /// Makes a specification one of a machine: returns what the machine must be lent for it.

@@ -188,10 +188,10 @@ impl<'a> Arguments<'a> {
     }
 
     /// The n-th network card.
-    pub(super) fn nic(&mut self, n: usize, tap: BorrowedFd<'a>, mac: [u8; 6]) {
+    pub(super) fn nic(&mut self, n: usize, tap: BorrowedFd<'a>, address: [u8; 6]) {
         let netdev = self.tap(n, tap);
         self.add(["-netdev", &netdev]);
-        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        let mac = mac(address);
         let bus = transport(FIRST_NIC + n);
         self.add(["-device", &format!("virtio-net-device,netdev=nic{n},mac={mac},bus={bus}")]);
     }
@@ -233,6 +233,11 @@ impl<'a> Arguments<'a> {
             .map(|word| CString::new(word.into_vec()).map_err(io::Error::from))
             .collect()
     }
+}
+
+/// A link-layer address as it is written.
+pub(super) fn mac(address: [u8; 6]) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn kind(arch: Arch) -> &'static str {

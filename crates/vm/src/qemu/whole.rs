@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::arguments::{Arguments, processors};
+use super::arguments::{Arguments, mac, processors};
 use super::complaints::{Complaints, Tail};
 use super::qmp::Qmp;
 use super::{Asked, Qemu, stream};
@@ -15,6 +15,7 @@ use crate::backend::{Conditions, Cpu};
 use crate::confine::{self, Job};
 use crate::error::{Error, Step};
 use crate::filter;
+use crate::network::Joined;
 use crate::whole::{Format, Standing, Whole};
 
 /// How long such a machine's process may take to do what it is told: whoever asks waits meanwhile.
@@ -147,19 +148,25 @@ fn add_devices<'a>(arguments: &mut Arguments<'a>, whole: &'a Whole) {
         "file": {"driver": "file", "filename": set, "locking": "off", "read-only": true},
     }));
     let device = |text: String| ["-device".to_owned(), text];
-    arguments.add(device(format!("virtio-blk-pci,drive=disk0,bootindex=0,addr={DISK:#x}")));
+    // Without this a write that finds the host's disk full would stop the processors until somebody
+    // lets them go on: the guest gets an error, as of a disk that fails.
+    let errors = "werror=report,rerror=report";
+    arguments
+        .add(device(format!("virtio-blk-pci,drive=disk0,bootindex=0,{errors},addr={DISK:#x}")));
     arguments.add(device(format!("virtio-blk-pci,drive=seed,addr={SEED:#x}")));
     arguments.add(["-object", "rng-builtin,id=entropy"]);
     arguments.add(device(format!("virtio-rng-pci,rng=entropy,addr={ENTROPY:#x}")));
     arguments.add(device(format!("virtio-balloon-pci,free-page-reporting=on,addr={BALLOON:#x}")));
-    for (n, nic) in whole.nics.iter().enumerate() {
+    for (n, Joined { nic, mtu }) in whole.nics.iter().enumerate() {
         let netdev = arguments.tap(n, nic.tap.as_fd());
         arguments.add(["-netdev", &netdev]);
-        let mac = nic.mac.map(|byte| format!("{byte:02x}")).join(":");
-        // Nothing is booted from the network.
+        let mac = mac(nic.mac);
+        // The card has 16 bits for it. 0: it says nothing.
+        let mtu = u16::try_from(*mtu).unwrap_or(0);
         let place = FIRST_NIC + n;
+        // Nothing is booted from the network.
         arguments.add(device(format!(
-            "virtio-net-pci,netdev=nic{n},mac={mac},romfile=,addr={place:#x}"
+            "virtio-net-pci,netdev=nic{n},mac={mac},host_mtu={mtu},romfile=,addr={place:#x}"
         )));
     }
 }
@@ -167,6 +174,7 @@ fn add_devices<'a>(arguments: &mut Arguments<'a>, whole: &'a Whole) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Nic;
     use crate::whole::Layer;
 
     #[test]
@@ -175,18 +183,35 @@ mod tests {
         assert!(error.contains("bios-256k.bin") && error.contains("install seabios"), "{error}");
     }
 
+    fn machine(layers: Vec<Layer>, nics: Vec<Joined>) -> Whole {
+        let seed = sys::stream::null().expect("null");
+        Whole { memory: 64 << 20, cpus: 2, layers, seed, nics, netns: None }
+    }
+
+    #[test]
+    fn a_full_disk_is_the_guests_to_hear_of_and_a_card_knows_its_network() {
+        let null = || sys::stream::null().expect("null");
+        let layer = Layer { file: null(), format: Format::Qcow2 };
+        let nic = Nic { tap: null(), mac: [2, 0x42, 0xac, 0x11, 0, 2] };
+        let whole = machine(vec![layer], vec![Joined { nic, mtu: 1400 }]);
+        let mut arguments = Arguments::begin(Path::new("/usr/bin/qemu"));
+        add_devices(&mut arguments, &whole);
+        let words = arguments.words().expect("words");
+        let of = |start: &str| {
+            let text = |word: &std::ffi::CString| word.to_string_lossy().into_owned();
+            words.iter().map(text).find(|word| word.starts_with(start)).expect("device")
+        };
+        assert!(of("virtio-blk-pci,drive=disk0").contains("werror=report,rerror=report"));
+        let card = of("virtio-net-pci");
+        assert!(card.contains("mac=02:42:ac:11:00:02,host_mtu=1400,"), "{card}");
+    }
+
     #[test]
     fn only_the_first_layer_is_written_and_no_header_is_followed() {
         let null = || sys::stream::null().expect("null");
         let layer = |format| Layer { file: null(), format };
-        let whole = Whole {
-            memory: 64 << 20,
-            cpus: 2,
-            layers: vec![layer(Format::Qcow2), layer(Format::Qcow2), layer(Format::Qcow2)],
-            seed: null(),
-            nics: Vec::new(),
-            netns: None,
-        };
+        let layers = vec![layer(Format::Qcow2), layer(Format::Qcow2), layer(Format::Qcow2)];
+        let whole = machine(layers, Vec::new());
         let mut arguments = Arguments::begin(Path::new("/usr/bin/qemu"));
         add_devices(&mut arguments, &whole);
         let words = arguments.words().expect("words");

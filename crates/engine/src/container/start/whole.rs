@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use disk::Format;
 use disk::seed::{Card, Seed};
+use disk::{Format, Layer};
 use network::{Endpoint, Sandbox};
-use proto::launch::{DiskLayer, Launch, NamesAt, Whole};
+use proto::launch::{DiskLayer, Launch, NamesAt, Seen, Whole};
 use types::Error;
 use types::container::WholeMachine;
 
@@ -38,7 +38,8 @@ impl Engine {
         let names = run.endpoints.first().filter(|_| self.resolves(&run.endpoints)).and_then(names);
         let seed = self.write_seed(record, asked, &run.endpoints, names, &own)?;
         let limits = spec::resources::limits(&record.host.resources)?;
-        let MachineSize { memory, cpus } = record.machine_size(&self.config.machines);
+        let size = record.machine_size(&self.config.machines);
+        let MachineSize { memory, cpus } = size;
         let config = &self.config.machines;
         let whole = Whole {
             state: self.config.data_root.join("vm"),
@@ -47,16 +48,13 @@ impl Engine {
             accelerator: config.accelerator,
             memory,
             cpus,
-            layers: layers
-                .into_iter()
-                .map(|layer| DiskLayer { path: layer.path, qcow2: layer.format == Format::Qcow2 })
-                .collect(),
+            layers: layers.into_iter().map(disk_layer).collect(),
             seed,
             names,
             links: run.endpoints.iter().map(|endpoint| endpoint.interface.clone()).collect(),
-            limits: Some(Box::new(machine::limits(&limits, memory))),
+            limits: Some(Box::new(machine::whole_limits(&limits, size))),
         };
-        run.machine = Some(MachineSize { memory, cpus });
+        run.machine = Some(size);
         write_run(directory, run)?;
         let mut linux = oci_spec::runtime::Linux::default();
         linux.set_cgroups_path(Some(run.cgroups_path.clone().into()));
@@ -90,8 +88,11 @@ impl Engine {
             .filter_map(|line| line.strip_prefix("search "))
             .flat_map(|domains| domains.split_whitespace().map(str::to_owned))
             .collect();
-        let mut cards: Vec<Card> =
-            endpoints.iter().map(|endpoint| card(endpoint, &servers, &search)).collect();
+        let mtu = |endpoint: &Endpoint| Some(self.networks.find(&endpoint.network).ok()?.mtu);
+        let mut cards: Vec<Card> = endpoints
+            .iter()
+            .map(|endpoint| card(endpoint, mtu(endpoint), &servers, &search))
+            .collect();
         if let (Some(names), Some((first, rest))) = (names, cards.split_first_mut()) {
             first.addresses.push((names.guest.into(), NamesAt::PREFIX));
             first.servers = vec![names.server.into()];
@@ -137,12 +138,23 @@ fn block(own: Ipv4Addr) -> NamesAt {
     NamesAt { server: (base + 1).into(), guest: (base + 2).into() }
 }
 
+/// A layer as the monitor is told of it.
+fn disk_layer(layer: Layer) -> DiskLayer {
+    let disk::Seen { device, inode, length, seconds, nanoseconds } = layer.seen;
+    DiskLayer {
+        path: layer.path,
+        qcow2: layer.format == Format::Qcow2,
+        seen: Seen { device, inode, length, seconds, nanoseconds },
+    }
+}
+
 /// An endpoint as the machine's card.
-fn card(endpoint: &Endpoint, servers: &[IpAddr], search: &[String]) -> Card {
+fn card(endpoint: &Endpoint, mtu: Option<u32>, servers: &[IpAddr], search: &[String]) -> Card {
     let seen = machine::interface(endpoint);
     Card {
         name: seen.name,
         mac: endpoint.mac.to_string(),
+        mtu,
         addresses: seen.addresses,
         gateways: seen.gateways,
         servers: servers.to_vec(),

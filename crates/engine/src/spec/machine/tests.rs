@@ -105,3 +105,12 @@ fn mounts_are_lent_once_and_named_as_the_machine_has_them() {
     let error = adapt(&mut spec, &own).expect_err("a socket cannot be lent").message;
     assert!(error.contains("/var/run/docker.sock") && error.contains("socket"), "{error}");
 }
+
+#[test]
+fn a_machine_of_its_own_system_is_always_limited() {
+    let size = MachineSize { memory: 512 << 20, cpus: 2 };
+    let limits = whole_limits(&LinuxResources::default(), size);
+    let memory = limits.memory().as_ref().and_then(|memory| memory.limit());
+    assert_eq!(memory, Some((512 + 192) << 20));
+    assert_eq!(limits.pids().as_ref().map(|pids| pids.limit()), Some(256 + 32));
+}
