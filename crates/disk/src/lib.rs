@@ -19,7 +19,6 @@
 //! the other way round. No layer names another file in its own header, so whatever a guest, or a
 //! program that was taken over by one, writes there leads nowhere.
 
-mod durable;
 mod error;
 pub mod qcow2;
 pub mod seed;

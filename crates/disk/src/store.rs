@@ -7,10 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sys::durable;
 use sys::fs::OFlags;
 use types::Timestamp;
 
-use crate::durable;
 use crate::error::{At, Error};
 use crate::qcow2::{self, Format};
 

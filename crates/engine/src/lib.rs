@@ -17,7 +17,6 @@ mod build;
 mod config;
 mod container;
 mod database;
-mod durable;
 mod events;
 mod idle;
 mod images;

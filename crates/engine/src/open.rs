@@ -163,7 +163,7 @@ fn engine_id(data_root: &Path) -> Result<String, Error> {
     let bytes = crate::container::names::random::<16>()?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    crate::durable::write(data_root, "engine-id", id.as_bytes())
+    sys::durable::write(data_root, "engine-id", id.as_bytes())
         .map_err(|error| Error::system(format!("cannot write {}: {error}", path.display())))?;
     Ok(id)
 }

@@ -7,6 +7,7 @@
 
 pub mod bpf;
 pub mod content;
+pub mod durable;
 pub mod entry;
 pub mod errno;
 pub mod foreign;

@@ -6,10 +6,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use sys::durable;
 use types::Timestamp;
 
 use super::{Manifest, taken};
-use crate::durable;
 use crate::error::{At, Error};
 
 /// A word of the API in the place of a name: a snapshot of this name could not be removed.

@@ -122,7 +122,7 @@ pub(super) fn write(path: &Path, keys: &[Key]) -> Result<(), Error> {
         let json = serde_json::to_vec(&Keys { keys: keys.to_vec() })?;
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let directory = path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
-        crate::durable::write_private(&directory, &name.to_string_lossy(), &json)
+        sys::durable::write_private(&directory, &name.to_string_lossy(), &json)
     };
     write().map_err(|error| {
         Error::system(format!("cannot write the key file {}: {error}", path.display()))

@@ -166,7 +166,7 @@ impl Store {
 
     fn write(&self, file: &str, item: &Item) -> Result<(), Error> {
         let write = || -> io::Result<()> {
-            crate::durable::write_private(&self.dir, file, &serde_json::to_vec(item)?)
+            sys::durable::write_private(&self.dir, file, &serde_json::to_vec(item)?)
         };
         write().map_err(|error| {
             Error::system(format!("cannot write {}: {error}", self.dir.join(file).display()))

@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use sys::durable;
 use types::event::Subject;
 use types::mount::{MountKind, MountPoint};
 use types::{ContainerId, Error};
@@ -13,7 +14,6 @@ use types::{ContainerId, Error};
 use super::names;
 use crate::Engine;
 use crate::container::volumes::Wanted;
-use crate::durable;
 use crate::record::Record;
 
 /// The file in a container's directory that names its anonymous volumes, before they are made.

@@ -14,7 +14,7 @@ use types::container::WholeMachine;
 use super::run::write_run;
 use crate::record::{MachineSize, Record, Run};
 use crate::spec::{self, machine};
-use crate::{Engine, durable, from_disk};
+use crate::{Engine, from_disk};
 
 /// The disk that tells the machine who it is, in the container's directory.
 const SEED: &str = "seed.iso";
@@ -107,7 +107,7 @@ impl Engine {
         };
         let path = directory.join(SEED);
         // What a user has cloud-init do may have passwords in it.
-        durable::write_private(directory, SEED, &seed.image())
+        sys::durable::write_private(directory, SEED, &seed.image())
             .map_err(|error| Error::system(format!("cannot write {}: {error}", path.display())))?;
         Ok(path)
     }
