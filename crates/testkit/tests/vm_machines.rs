@@ -82,7 +82,8 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     let engine = daemon.engine();
     let saved = image::busybox(&["busybox:latest"]);
     assert_eq!(engine.upload("/images/load?quiet=1", &saved.tar).status, 200);
-    assert_eq!(engine.post("/networks/create", &json!({"Name": "n"})).status, 201);
+    let network = json!({"Name": "n", "Options": {"com.docker.network.driver.mtu": "1400"}});
+    assert_eq!(engine.post("/networks/create", &network).status, 201);
     let before = std::fs::read(&disk).unwrap();
     let file = |name: &str, text: &str| {
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -112,8 +113,15 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     let fetched = ask(&engine, &web, "/cgi-bin/fetch?http://peer/passwd");
     assert!(fetched.contains("root:"), "{fetched}");
     let sectors = (size + (64 << 20)) / 512;
-    let up = format!("web is up with 2 processors, {sectors} sectors");
+    let up = format!("web is up with 2 processors, {sectors} sectors, packets of 1400");
     assert!(log(&engine, &web).contains(&up), "{}", log(&engine, &web));
+
+    assert!(ask(&engine, &web, "/network-config").contains("mtu: 1400"));
+    // What passes is counted once, although the namespace has a bridge and a tap as well.
+    let stats = engine.get(&web.path("/stats?stream=false")).json();
+    let counted: Vec<&String> = stats["networks"].as_object().unwrap().keys().collect();
+    assert_eq!(counted, ["eth0"]);
+    assert!(stats["networks"]["eth0"]["rx_bytes"].as_u64().unwrap() > 0, "{stats}");
 
     assert_eq!(ask(&engine, &web, "/cgi-bin/keep?first"), "kept");
     assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:first");
@@ -128,8 +136,13 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     assert_eq!((web.status().as_str(), exit_code(&web)), ("exited", 0));
     assert!(log(&engine, &web).contains("the power button"), "{}", log(&engine, &web));
     assert!(std::fs::read(&disk).unwrap() == before, "the disk that it began as is as it was");
+    // Its disk is not swept away with containers that do not run.
+    let kept = engine.act("/containers/prune");
+    assert_eq!((kept.status, kept.json()["ContainersDeleted"].is_null()), (200, true));
     vm(&engine, &["start", "web"]);
     assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:first");
+    let update = engine.isopod_cli(&["update", "-m", "256m", "web"]);
+    assert!(update.code == 0 && update.stderr.contains("next start"), "{update:?}");
 
     // It does not need the daemon.
     let pid = web.inspect()["State"]["Pid"].clone();
@@ -145,7 +158,9 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
 
     let own = daemon.folder().join("data/containers").join(&web.id);
     assert!(own.join("disk.1.qcow2").exists());
-    vm(&engine, &["rm", "web"]);
+    let filter = ["container", "prune", "-f", "--filter", "machine=true"];
+    let pruned = engine.isopod_cli(&filter).success();
+    assert!(pruned.contains(&web.id) && !pruned.contains("space: 0B"), "{pruned}");
     assert!(!own.exists(), "its directory is there");
     assert!(!engine.knows(&web.id));
     peer.remove();
@@ -212,6 +227,10 @@ fn privileged_clones_differ_and_a_snapshot_is_where_others_begin() {
         assert_eq!(ask(&engine, &three, "/cgi-bin/state"), "three:of-one");
         assert_eq!(ask(&engine, &three, "/cgi-bin/keep?of-three"), "kept");
         vm(&engine, &["snapshot", "rm", "kept"]);
+        // It serves pages a moment before it says so.
+        eventually("its words", LIMIT, || {
+            log(&engine, &three).contains("three is up").then_some(())
+        });
         vm(&engine, &["stop", "three"]);
         attached.join().unwrap()
     });
@@ -283,4 +302,68 @@ fn privileged_what_cannot_be_a_machine_or_be_done_to_one_is_said() {
     assert!(start.status == 409 && start.text().contains("has changed"), "{}", start.text());
     machine.remove();
     daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_full_disk_of_the_host_stops_no_machine_and_no_file_is_in_two() {
+    let Scene { daemon, folder, disk, size } = scene();
+    let engine = daemon.engine();
+    let host = json!({
+        "Machine": {"Disk": disk, "DiskSize": size + (64 << 20)}, "Memory": 192 << 20,
+        "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1"}]},
+    });
+    let answer = engine.post("/containers/create?name=full", &json!({"HostConfig": host}));
+    let id = answer.expect(201).json()["Id"].as_str().unwrap().to_owned();
+    let full = Container::new(&engine, id, "full");
+
+    // What it writes is on a file system with room for next to nothing.
+    let layer = daemon.folder().join("data/containers").join(&full.id).join("disk.1.qcow2");
+    let small = folder.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mounted = Mounted::tmpfs(&small, "2m");
+    std::fs::copy(&layer, small.join("layer")).unwrap();
+    std::fs::remove_file(&layer).unwrap();
+    std::os::unix::fs::symlink(small.join("layer"), &layer).unwrap();
+
+    let held = std::fs::File::open(&layer).unwrap();
+    held.try_lock().unwrap();
+    let start = engine.act(&full.path("/start"));
+    assert!(start.text().contains("another process"), "{}", start.text());
+    drop(held);
+    assert_eq!(engine.act(&full.path("/start")).status, 204);
+    let held = std::fs::File::open(&layer).unwrap();
+    assert!(held.try_lock().is_err(), "its file is not locked");
+
+    assert_eq!(ask(&engine, &full, "/cgi-bin/state"), "full:");
+    let said = ask(&engine, &full, "/cgi-bin/fill");
+    assert!(said.contains("error") && !said.contains("all of it"), "{said}");
+    assert_eq!(ask(&engine, &full, "/cgi-bin/state"), "full:", "it goes on");
+    vm(&engine, &["kill", "full"]);
+    full.wait();
+    held.try_lock().unwrap();
+    drop(held);
+    vm(&engine, &["rm", "full"]);
+    drop(mounted);
+    daemon.stop().unwrap();
+}
+
+/// A file system in memory, until this is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(at: &Path, size: &str) -> Self {
+        let options = format!("size={size}");
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(at)
+            .status();
+        assert!(mount.unwrap().success());
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").args(["-l"]).arg(&self.0).status();
+    }
 }

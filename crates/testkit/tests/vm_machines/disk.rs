@@ -112,15 +112,20 @@ cat >/www/cgi-bin/fetch <<END
 printf 'Content-Type: text/plain\r\n\r\n'
 wget -q -O - "\$QUERY_STRING" 2>&1
 END
+cat >/www/cgi-bin/fill <<END
+#!/bin/sh
+printf 'Content-Type: text/plain\r\n\r\n'
+dd if=/dev/zero of=/dev/vda bs=64k seek=\$((KEEP / 128 + 16)) count=256 conv=notrunc,fsync 2>&1 && echo "all of it"
+END
 chmod +x /www/cgi-bin/*
-cp /seed/user-data /seed/meta-data /www/
+cp /seed/* /www/
 httpd -h /www
 for input in /sys/class/input/event*; do
     grep -q "Power Button" $input/device/name || continue
     (dd if=/dev/input/${input##*/} of=/dev/null bs=24 count=1 2>/dev/null; echo "the power button"; poweroff -f) &
 done
 sleep 0.2
-echo "$(hostname) is up with $(grep -c processor /proc/cpuinfo) processors, $(cat /sys/block/vda/size) sectors"
+echo "$(hostname) is up with $(grep -c processor /proc/cpuinfo) processors, $(cat /sys/block/vda/size) sectors, packets of $(cat /sys/class/net/eth0/mtu)"
 while read -r line; do echo "got $line"; done
 "#;
 
