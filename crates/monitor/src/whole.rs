@@ -1,13 +1,12 @@
 //! A machine that boots a disk of its own: nobody in it is spoken to. Its console is what a
 //! container's terminal is, its power button what a signal is, and its process ends when it is off.
 
+mod files;
 mod names;
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use proto::control::{Reply, Request};
@@ -138,7 +137,7 @@ fn describe(order: &launch::Whole, netns: Option<OwnedFd>) -> Result<vm::whole::
     let mut layers = Vec::new();
     for (n, layer) in order.layers.iter().enumerate() {
         let format = if layer.qcow2 { Format::Qcow2 } else { Format::Raw };
-        layers.push(Layer { file: open_layer(layer, n == 0)?, format });
+        layers.push(Layer { file: files::open_layer(layer, n == 0)?, format });
     }
     let mut nics = Vec::new();
     for (n, link) in order.links.iter().enumerate() {
@@ -146,39 +145,9 @@ fn describe(order: &launch::Whole, netns: Option<OwnedFd>) -> Result<vm::whole::
         let own = order.names.filter(|_| n == 0).map(|at| (at.server, NamesAt::PREFIX));
         nics.push(vm::network::join(netns.as_fd(), link, own)?);
     }
-    let seed = open(&order.seed, OFlags::RDONLY)?;
+    let seed = files::open(&order.seed, OFlags::RDONLY)?;
     let (memory, cpus) = (order.memory, order.cpus);
     Ok(vm::whole::Whole { memory, cpus, layers, seed, nics, netns })
-}
-
-fn open(path: &Path, access: OFlags) -> Result<OwnedFd, StartError> {
-    // O_NONBLOCK: a pipe that has been put in its place would wait for its other end.
-    let opened = sys::fs::open_host(path, access | OFlags::NONBLOCK | OFlags::NOCTTY);
-    opened.map_err(|error| StartError::Disk(path.to_owned(), error))
-}
-
-/// Opens the file that the engine has looked at, and no other. The one that is written to is locked
-/// until the machine's process, which has the same descriptor, ends.
-fn open_layer(layer: &launch::DiskLayer, write: bool) -> Result<OwnedFd, StartError> {
-    let path = &layer.path;
-    let failed = |error| StartError::Disk(path.clone(), error);
-    let file = open(path, if write { OFlags::RDWR } else { OFlags::RDONLY })?;
-    let file = File::from(file);
-    let found = file.metadata().map_err(failed)?;
-    let seen = launch::Seen {
-        device: found.dev(),
-        inode: found.ino(),
-        length: found.len(),
-        seconds: found.mtime(),
-        nanoseconds: found.mtime_nsec(),
-    };
-    if !found.is_file() || seen != layer.seen {
-        return Err(StartError::Another(path.clone()));
-    }
-    if write && !sys::entry::try_lock(&file).map_err(failed)? {
-        return Err(StartError::InUse(path.clone()));
-    }
-    Ok(file.into())
 }
 
 /// A kernel with which it can be found out what the hardware can do, if there is one.
