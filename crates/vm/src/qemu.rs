@@ -46,7 +46,7 @@ pub(crate) struct Qemu {
     program: PathBuf,
     arch: Arch,
     /// Length and time of change of the program's file: cheaper than to ask it for its version,
-    /// and as good.
+    /// and as good. And the processor that it emulates.
     identity: String,
 }
 
@@ -68,7 +68,8 @@ impl Qemu {
             .ok()
             .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
             .unwrap_or_default();
-        let identity = format!("{name} {} {}", found.len(), changed.as_nanos());
+        let (length, changed) = (found.len(), changed.as_nanos());
+        let identity = format!("{name} {length} {changed} {}", arguments::EMULATED);
         Ok(Self { program, arch, identity })
     }
 }

@@ -13,6 +13,10 @@ const UNPACKED: u64 = 4 << 30;
 /// How often to look for the current file.
 const ATTEMPTS: usize = 20;
 
+/// So many free numbers, one after the other, are the end. In the middle of a rotation one is free,
+/// and who looks slowly meets that of the next rotation at the next number.
+const END: u32 = 4;
+
 /// A rotated file, opened.
 pub(super) struct Rotated {
     /// Its inode, which stays the same however often it is renamed; not if it is compressed.
@@ -54,26 +58,32 @@ impl Files {
     /// in it if it has been compressed meanwhile. What was the current file may be an older one
     /// by now; who follows finds out.
     pub(super) fn open(path: &Path, max_file: u32, known: Option<u64>) -> io::Result<Self> {
-        for attempt in 1.. {
+        'attempts: for attempt in 1.. {
             let current = missing_is_none(File::open(path))?;
             let inode = current.as_ref().map(|file| file.metadata().map(|data| data.ino()));
-            let mut seen: HashSet<u64> = inode.transpose()?.into_iter().collect();
+            let inode = inode.transpose()?;
+            let mut seen: HashSet<u64> = inode.into_iter().collect();
             let mut rotated: Vec<Rotated> = Vec::new();
-            let mut gap = false;
+            let mut free = 0;
             for number in 1..max_file {
                 if known.is_some_and(|known| seen.contains(&known)) {
                     break;
                 }
-                match open_rotated(path, number)? {
+                let found = open_rotated(path, number)?;
+                free = if found.is_some() { 0 } else { free + 1 };
+                match found {
                     Some(file) if seen.contains(&file.inode) => {}
                     Some(file) if file.compressed && met(&file, current.as_ref(), &rotated)? => {}
+                    // Rotated since the current one was opened: this may be newer than that.
+                    Some(_) if rotated.is_empty() && moved(path, inode) && attempt < ATTEMPTS => {
+                        continue 'attempts;
+                    }
                     Some(file) => {
                         let _ = seen.insert(file.inode);
                         rotated.push(file);
                     }
-                    // In the middle of a rotation one number is free.
-                    None if gap => break,
-                    None => gap = true,
+                    None if free == END => break,
+                    None => {}
                 }
             }
             // For a moment in its rotation a log has no current file.
@@ -84,6 +94,11 @@ impl Files {
         }
         unreachable!("attempts do not end")
     }
+}
+
+/// Whether another file is the current one by now.
+fn moved(path: &Path, inode: Option<u64>) -> bool {
+    std::fs::metadata(path).map(|data| data.ino()).ok() != inode
 }
 
 /// Whether a compressed file was opened before it was compressed.
