@@ -1,11 +1,17 @@
 //! The files of one log: the current one and its rotated predecessors.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use proto::log::{Decoder, Format};
+use types::Timestamp;
+
+use super::past::next;
 
 /// Bytes that a compressed log may unpack to: a guard, as rotation makes them of `max-size`.
 const UNPACKED: u64 = 4 << 30;
@@ -55,10 +61,16 @@ impl Files {
     ///
     /// The monitor may rotate at any moment. Files only move to higher numbers, and are opened in
     /// that direction: none is missed, and what is met again is known by its inode, or by what is
-    /// in it if it has been compressed meanwhile. What was the current file may be an older one
-    /// by now; who follows finds out.
-    pub(super) fn open(path: &Path, max_file: u32, known: Option<u64>) -> io::Result<Self> {
-        'attempts: for attempt in 1.. {
+    /// in it if it has been compressed meanwhile. Who looks slowly meets newer files among the
+    /// older ones, which stand in order by the time of their first record. What was the current file
+    /// may be an older one by now; who follows finds out.
+    pub(super) fn open(
+        path: &Path,
+        max_file: u32,
+        format: Format,
+        known: Option<u64>,
+    ) -> io::Result<Self> {
+        for attempt in 1.. {
             let current = missing_is_none(File::open(path))?;
             let inode = current.as_ref().map(|file| file.metadata().map(|data| data.ino()));
             let inode = inode.transpose()?;
@@ -74,10 +86,6 @@ impl Files {
                 match found {
                     Some(file) if seen.contains(&file.inode) => {}
                     Some(file) if file.compressed && met(&file, current.as_ref(), &rotated)? => {}
-                    // Rotated since the current one was opened: this may be newer than that.
-                    Some(_) if rotated.is_empty() && moved(path, inode) && attempt < ATTEMPTS => {
-                        continue 'attempts;
-                    }
                     Some(file) => {
                         let _ = seen.insert(file.inode);
                         rotated.push(file);
@@ -86,6 +94,11 @@ impl Files {
                     None => {}
                 }
             }
+            if let Some(current) = &current
+                && moved(path, inode)
+            {
+                rotated = in_order(rotated, begin(current, format)?, format)?;
+            }
             // For a moment in its rotation a log has no current file.
             if current.is_some() || rotated.is_empty() || attempt == ATTEMPTS {
                 return Ok(Self { rotated, current });
@@ -93,6 +106,37 @@ impl Files {
             std::thread::sleep(Duration::from_millis(1));
         }
         unreachable!("attempts do not end")
+    }
+}
+
+/// The newest first, without those that began after the one that was opened as the current one.
+fn in_order(
+    rotated: Vec<Rotated>,
+    current: Option<Timestamp>,
+    format: Format,
+) -> io::Result<Vec<Rotated>> {
+    let mut dated = Vec::new();
+    for file in rotated {
+        let began = begin(file.reader()?, format)?;
+        if current.is_none() || began < current {
+            dated.push((began, file));
+        }
+    }
+    dated.sort_by_key(|(began, _)| Reverse(*began));
+    Ok(dated.into_iter().map(|(_, file)| file).collect())
+}
+
+/// The time of the first whole record.
+fn begin(mut reader: impl Read, format: Format) -> io::Result<Option<Timestamp>> {
+    let mut decoder = Decoder::new(format);
+    let mut chunk = vec![0; 4 << 10];
+    loop {
+        let count = reader.read(&mut chunk)?;
+        decoder.push(&chunk[..count]);
+        let entry = next(&mut decoder);
+        if entry.is_some() || count == 0 {
+            return Ok(entry.map(|entry| entry.time));
+        }
     }
 }
 

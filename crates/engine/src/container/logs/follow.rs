@@ -76,7 +76,8 @@ impl Open {
             if !rotated {
                 return Ok(true);
             }
-            let Files { rotated, current } = Files::open(&log.path, log.max_file, self.inode)?;
+            let Files { rotated, current } =
+                Files::open(&log.path, log.max_file, self.format, self.inode)?;
             if !self.catch_up(rotated, options, sender).await? {
                 return Ok(false);
             }

@@ -20,7 +20,7 @@ pub(super) fn past(
     options: &LogOptions,
     sender: &Lines,
 ) -> io::Result<Option<Open>> {
-    let Files { rotated, current } = Files::open(path, max_file, None)?;
+    let Files { rotated, current } = Files::open(path, max_file, format, None)?;
     let metadata = current.as_ref().map(std::fs::File::metadata).transpose()?;
     let (length, inode) = metadata.map_or((0, None), |data| (data.len(), Some(data.ino())));
     let mut outlet = Outlet { options, sender, last: Timestamp::NEVER };
