@@ -138,23 +138,23 @@ impl Direct {
         let at = |links: &[u32], traffic, name| {
             links.iter().find_map(|link| bpf::program_at(*link, traffic, name).ok().flatten())
         };
-        let found = at(links, Traffic::Received, NAME);
-        let maps = found.as_ref().and_then(|program| bpf::maps_of(program).ok().flatten());
-        let ((owners, peers), program) = match maps.zip(found) {
-            Some(found) => found,
-            None => {
-                let owners = Owners::create("isopod_owners", MOST)?;
-                let peers = Peers::create("isopod_peers", MOST)?;
-                let code = program::from_container(owners.as_fd(), peers.as_fd());
-                ((owners, peers), bpf::load_classifier(&code, NAME)?)
-            }
+        let (program, host) =
+            (at(links, Traffic::Received, NAME), at(bridges, Traffic::Sent, HOST));
+        // Both have the same maps. Where no container is left, those of a bridge are, and whoever
+        // they name must be forgotten.
+        let left = program.as_ref().or(host.as_ref());
+        let (owners, peers) = match left.and_then(|left| bpf::maps_of(left).ok().flatten()) {
+            Some(maps) => maps,
+            None => (Owners::create("isopod_owners", MOST)?, Peers::create("isopod_peers", MOST)?),
         };
-        let host = match at(bridges, Traffic::Sent, HOST) {
-            Some(found) => found,
-            None => {
-                let code = program::from_host(owners.as_fd(), peers.as_fd());
-                bpf::load_classifier(&code, HOST)?
-            }
+        let maps = (owners.as_fd(), peers.as_fd());
+        let program = match program {
+            Some(program) => program,
+            None => bpf::load_classifier(&program::from_container(maps.0, maps.1), NAME)?,
+        };
+        let host = match host {
+            Some(host) => host,
+            None => bpf::load_classifier(&program::from_host(maps.0, maps.1), HOST)?,
         };
         Ok(Direct { program, host, owners, peers, gateways: Mutex::default() })
     }
@@ -171,6 +171,11 @@ impl Direct {
         }
     }
 
+    /// Puts the host's program at a bridge, without waiting.
+    fn program_soon(self: &Arc<Self>, bridge: u32) {
+        self.soon(move |direct| attach(bridge, Traffic::Sent, &direct.host));
+    }
+
     fn soon(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) {
         let direct = Arc::clone(self);
         let thread = thread::Builder::new().name("direct".to_owned()).stack_size(128 << 10);
@@ -184,8 +189,7 @@ impl Direct {
         if let Some(led) = self.gateways().get_mut(&network)
             && !std::mem::replace(&mut led.programmed, true)
         {
-            let bridge = led.bridge;
-            self.soon(move |direct| attach(bridge, Traffic::Sent, &direct.host));
+            self.program_soon(led.bridge);
         }
         let owner = Owner { network, endpoint }.bytes();
         let peer = peer(network, endpoint.mac.0);
@@ -222,7 +226,7 @@ impl Direct {
         // A bridge that was made anew for the containers that are there.
         if !programmed && stale.is_some_and(|led| led.programmed) {
             programmed = true;
-            self.soon(move |direct| attach(bridge, Traffic::Sent, &direct.host));
+            self.program_soon(bridge);
         }
         self.gateways().insert(network, Led { key, bridge, programmed });
         let led = stale.map_or(Ok(()), |led| self.unlead(&led)).and_then(|()| {

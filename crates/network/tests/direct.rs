@@ -110,6 +110,29 @@ fn privileged_network_the_host_reaches_containers_directly() {
     });
 }
 
+/// The bridge keeps its program when the last container ends while there is no daemon.
+#[test]
+fn privileged_network_the_next_daemon_forgets_whom_a_bridge_still_leads_to() {
+    on_a_host(|lab| {
+        network_of(lab, "direct", 1, true);
+        let network = lab.networks.find("direct").unwrap();
+        let reached = |container: &Container| {
+            serve(Some(container.fd()), "[::]:80", "it");
+            let address = format!("{}:80", container.ip());
+            eventually("directly", SOON, || is_direct_from_host(&network, &address));
+        };
+        let gone = lab.start("direct", "gone", &[]);
+        reached(&gone);
+        let saved = Saved { networks: lab.networks.list(), endpoints: Vec::new() };
+        lab.networks = Networks::open(Config { warm: 0, ..config() }, Saved::default()).unwrap();
+        run(&format!("ip link delete {}", gone.endpoint.host_link));
+        lab.networks = Networks::open(config(), saved).unwrap();
+        let next = lab.start("direct", "next", &[]);
+        assert_eq!((next.ip(), next.endpoint.mac), (gone.ip(), gone.endpoint.mac));
+        reached(&next);
+    });
+}
+
 #[test]
 fn privileged_network_nobody_lies_on_the_direct_way() {
     on_a_host(|lab| {
