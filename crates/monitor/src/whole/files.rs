@@ -1,6 +1,6 @@
 //! The files that are a machine's disks.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -24,20 +24,23 @@ pub(super) fn open_layer(layer: &launch::DiskLayer, write: bool) -> Result<Owned
     let file = open(path, if write { OFlags::RDWR } else { OFlags::RDONLY })?;
     let file = File::from(file);
     let found = file.metadata().map_err(failed)?;
-    let seen = launch::Seen {
-        device: found.dev(),
-        inode: found.ino(),
-        length: found.len(),
-        seconds: found.mtime(),
-        nanoseconds: found.mtime_nsec(),
-    };
-    if !found.is_file() || seen != layer.seen {
+    if !found.is_file() || seen(&found) != layer.seen {
         return Err(StartError::Another(path.clone()));
     }
     if write && !sys::entry::try_lock(&file).map_err(failed)? {
         return Err(StartError::InUse(path.clone()));
     }
     Ok(file.into())
+}
+
+fn seen(found: &Metadata) -> launch::Seen {
+    launch::Seen {
+        device: found.dev(),
+        inode: found.ino(),
+        length: found.len(),
+        seconds: found.mtime(),
+        nanoseconds: found.mtime_nsec(),
+    }
 }
 
 #[cfg(test)]
@@ -50,14 +53,7 @@ mod tests {
         let path = folder.path().join("layer");
         std::fs::write(&path, "one").expect("written");
         let found = std::fs::metadata(&path).expect("file");
-        let seen = launch::Seen {
-            device: found.dev(),
-            inode: found.ino(),
-            length: found.len(),
-            seconds: found.mtime(),
-            nanoseconds: found.mtime_nsec(),
-        };
-        let layer = launch::DiskLayer { path: path.clone(), qcow2: true, seen };
+        let layer = launch::DiskLayer { path: path.clone(), qcow2: true, seen: seen(&found) };
         let held = open_layer(&layer, true).expect("the same");
         assert!(matches!(open_layer(&layer, true), Err(StartError::InUse(_))));
         assert!(open_layer(&layer, false).is_ok(), "others may read it");
