@@ -86,6 +86,7 @@ fn machines(settings: &Settings, config: &mut Config) -> Result<(), ConfigError>
         Some("emulation" | "tcg") => engine::Accelerator::Emulation,
         Some(other) => return wrong("vm-accelerator", other, "it is auto, kvm or emulation"),
     };
+    set(&mut machines.spare, settings.vm_spare);
     machines.templates = match settings.vm_templates.as_deref() {
         None | Some("" | "make") => engine::Templates::Make,
         Some("use") => engine::Templates::Use,

@@ -80,6 +80,8 @@ pub struct MachineSettings {
     pub accelerator: Accelerator,
     /// Whether they are cloned.
     pub templates: Templates,
+    /// Whether one is had ready for the next container.
+    pub spare: bool,
     /// Bytes of memory without a limit.
     pub memory: u64,
     /// Processors without a limit.
@@ -95,6 +97,7 @@ impl Default for MachineSettings {
             agent: None,
             accelerator: Accelerator::Auto,
             templates: Templates::Make,
+            spare: true,
             memory: 512 << 20,
             cpus: 1,
             disk_size: 20 << 30,

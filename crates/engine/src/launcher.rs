@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use proto::frame;
 use proto::launch::{Built, Machine, Order, Reap, Reaped};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use types::Error;
 
@@ -71,22 +72,7 @@ impl Launcher {
 
     /// Gives an order with its descriptors.
     pub(crate) fn order(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        let bytes = frame::encode(order)
-            .map_err(|error| Error::invalid(format!("the container cannot be sent: {error}")))?;
-        let socket = crate::lock(&self.socket);
-        let mut rest = bytes.as_slice();
-        let mut descriptors = descriptors;
-        while !rest.is_empty() {
-            let sent = sys::socket::send(&*socket, rest, descriptors).map_err(|error| {
-                Error::system(format!(
-                    "the launcher does not answer ({error}); restart the daemon: running \
-                     containers are not touched by that"
-                ))
-            })?;
-            rest = rest.get(sent..).unwrap_or_default();
-            descriptors = &[];
-        }
-        Ok(())
+        give(&crate::lock(&self.socket), order, descriptors)
     }
 
     /// Has the remains of a container cleaned up whose monitor died. Blocks until it is done.
@@ -121,6 +107,28 @@ impl Launcher {
             Err(error) => Err(Error::system(format!("the launcher speaks nonsense: {error}"))),
         }
     }
+}
+
+/// Sends a message to a process that launches, with its descriptors.
+pub(crate) fn give<T: Serialize>(
+    socket: &OwnedFd,
+    message: &T,
+    mut descriptors: &[BorrowedFd<'_>],
+) -> Result<(), Error> {
+    let bytes = frame::encode(message)
+        .map_err(|error| Error::invalid(format!("the container cannot be sent: {error}")))?;
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let sent = sys::socket::send(socket, rest, descriptors).map_err(|error| {
+            Error::system(format!(
+                "the launcher does not answer ({error}); restart the daemon: running containers \
+                 are not touched by that"
+            ))
+        })?;
+        rest = rest.get(sent..).unwrap_or_default();
+        descriptors = &[];
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -130,6 +130,7 @@ pub struct Inner {
     pub(crate) secrets: secrets::Store,
     pub(crate) networks: Arc<network::Networks>,
     pub(crate) launcher: Arc<launcher::Launcher>,
+    pub(crate) spares: container::start::spare::Spares,
     pub(crate) names: names::Names,
     pub(crate) containers: Containers,
     pub(crate) execs: Mutex<HashMap<String, Arc<container::exec::Exec>>>,

@@ -198,6 +198,7 @@ impl Agent {
                 self.done = matches!(self.machine, Machine::Own(_));
                 done(result)
             }
+            Request::Forget => done(self.forget()),
         })
     }
 

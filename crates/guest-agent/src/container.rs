@@ -286,6 +286,10 @@ impl Container {
         matches!(self.state, State::Created(_))
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.state, State::Running)
     }

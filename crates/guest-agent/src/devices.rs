@@ -92,6 +92,15 @@ pub(crate) fn bind_all(kind: Kind) -> io::Result<()> {
     all(kind)?.iter().try_for_each(|device| bind(device, kind).map(drop))
 }
 
+/// Takes all devices of a kind away from their driver.
+pub(crate) fn unbind_all(kind: Kind) -> io::Result<()> {
+    let driver = Path::new(DRIVERS).join(kind.driver()).join("unbind");
+    for device in all(kind)?.iter().filter(|device| device.join("driver").exists()) {
+        sys::fs::write_file(&driver, device.file_name().unwrap_or_default().as_encoded_bytes())?;
+    }
+    Ok(())
+}
+
 /// The device node of a block device.
 pub(crate) fn node(name: impl AsRef<OsStr>) -> PathBuf {
     Path::new("/dev").join(name.as_ref())

@@ -1,10 +1,10 @@
 //! The first request: what makes this machine another one than all that were cloned from the same
-//! template.
+//! template. And how it becomes one of those again.
 
 use std::io;
 use std::path::Path;
 
-use proto::guest::{Boot, SHARES, Share, VERSION, from_hex};
+use proto::guest::{Boot, FILES, SHARES, Share, VERSION, from_hex};
 use sys::fs::OFlags;
 use sys::mount::mount_legacy;
 use types::Error;
@@ -60,6 +60,38 @@ impl Agent {
             self.names = Some(names.map_err(|error| failed("names cannot be answered", &error))?);
         }
         Ok(())
+    }
+
+    /// Is as it was before [`Agent::boot`], for other disks, cards and a container that counts.
+    pub(crate) fn forget(&mut self) -> Result<(), Error> {
+        let still = |what: &str| Error::conflict(format!("the machine cannot forget {what}"));
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            Error::system(format!("the machine cannot forget its {what}: {error}"))
+        };
+        if !self.execs.is_empty() || !self.jobs.is_empty() {
+            return Err(still("what runs in it"));
+        }
+        match self.container.take() {
+            Some(container) if !container.has_ended() => {
+                self.container = Some(container);
+                return Err(still("a container that has not ended"));
+            }
+            Some(container) => container.cgroup.remove().map_err(|errors| {
+                let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                failed("container", &all.join("; "))
+            })?,
+            None => {}
+        }
+        self.names = None;
+        match self.root.take() {
+            Some(root) => root.leave().map_err(|error| failed("disks", &error))?,
+            None => {}
+        }
+        match std::fs::remove_dir_all(FILES) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("files", &error)),
+            _ => Ok(()),
+        }?;
+        devices::unbind_all(Kind::Network).map_err(|error| failed("network", &error))
     }
 }
 

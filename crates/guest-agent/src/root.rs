@@ -1,7 +1,7 @@
 //! The container's root file system: read-only layers, and a writable one over them.
 //!
 //! ```text
-//!  /run/isopod/l/0 …   the layers' disks, lowest first
+//!  /run/isopod/l/0 …   the layers' disks, the lowest first
 //!  /run/isopod/init    mount points that every container gets, over them
 //!  /run/isopod/disk    the writable disk: upper/, work/
 //!  /run/isopod/root    all of it as one
@@ -35,7 +35,7 @@ pub(crate) enum RootError {
     Writable(io::Error),
     #[error("the layers cannot be put together: {0}")]
     Overlay(io::Error),
-    #[error("the writable disk cannot be let go of: {0}")]
+    #[error("a disk cannot be let go of: {0}")]
     Close(io::Error),
 }
 
@@ -59,17 +59,20 @@ impl RootFs {
         let disks = devices::all(Kind::Disk).map_err(|error| RootError::Disk(0, error))?;
         let wanted = layers + usize::from(writable);
         let disks = disks.get(..wanted).ok_or(RootError::Disks { found: disks.len(), wanted })?;
+        let mut nodes = Vec::new();
         for (number, disk) in disks.iter().enumerate() {
             let name = devices::bind(disk, Kind::Disk).map_err(|e| RootError::Disk(number, e))?;
-            let node = devices::node(&name);
-            if number < layers {
-                let place = layer(number);
-                place_for(&place)
-                    .and_then(|()| mount(&node, &place, "erofs", RDONLY | NODEV, ""))
-                    .map_err(|error| RootError::Layer(number, error))?;
-            } else {
-                mount_writable(&node).map_err(RootError::Writable)?;
-            }
+            nodes.push(devices::node(&name));
+        }
+        let (first, rest) = nodes.split_at(usize::from(writable));
+        for node in first {
+            mount_writable(node).map_err(RootError::Writable)?;
+        }
+        for (number, node) in rest.iter().enumerate() {
+            let place = layer(number);
+            place_for(&place)
+                .and_then(|()| mount(node, &place, "erofs", RDONLY | NODEV, ""))
+                .map_err(|error| RootError::Layer(number, error))?;
         }
         let options = options(layers, writable).map_err(RootError::Overlay)?;
         place_for(Path::new(ROOT))
@@ -118,6 +121,23 @@ impl RootFs {
             }
             other => other.map_err(RootError::Close),
         }
+    }
+
+    /// Closes it and lets go of the layers, too, so that other disks can take their places.
+    pub(crate) fn leave(self) -> Result<(), RootError> {
+        let Some((layers, writable)) = self.layers else { return Ok(()) };
+        self.close()?;
+        if writable {
+            // Closing it forgives a disk that is still in use.
+            match unmount(DISK, UnmountFlags::empty()) {
+                Err(error) if error.raw_os_error() == Some(sys::errno::EINVAL) => {}
+                other => other.map_err(RootError::Close)?,
+            }
+        }
+        for number in 0..layers {
+            unmount(layer(number), UnmountFlags::empty()).map_err(RootError::Close)?;
+        }
+        Ok(())
     }
 }
 

@@ -16,13 +16,15 @@
 mod answers;
 mod questions;
 mod requests;
+mod spare;
 mod start;
+mod talk;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use proto::control::Reply;
-use proto::guest::{Request, ToGuest};
+use proto::guest::{Request, Side, ToGuest};
 use relay::{Broken, Event, Link, Part};
 use sys::poll::{Interest, Poll, Ready};
 use sys::signal::SIGKILL;
@@ -31,6 +33,7 @@ use types::Error;
 use crate::streams::Streams;
 
 pub(crate) use questions::Questions;
+pub(crate) use spare::{Spare, stand_by};
 pub(crate) use start::{accelerator, build_template, launch};
 
 /// How long an agent may take for what it does at once.
@@ -121,6 +124,28 @@ pub(crate) struct Guest {
 pub(crate) type Answer = (Asker, Result<Reply, Error>);
 
 impl Guest {
+    /// Of a machine that waits for its first order. Nothing is left of it after a failure.
+    fn new(mut running: vm::Running) -> std::io::Result<Self> {
+        let link = running.agent.try_clone().and_then(|agent| Link::new(agent, Side::Guest));
+        let mut link = link.inspect_err(|_| drop(running.kill()))?;
+        link.feed(&std::mem::take(&mut running.greeting));
+        Ok(Self {
+            link,
+            running,
+            questions: None,
+            requests: 0,
+            channels: 0,
+            pending: BTreeMap::new(),
+            quiet: Quiet::No,
+            volatile: true,
+            files_only: false,
+            kill_at: None,
+            failure: None,
+            gone: false,
+            out_of_memory: false,
+        })
+    }
+
     /// A number for a channel that was never used.
     fn channel(&mut self) -> u32 {
         self.channels += 1;

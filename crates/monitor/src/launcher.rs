@@ -16,7 +16,7 @@ use crate::{filter, guest, monitor, reap};
 
 /// Descriptors that one order may bring: a network namespace, a root and thousands of sockets
 /// that hold published ports.
-const MAX_FDS: usize = 8192;
+pub(crate) const MAX_FDS: usize = 8192;
 
 /// Signals that are sent to whole sessions or by mistake, and that end neither a launcher nor a
 /// monitor: the one ends with its daemon, the other with its container.
@@ -133,9 +133,10 @@ fn obey(order: Frame, prepared: &Prepared, resolver: Resolver) -> i32 {
     match serde_json::from_slice(&body) {
         Ok(proto::launch::Order::Launch(launch)) => {
             drop(body);
-            monitor::run(*launch, fds, prepared)
+            monitor::run(*launch, fds, prepared, None)
         }
         Ok(proto::launch::Order::Reap(order)) => reap::run(&order, fds, prepared),
+        Ok(proto::launch::Order::Spare(launch)) => guest::stand_by(&launch, fds, prepared),
         Ok(proto::launch::Order::Template(machine)) => guest::build_template(&machine, &fds),
         Ok(proto::launch::Order::Resolve(order)) => {
             drop(body);

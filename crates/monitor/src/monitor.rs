@@ -31,7 +31,7 @@ use types::{Error, Timestamp};
 use crate::connection::Connection;
 use crate::doubt::Doubts;
 use crate::exec::{ExecProcess, PastExecs};
-use crate::guest::Asker;
+use crate::guest::{Asker, Spare};
 use crate::launcher::Prepared;
 use crate::losses::Losses;
 use crate::output::{Client, Scratch};
@@ -136,14 +136,19 @@ pub(crate) struct Monitor<'p> {
     poll: Poll<Token>,
 }
 
-/// In a freshly forked process: makes the container and is its monitor until it has ended.
-/// Returns the exit status of the process, which nobody waits for.
-pub(crate) fn run(launch: Launch, fds: Vec<OwnedFd>, prepared: &Prepared) -> i32 {
+/// In a freshly forked process, which may have a machine already: makes the container and is its
+/// monitor until it has ended. Returns the exit status of the process, which nobody waits for.
+pub(crate) fn run(
+    launch: Launch,
+    fds: Vec<OwnedFd>,
+    prepared: &Prepared,
+    spare: Option<Spare>,
+) -> i32 {
     let mut fds = fds.into_iter();
     // Without a connection there is nobody whose container it would be.
     let Some(control) = fds.next() else { return 2 };
     let mut launch = launch;
-    let stage = setup::stage(&mut launch, fds, prepared);
+    let stage = setup::stage(&mut launch, fds, prepared, spare);
     match stage {
         Ok(stage) => match Monitor::new(launch, stage, control) {
             Some(mut monitor) => {

@@ -80,6 +80,7 @@ pub(crate) fn stage<'p>(
     launch: &mut Launch,
     mut fds: impl Iterator<Item = OwnedFd>,
     prepared: &'p Prepared,
+    spare: Option<guest::Spare>,
 ) -> Result<Stage<'p>, Error> {
     if launch.version != proto::launch::VERSION {
         return Err(SetupError::Version(launch.version).into());
@@ -104,7 +105,7 @@ pub(crate) fn stage<'p>(
     let listener = announce(&launch.dir)?;
     // From here on a daemon that starts finds this monitor.
     drop(guard);
-    let made = contain(launch, root, netns, prepared);
+    let made = contain(launch, root, netns, prepared, spare);
     // Attached, or not needed any more.
     drop(mounts);
     match made {
@@ -171,17 +172,19 @@ fn contain<'p>(
     root: Root,
     netns: Option<OwnedFd>,
     prepared: &'p Prepared,
+    spare: Option<guest::Spare>,
 ) -> Result<(Contained<'p>, Cgroup, Vec<String>), Error> {
     let log = |launch: &Launch| {
         Log::open(&launch.log)
             .map_err(|error| Error::system(format!("failed to initialize logging driver: {error}")))
     };
-    let machine = launch.machine.take();
-    if let Some(machine) = &machine {
+    if let Some(machine) = &launch.machine {
         let log = log(launch)?;
         let (cgroup, mut warnings) =
             make_cgroup(launch, machine.limits.as_deref().cloned(), prepared)?;
-        return match guest::launch(launch, machine, netns, &cgroup, log) {
+        let started = guest::launch(launch, netns, &cgroup, log, spare);
+        launch.machine = None;
+        return match started {
             Ok(started) => {
                 warnings.extend(started.warnings);
                 let contained = Contained {

@@ -143,7 +143,7 @@ fn describe(order: &launch::Whole, netns: Option<OwnedFd>) -> Result<vm::whole::
     for (n, link) in order.links.iter().enumerate() {
         let netns = netns.as_ref().ok_or(StartError::NoNamespace)?;
         let own = order.names.filter(|_| n == 0).map(|at| (at.server, NamesAt::PREFIX));
-        nics.push(vm::network::join(netns.as_fd(), link, own)?);
+        nics.push(vm::network::join(netns.as_fd(), link, own, None)?);
     }
     let seed = files::open(&order.seed, OFlags::RDONLY)?;
     let (memory, cpus) = (order.memory, order.cpus);

@@ -13,6 +13,9 @@
 //!    │  Shutdown ─────────────────────────────►      the disk is unmounted, then answered
 //! ```
 //!
+//! A spare machine does all of it once before anybody needs it, with disks of no meaning and without
+//! the last step: `Forget` makes it again one that waits for `Boot`.
+//!
 //! The stream (a virtio console port) is reliable and ordered. It carries [`frame`]s: messages in
 //! JSON, pieces of data on numbered *channels*, and what keeps those in order ([`channels`]). A
 //! channel goes one way, is opened by naming its number in a request, and has one number for ever:

@@ -1,4 +1,5 @@
-//! What the launcher is told: fork a monitor for a container, or clean up after one that died.
+//! What the launcher is told: fork a monitor for a container or for one that is yet to come, or clean
+//! up after one that died.
 //!
 //! A launcher connection carries [`Order`] frames one way only. A launched monitor answers on
 //! the control connection that came with its order.
@@ -33,6 +34,22 @@ pub enum Order {
     /// Make the template that a start of such a machine would make, if there is none. The frame
     /// carries a stream socket, on which one [`Built`] comes back.
     Template(Box<Machine>),
+    /// Have a machine ready for a [`Launch`] that comes later: clone it, have it run this one, which
+    /// means nothing to anybody, and forget it. The frame carries a stream socket, on which a [`Spare`]
+    /// comes back, and to which one frame with a `Launch` and its descriptors may go then, and the
+    /// network namespace that such a launch will have. The machine goes when the other end of the
+    /// socket is closed.
+    Spare(Box<Launch>),
+}
+
+/// What becomes of [`Order::Spare`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spare {
+    /// The machine waits.
+    Ready,
+    /// There is none.
+    Failed(types::Error),
 }
 
 /// The outcome of [`Order::Template`]: the template's name.

@@ -94,6 +94,14 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
+/// Takes [`die_with_parent`] back.
+///
+/// # Errors
+/// None in practice.
+pub fn outlive_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(None)?)
+}
+
 /// Makes this process take in orphaned descendants.
 ///
 /// # Errors

@@ -40,5 +40,6 @@ mod streams;
 mod userns;
 mod vm;
 mod vm_machines;
+mod vm_spare;
 mod volume_copies;
 mod volumes;

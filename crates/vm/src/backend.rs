@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::machine::Machine;
+use crate::machine::{Disk, Machine};
 use crate::qemu::Tail;
 use crate::whole::{Standing, Whole};
 
@@ -124,6 +124,9 @@ pub(crate) trait Control: Send {
 
     /// Lets them go on.
     fn resume(&mut self) -> Result<(), Error>;
+
+    /// Puts a file in the place of the n-th disk, which nobody in the guest uses.
+    fn replace_disk(&mut self, n: usize, disk: &Disk) -> Result<(), Error>;
 
     /// Presses its power button.
     fn press_power(&mut self) -> Result<(), Error>;

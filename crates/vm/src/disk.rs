@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Step};
 
-const DIRECTORY: &str = "disks";
+pub(crate) const DIRECTORY: &str = "disks";
 
 /// MiB of the journal: what a container writes is files, not transactions.
 const JOURNAL: u64 = 8;

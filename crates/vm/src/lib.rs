@@ -15,6 +15,7 @@
 //! vm/packages/<arch>/                            a kernel that was installed for guests
 //! vm/templates/<key>/ram, state, hello, shape    a booted machine; key: all that must be the same
 //! vm/disks/<MiB>.ext4                            empty file systems that are copied
+//! vm/disks/rehearsal-<key>.erofs                 what spare machines run before they are needed
 //! vm/accelerator                                 whether hardware virtualization was found to work
 //! ```
 //!
@@ -37,6 +38,7 @@ pub mod kernel;
 mod machine;
 pub mod network;
 mod qemu;
+pub mod rehearsal;
 mod running;
 mod share;
 mod start;

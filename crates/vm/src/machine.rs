@@ -105,7 +105,8 @@ pub struct Machine {
     pub memory: u64,
     /// Virtual processors.
     pub cpus: u32,
-    /// Its disks, in the order in which the guest finds them.
+    /// Its disks, in the order in which the guest finds them. For a clone only the first can be one
+    /// that is written to, and has to be.
     pub disks: Vec<Disk>,
     /// Its network cards, in the order in which the guest finds them.
     pub nics: Vec<Nic>,

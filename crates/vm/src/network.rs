@@ -14,7 +14,7 @@
 //! guest's own broadcasts come in by it, and the guest would seem to be out there.
 
 use std::net::Ipv4Addr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use sys::netlink::{self, Address, Change, Socket, Target};
 
@@ -52,8 +52,45 @@ pub enum JoinError {
     Socket(std::io::Error),
 }
 
-/// Joins a link of the namespace to a new tap device. To be done once, before anything uses the
-/// link; what it makes goes with the namespace.
+/// A card that is not joined to anything yet.
+#[derive(Debug)]
+pub struct Loose(OwnedFd);
+
+/// The name of a loose card's tap device: a namespace has one at most.
+const LOOSE: &str = "vmtap";
+
+impl Loose {
+    /// Makes one in a namespace.
+    ///
+    /// # Errors
+    /// As those of [`join`].
+    pub fn create(netns: BorrowedFd<'_>) -> Result<Self, Error> {
+        let tap = sys::netns::within(netns, || sys::tap::create(LOOSE));
+        Ok(Self(tap.step("enter the network namespace")?.map_err(JoinError::Tap)?))
+    }
+
+    /// The machine's side of it. Its link-layer address is the guest's to change.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn nic(&self) -> Result<Nic, Error> {
+        let tap = self.0.try_clone().step("copy a descriptor")?;
+        Ok(Nic { tap, mac: [0x02, 0, 0, 0, 0, 1] })
+    }
+
+    /// Gives its tap device another name.
+    fn rename(self, socket: &mut Socket, name: &str) -> Result<OwnedFd, JoinError> {
+        let refused = |source| JoinError::Refused { link: LOOSE.to_owned(), source };
+        let link = netlink::link_named(socket, LOOSE).map_err(refused)?;
+        let link = link.ok_or_else(|| JoinError::NoLink(LOOSE.to_owned()))?;
+        let change = Change::of(Target::Index(link.index)).rename(name);
+        socket.run(&[change.request()]).map_err(refused)?;
+        Ok(self.0)
+    }
+}
+
+/// Joins a link of the namespace to a new tap device, or to that of a loose card in it. To be done once,
+/// before anything uses the link; what it makes goes with the namespace.
 ///
 /// The namespace is entered by a thread of its own. With `spoken_to`, an address and the length of its
 /// prefix, the bridge has that: the guest can speak with whoever listens there in the namespace.
@@ -64,12 +101,17 @@ pub fn join(
     netns: BorrowedFd<'_>,
     link: &str,
     spoken_to: Option<(Ipv4Addr, u8)>,
+    loose: Option<Loose>,
 ) -> Result<Joined, Error> {
-    let joined = sys::netns::within(netns, || join_here(link, spoken_to));
+    let joined = sys::netns::within(netns, || join_here(link, spoken_to, loose));
     Ok(joined.step("enter the network namespace")??)
 }
 
-fn join_here(name: &str, spoken_to: Option<(Ipv4Addr, u8)>) -> Result<Joined, JoinError> {
+fn join_here(
+    name: &str,
+    spoken_to: Option<(Ipv4Addr, u8)>,
+    loose: Option<Loose>,
+) -> Result<Joined, JoinError> {
     let refused = |source| JoinError::Refused { link: name.to_owned(), source };
     let mut socket = Socket::open().map_err(JoinError::Socket)?;
     let link = netlink::link_named(&mut socket, name).map_err(refused)?;
@@ -78,7 +120,10 @@ fn join_here(name: &str, spoken_to: Option<(Ipv4Addr, u8)>) -> Result<Joined, Jo
     let mac = link.mac.ok_or_else(missing)?;
     // By the link's number: names are as long as the kernel allows.
     let (bridge, port) = (format!("vmbr{}", link.index), format!("vmtap{}", link.index));
-    let tap = sys::tap::create(&port).map_err(JoinError::Tap)?;
+    let tap = match loose {
+        Some(loose) => loose.rename(&mut socket, &port)?,
+        None => sys::tap::create(&port).map_err(JoinError::Tap)?,
+    };
     let addresses = Address::all(&mut socket).map_err(refused)?;
     let own = addresses.into_iter().filter(|address| address.link == link.index);
     let mut requests = vec![
@@ -114,7 +159,7 @@ fn aside(mac: [u8; 6], first: u8) -> [u8; 6] {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::fd::AsFd;
 
     use super::*;
 
@@ -150,7 +195,7 @@ mod tests {
             socket.run(&[up.request(), netlink::add_address(address)]).expect("set up");
         })
         .expect("namespace");
-        let joined = join(netns.as_fd(), "eth0", None).expect("joins");
+        let joined = join(netns.as_fd(), "eth0", None, None).expect("joins");
         assert_eq!(joined.nic.mac, [2, 0x42, 10, 9, 8, 7]);
         assert_eq!(joined.mtu, 1400);
         let (links, addresses) = sys::netns::within(netns.as_fd(), || {
@@ -170,7 +215,7 @@ mod tests {
         assert!(bridge.up);
         assert_eq!(addresses, [], "the namespace itself speaks");
         turn_back(&other, &joined.nic);
-        let again = join(netns.as_fd(), "eth1", None).expect_err("no such link");
+        let again = join(netns.as_fd(), "eth1", None, None).expect_err("no such link");
         assert!(matches!(again, Error::Join(JoinError::NoLink(_))), "{again}");
     }
 

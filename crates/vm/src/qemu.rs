@@ -34,7 +34,7 @@ use serde_json::json;
 use crate::backend::{Backend, Conditions, Control, Places, Snapshot, Vm};
 use crate::confine;
 use crate::error::Error;
-use crate::machine::{Arch, Machine};
+use crate::machine::{Arch, Disk, Machine};
 use crate::whole::{Standing, Whole};
 use complaints::Complaints;
 pub use complaints::Tail;
@@ -116,6 +116,9 @@ impl Backend for Qemu {
     }
 }
 
+/// Sets of descriptors that come when a machine runs already have numbers from here on.
+const FIRST_GIVEN: usize = 1000;
+
 /// What can be asked of a running QEMU.
 struct Asked {
     qmp: Qmp,
@@ -138,6 +141,32 @@ impl Control for Asked {
 
     fn resume(&mut self) -> Result<(), Error> {
         self.ask("go on", "cont")
+    }
+
+    fn replace_disk(&mut self, n: usize, disk: &Disk) -> Result<(), Error> {
+        let what = "change a disk";
+        let deadline = Instant::now() + self.patience;
+        let set = FIRST_GIVEN + n;
+        let command = json!({"execute": "add-fd", "arguments": {"fdset-id": set}});
+        self.qmp.command_with(what, &command, &[disk.file.as_fd()], deadline)?;
+        let (node, given) = (format!("disk{n}"), format!("given{n}"));
+        let mut file = json!({
+            "driver": "file", "node-name": given, "filename": format!("/dev/fdset/{set}"),
+            "locking": "off", "read-only": disk.read_only, "auto-read-only": false,
+        });
+        let mut raw = json!({
+            "driver": "raw", "node-name": node, "file": given,
+            "read-only": disk.read_only, "auto-read-only": false,
+        });
+        if !disk.read_only {
+            (file["discard"], raw["discard"]) = (json!("unmap"), json!("unmap"));
+        }
+        let options = json!({"options": [raw]});
+        for (execute, arguments) in [("blockdev-add", file), ("blockdev-reopen", options)] {
+            let command = json!({"execute": execute, "arguments": arguments});
+            self.qmp.command(what, &command, deadline)?;
+        }
+        Ok(())
     }
 
     fn press_power(&mut self) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::backend::{Control, Vm};
 use crate::error::Error;
+use crate::machine::Disk;
 use crate::qemu::Tail;
 
 /// How a machine came to be.
@@ -74,6 +75,15 @@ impl Running {
     /// As [`Running::pause`].
     pub fn resume(&mut self) -> Result<(), Error> {
         self.control.resume()
+    }
+
+    /// Puts another file in the place of its n-th disk, which nothing in the guest has mounted. For
+    /// clones, whose guests do not know how long a disk is.
+    ///
+    /// # Errors
+    /// As [`Running::pause`]; the machine is of no use any more then.
+    pub fn replace_disk(&mut self, n: usize, disk: &Disk) -> Result<(), Error> {
+        self.control.replace_disk(n, disk)
     }
 
     /// Ends it at once, and with it all that runs in it. Waits for nothing.

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::backend::{Backend, Conditions, Cpu, Places, Snapshot, Vm};
 use crate::durable;
 use crate::error::{Error, Step};
-use crate::machine::{Arch, Machine};
+use crate::machine::{Arch, Disk, Machine};
 use crate::start::{Options, Templates};
 
 const DIRECTORY: &str = "templates";
@@ -233,9 +233,12 @@ impl Template {
         Ok(Some(Self { directory, key, places: shape.places, ram, state, hello }))
     }
 
-    /// Whether it has a place for every device.
+    /// Whether it has a place for every device, of its kind.
     pub(crate) fn fits(&self, machine: &Machine) -> bool {
-        machine.disks.len() <= self.places.disks && machine.nics.len() <= self.places.nics
+        let written = |(n, disk): (usize, &Disk)| disk.read_only == (n > 0);
+        machine.disks.len() <= self.places.disks
+            && machine.disks.iter().enumerate().all(written)
+            && machine.nics.len() <= self.places.nics
     }
 
     pub(crate) fn restore(

@@ -130,8 +130,8 @@ fn measure(
     // The first round warms caches and is not counted; who cannot run here is left out.
     let mut able = Vec::new();
     for contestant in contestants {
-        match once(&mut command(contestant)) {
-            Ok(_) => able.push(contestant),
+        match once(&mut command(contestant)).and_then(|_| contestant.settle()) {
+            Ok(()) => able.push(contestant),
             Err(error) if able.is_empty() => return Err(error.context(contestant.name.clone())),
             Err(error) => println!("{} cannot run here: {error:#}\n", contestant.name),
         }
@@ -142,6 +142,7 @@ fn measure(
         for (contestant, times) in contestants.iter().zip(&mut times) {
             let took = once(&mut command(contestant)).with_context(|| contestant.name.clone())?;
             times.push(took);
+            contestant.settle()?;
         }
     }
     println!("`{what}`, median of {} runs in turn:\n", request.runs);

@@ -8,16 +8,13 @@ use bytes::Bytes;
 use proto::control::ExitRecord;
 use sys::mount::SetAttr;
 use tokio::sync::{mpsc, watch};
+use types::Error;
 use types::container::{ContainerConfig, HostConfig, LogConfig};
-use types::network::NetworkingConfig;
-use types::state::State;
-use types::{Error, Timestamp};
 
 use super::Worker;
 use super::agent::Agent;
 use super::memory;
 use crate::container::start::hidden::Tree;
-use crate::container::validate;
 use crate::record::Record;
 
 /// Pieces of output that may wait.
@@ -105,16 +102,16 @@ impl Worker {
     /// The container that the process runs in.
     fn record(&self, run: Run) -> Result<Record, Error> {
         let engine = &self.engine;
-        let mut config = ContainerConfig {
+        let config = ContainerConfig {
             env: run.env,
             user: run.user,
             working_dir: run.working_dir,
             cmd: Some(run.command.into()),
+            labels: [(LABEL.to_owned(), String::new())].into(),
             ..ContainerConfig::default()
         };
-        config.labels.insert(LABEL.to_owned(), String::new());
         let extra_hosts = [run.extra_hosts, engine.neighbours(&run.network)].concat();
-        let mut host = HostConfig {
+        let host = HostConfig {
             network_mode: run.network,
             shm_size: run.shm_size,
             extra_hosts,
@@ -125,35 +122,7 @@ impl Worker {
             log_config: LogConfig { kind: "none".to_owned(), ..LogConfig::default() },
             ..HostConfig::default()
         };
-        let support = &engine.config.support;
-        for warning in validate::check(&mut config, &mut host, support, engine.cpus)? {
-            tracing::debug!(container = run.id.short(), "{warning}");
-        }
-        let remapped = engine.remap_of(&host);
-        if remapped.is_some() {
-            validate::remapped(&host)?;
-        }
-        engine.fill_in(&run.id, &mut config, &mut host)?;
-        let networks = engine.wanted_networks(&mut host, &config, NetworkingConfig::default())?;
-        Ok(Record {
-            name: format!("build-{}", run.id.short()),
-            id: run.id,
-            created: Timestamp::now(),
-            image: String::new(),
-            config,
-            host,
-            ranges: Vec::new(),
-            mounts: Vec::new(),
-            unsettled: Vec::new(),
-            macs: Default::default(),
-            last_addresses: Default::default(),
-            networks,
-            state: State::default(),
-            restart_count: 0,
-            stopped_by_user: false,
-            removes_volumes: false,
-            remapped,
-        })
+        engine.hidden(run.id, "build", config, host)
     }
 }
 

@@ -9,6 +9,7 @@ mod log;
 pub(crate) mod machine;
 mod order;
 mod run;
+pub(crate) mod spare;
 mod whole;
 
 use std::sync::Arc;
@@ -200,6 +201,11 @@ impl Engine {
         let engine = self.clone();
         let subject = Arc::clone(container);
         tokio::spawn(async move { engine.supervise(subject, notices).await });
+        if let Some(size) = live.run.machine
+            && spare::fits(&container.record(), &live.run)
+        {
+            self.prepare_spare(size);
+        }
         if let Err(error) = begun.written.done().await {
             // It runs all the same; what a crash of the machine would lose is told.
             tracing::error!(container = container.id.short(), "{error}");

@@ -4,33 +4,36 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto::guest::{
-    self, Boot, Create, FromGuest, Interface, Reply, Request, Side, ToGuest, VERSION, frame,
-    to_hex, whole_hello,
+    self, Boot, Create, FromGuest, Interface, Reply, Request, VERSION, to_hex, whole_hello,
 };
 use proto::launch::{self, Launch};
-use relay::{Broken, Event, Link, Part};
+use relay::Broken;
 use runtime::cgroup::Cgroup;
-use sys::poll::{Interest, Poll};
+use runtime::failure;
 use types::{Error, Timestamp};
+use vm::network::Loose;
 use vm::{Disk, Nic, Share};
 
-use super::{Guest, Questions, Quiet};
+use super::spare::Spare;
+use super::{Guest, Questions};
 use crate::log::Log;
 use crate::output::PATIENCE;
 use crate::streams::{Streams, Wanted};
 
 /// How long a machine may take from its first request to a container that waits.
-const CREATE: Duration = Duration::from_secs(60);
+pub(super) const CREATE: Duration = Duration::from_secs(60);
 
 /// Random bytes that a machine is given.
 const ENTROPY: usize = 64;
 
 /// What cannot be done.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub(super) enum StartError {
+    #[error("an order for a virtual machine without one")]
+    NoMachine,
     #[error("virtual machines cannot run on this architecture")]
     Architecture,
     #[error("cannot open {}: {}", .0.display(), .1)]
@@ -47,6 +50,10 @@ enum StartError {
     Late,
     #[error("a message for the virtual machine cannot be made: {0}")]
     Message(#[from] proto::frame::FrameError),
+    #[error("there is no template for a spare machine: {0}")]
+    NoTemplate(String),
+    #[error("a container of no meaning ended with status {0}")]
+    Rehearsal(i32),
     #[error("{0}")]
     Refused(Error),
 }
@@ -79,54 +86,55 @@ pub(crate) struct Started {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Starts the machine and has it make the container. Nothing is left of it after a failure.
+/// Starts the machine, or takes the spare one, and has it make the container. Nothing is left of it
+/// after a failure.
 pub(crate) fn launch(
     launch: &Launch,
-    machine: &launch::Machine,
     netns: Option<OwnedFd>,
     cgroup: &Cgroup,
     log: Log,
+    spare: Option<Spare>,
 ) -> Result<Started, Error> {
-    Ok(start(launch, machine, netns, cgroup, log)?)
+    Ok(start(launch, netns, cgroup, log, spare)?)
 }
 
 fn start(
     launch: &Launch,
-    machine: &launch::Machine,
     netns: Option<OwnedFd>,
     cgroup: &Cgroup,
     log: Log,
+    spare: Option<Spare>,
 ) -> Result<Started, StartError> {
-    let mut wanted = without_devices(machine, &launch.dir)?;
+    let Some(machine) = &launch.machine else { return Err(StartError::NoMachine) };
     let disks = disks(machine)?;
-    let (nics, interfaces) = nics(machine, netns.as_ref())?;
-    (wanted.disks, wanted.nics) = (disks, nics);
-    wanted.netns = netns.as_ref().map(OwnedFd::try_clone).transpose()?;
-    let mut running = run(wanted, machine, cgroup)?;
-    let pid = running.pid;
-    let pidfd = running.pidfd.try_clone()?;
+    let (card, taken) = match spare.and_then(|spare| spare.equip(machine, &disks)) {
+        Some(Spare { guest, card }) => (Some(card), Some(guest)),
+        None => (None, None),
+    };
+    let (nics, interfaces) = nics(machine, netns.as_ref(), card)?;
+    let (mut guest, moved) = match taken {
+        Some(guest) => (guest, true),
+        None => {
+            let mut wanted = without_devices(machine, &launch.dir)?;
+            (wanted.disks, wanted.nics) = (disks, nics);
+            wanted.netns = netns.as_ref().map(OwnedFd::try_clone).transpose()?;
+            (Guest::new(run(wanted, machine, cgroup)?)?, false)
+        }
+    };
+    guest.questions = netns.filter(|_| machine.names).map(Questions::new);
+    guest.volatile = machine.volatile;
+    guest.files_only = machine.files_only;
+    let (pid, pidfd) = (guest.running.pid, guest.running.pidfd.try_clone()?);
     let mut warnings = Vec::new();
-    if let vm::Origin::Cold { why: Some(why) } = &running.origin {
+    if let vm::Origin::Cold { why: Some(why) } = &guest.running.origin {
         warnings.push(format!("the virtual machine was booted, not cloned: {why}"));
     }
-    let link = running.agent.try_clone().and_then(|agent| Link::new(agent, Side::Guest))?;
-    let greeting = std::mem::take(&mut running.greeting);
-    let mut guest = Guest {
-        link,
-        running,
-        questions: netns.filter(|_| machine.names).map(Questions::new),
-        requests: 0,
-        channels: 0,
-        pending: std::collections::BTreeMap::new(),
-        quiet: Quiet::No,
-        volatile: machine.volatile,
-        files_only: machine.files_only,
-        kill_at: None,
-        failure: None,
-        gone: false,
-        out_of_memory: false,
+    let meanwhile = || match moved {
+        // It waits for readers of the kernel's tables; others began their lives in the cgroup.
+        true => cgroup.add(pid).map_err(|error| StartError::Refused(failure::of_cgroup(&error))),
+        false => Ok(()),
     };
-    match introduce(&mut guest, &greeting, launch, machine, interfaces, log) {
+    match introduce(&mut guest, launch, interfaces, log, meanwhile) {
         Ok((streams, more)) => {
             warnings.extend(more);
             Ok(Started { guest, streams, warnings, pid, pidfd })
@@ -166,7 +174,10 @@ fn template(machine: &launch::Machine) -> Result<String, StartError> {
 }
 
 /// The machine, with `directory` for its sockets.
-fn without_devices(machine: &launch::Machine, directory: &Path) -> Result<vm::Machine, StartError> {
+pub(super) fn without_devices(
+    machine: &launch::Machine,
+    directory: &Path,
+) -> Result<vm::Machine, StartError> {
     let arch = vm::Arch::host().ok_or(StartError::Architecture)?;
     let kernel = vm::kernel::prepare(&vm::kernel::Wanted {
         state: &machine.state,
@@ -195,31 +206,30 @@ fn without_devices(machine: &launch::Machine, directory: &Path) -> Result<vm::Ma
     })
 }
 
-/// Opens the disks; the writable one is made when it is not there.
+/// Opens the disks, the writable one first; that is made when it is not there.
 fn disks(machine: &launch::Machine) -> Result<Vec<Disk>, StartError> {
     let open = |path: &Path, read_only: bool| {
         let file = File::options().read(true).write(!read_only).open(path);
         let file = file.map_err(|error| StartError::Disk(path.to_owned(), error))?;
         Ok::<_, StartError>(Disk { file: file.into(), read_only })
     };
-    let mut disks =
-        machine.layers.iter().map(|layer| open(layer, true)).collect::<Result<Vec<_>, _>>()?;
     if !machine.disk.exists() {
         vm::disk::make_upper(&machine.state, &machine.disk, machine.disk_size)?;
     }
-    disks.push(open(&machine.disk, false)?);
-    Ok(disks)
+    let first = std::iter::once(open(&machine.disk, false));
+    first.chain(machine.layers.iter().map(|layer| open(layer, true))).collect()
 }
 
-/// Joins the container's links to cards of the machine.
+/// Joins the container's links to cards of the machine, the first to one that the machine has already.
 fn nics(
     machine: &launch::Machine,
     netns: Option<&OwnedFd>,
+    mut card: Option<Loose>,
 ) -> Result<(Vec<Nic>, Vec<Interface>), StartError> {
     let (mut nics, mut interfaces) = (Vec::new(), Vec::new());
     for interface in &machine.interfaces {
         let netns = netns.ok_or(StartError::NoNamespace)?;
-        let joined = vm::network::join(netns.as_fd(), &interface.name, None)?;
+        let joined = vm::network::join(netns.as_fd(), &interface.name, None, card.take())?;
         let (mac, mtu) = (joined.nic.mac, joined.mtu);
         interfaces.push(Interface { mac, mtu, ..interface.clone() });
         nics.push(joined.nic);
@@ -238,7 +248,7 @@ fn run(
 }
 
 /// How it is started: `enter` is done in its process.
-fn options<'a>(
+pub(super) fn options<'a>(
     machine: &'a launch::Machine,
     cgroup: Option<BorrowedFd<'a>>,
     enter: &'a dyn Fn() -> io::Result<()>,
@@ -267,15 +277,16 @@ pub(crate) fn accelerator(wanted: launch::Accelerator) -> vm::Accelerator {
     }
 }
 
-/// The first words: who it is, and which container it has.
-fn introduce(
+/// The first words: who it is, and which container it has. What is to be done `meanwhile` on the host
+/// is done while the machine sets itself up.
+pub(super) fn introduce(
     guest: &mut Guest,
-    greeting: &[u8],
     launch: &Launch,
-    machine: &launch::Machine,
     interfaces: Vec<Interface>,
     log: Log,
+    meanwhile: impl FnOnce() -> Result<(), StartError>,
 ) -> Result<(Streams, Vec<String>), StartError> {
+    let Some(machine) = &launch.machine else { return Err(StartError::NoMachine) };
     let mut entropy = [0; ENTROPY];
     io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut entropy)?;
     let share =
@@ -285,14 +296,13 @@ fn introduce(
         entropy: to_hex(&entropy),
         clock: Timestamp::now(),
         hostname: launch.id.get(..12).unwrap_or(&launch.id).to_owned(),
-        layers: machine.layers.len(),
         writable: true,
+        layers: machine.layers.len(),
         interfaces,
         shares: machine.shares.iter().map(share).collect(),
         names: machine.names,
     };
-    guest.requests += 1;
-    guest.link.send(&ToGuest { number: guest.requests, request: Request::Boot(Box::new(boot)) })?;
+    let mut asked = vec![guest.request(Request::Boot(Box::new(boot)))?];
     let mut wanted =
         Wanted { terminal: launch.terminal, stdin: launch.stdin, stdout: true, stderr: true };
     if machine.files_only {
@@ -313,77 +323,39 @@ fn introduce(
             init: launch.init,
             asked: launch.asked.clone(),
         };
-        guest.requests += 1;
-        let request = Request::Create(Box::new(create));
-        guest.link.send(&ToGuest { number: guest.requests, request })?;
+        asked.push(guest.request(Request::Create(Box::new(create)))?);
     }
-    let warnings = wait(guest, greeting)?;
+    guest.link.flush()?;
+    meanwhile()?;
+    let warnings = answered(guest, &asked)?;
     Ok((streams, warnings))
 }
 
-/// What something has happened to while a machine is set up.
-#[derive(Clone, Copy)]
-enum Token {
-    Link(Part),
-    Console,
-    Process,
-}
-
-/// Waits until everything that was asked is answered.
-fn wait(guest: &mut Guest, greeting: &[u8]) -> Result<Vec<String>, StartError> {
-    let deadline = Instant::now() + CREATE;
-    let (mut answered, mut greeted) = (0, false);
+/// Waits until the requests of these numbers are answered, the second with a container.
+fn answered(guest: &mut Guest, asked: &[u32]) -> Result<Vec<String>, StartError> {
     let mut warnings = Vec::new();
-    guest.link.feed(greeting);
-    guest.link.flush()?;
-    let mut poll = Poll::default();
-    let mut ready = Vec::new();
-    loop {
-        while let Some(event) = guest.link.next()? {
-            let Event::Message(json) = event else {
-                return Err(guest::Violation::Order("a question").into());
-            };
-            match frame::read(&json)? {
-                FromGuest::Hello(hello) if !greeted && answered == 0 => {
-                    greeted = true;
-                    if hello.version != VERSION {
-                        return Err(guest::Violation::Version(hello.version).into());
-                    }
-                }
-                FromGuest::Reply { number, result } if number == answered + 1 => {
-                    answered = number;
-                    match result.map_err(|failure| StartError::Refused(failure.error))? {
-                        Reply::Done if number == 1 => {}
-                        Reply::Created { warnings: more } if number == 2 => warnings = more,
-                        _ => return Err(guest::Violation::Answer(number).into()),
-                    }
-                }
-                FromGuest::Reply { number, .. } => {
-                    return Err(guest::Violation::Number(number).into());
-                }
-                _ => return Err(guest::Violation::Order("a message").into()),
+    let mut open = asked.iter();
+    let mut next = open.next();
+    guest.converse(CREATE, |message| {
+        match message {
+            FromGuest::Hello(hello) if next == asked.first() && hello.version == VERSION => {}
+            FromGuest::Hello(hello) if hello.version != VERSION => {
+                return Err(guest::Violation::Version(hello.version).into());
             }
-        }
-        if answered == guest.requests {
-            return Ok(warnings);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(StartError::Late);
-        }
-        poll.clear();
-        guest.link.register(&mut poll, Token::Link);
-        poll.add(Token::Process, &guest.running.pidfd, Interest::READ);
-        if !guest.running.console.ended() {
-            poll.add(Token::Console, &guest.running.console, Interest::READ);
-        }
-        poll.wait(Some(left), &mut ready)?;
-        for (token, what) in ready.drain(..) {
-            match token {
-                Token::Link(part) => guest.link.ready(part, what)?,
-                Token::Console => guest.listen(),
-                Token::Process => return Err(Broken::Ended.into()),
+            FromGuest::Reply { number, result } if next == Some(&number) => {
+                match result.map_err(|failure| StartError::Refused(failure.error))? {
+                    Reply::Done if next == asked.first() => {}
+                    Reply::Created { warnings: more } if next == asked.get(1) => warnings = more,
+                    _ => return Err(guest::Violation::Answer(number).into()),
+                }
+                next = open.next();
             }
+            FromGuest::Reply { number, .. } => {
+                return Err(guest::Violation::Number(number).into());
+            }
+            _ => return Err(guest::Violation::Order("a message").into()),
         }
-    }
+        Ok(next.is_none())
+    })?;
+    Ok(warnings)
 }

@@ -65,6 +65,9 @@ pub enum Request {
     Files(FileRequest),
     /// Write everything to the disks and let go of them. What runs is killed.
     Shutdown,
+    /// Be as before [`Request::Boot`]: the container has ended, other disks and cards take the places
+    /// of the machine's. [`Reply::Done`].
+    Forget,
 }
 
 /// What a machine is told first. Nothing of it is the same in two machines, or may be kept in the
@@ -79,10 +82,10 @@ pub struct Boot {
     pub clock: Timestamp,
     /// The machine's name.
     pub hostname: String,
-    /// How many disks with read-only layers there are: the first ones, lowest layer first.
-    pub layers: usize,
-    /// The disk behind them is the writable layer.
+    /// The first disk is the writable layer.
     pub writable: bool,
+    /// How many disks with read-only layers come then, the lowest layer first.
+    pub layers: usize,
     /// Its network interfaces, in the order of the machine's.
     pub interfaces: Vec<Interface>,
     /// Directories of the host that are to be mounted.

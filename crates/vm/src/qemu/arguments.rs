@@ -169,10 +169,18 @@ impl<'a> Arguments<'a> {
         );
     }
 
-    /// The place of the n-th disk, for clones. A clone's kernel goes on believing this size: it is
-    /// more than any disk has, and file systems know their own.
+    /// The place of the n-th disk, for clones: only the first can be written to. A clone's kernel
+    /// goes on believing this size: it is more than any disk has, and file systems know their own.
     pub(super) fn empty_disk(&mut self, n: usize) {
-        self.block_device(n, &format!("driver=null-co,node-name=disk{n},size={MOST_DISK}"));
+        let read_only = if n == 0 { "off" } else { "on" };
+        // With a node that stays when what is under it is replaced.
+        self.block_device(
+            n,
+            &format!(
+                "driver=raw,node-name=disk{n},read-only={read_only},auto-read-only=off,\
+                 file.driver=null-co,file.size={MOST_DISK}"
+            ),
+        );
     }
 
     fn block_device(&mut self, n: usize, node: &str) {

@@ -205,9 +205,11 @@ fn a_machine_with_more_devices_does_not_fit() {
         opened(dir.path(), &fake, 64, Templates::Make).expect("opens").expect("template");
     let mut machine = machine(64);
     let null = || sys::stream::null().expect("null");
-    let disk = || crate::Disk { file: null(), read_only: true };
-    machine.disks = (0..PLACES.disks).map(|_| disk()).collect();
+    let disk = |n| Disk { file: null(), read_only: n > 0 };
+    machine.disks = (0..PLACES.disks).map(disk).collect();
     assert!(template.fits(&machine));
-    machine.disks.push(disk());
+    machine.disks.push(disk(PLACES.disks));
     assert!(!template.fits(&machine));
+    machine.disks = vec![disk(1)];
+    assert!(!template.fits(&machine), "the first is to be written to");
 }

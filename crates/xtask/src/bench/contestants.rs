@@ -18,6 +18,8 @@ pub(super) struct Contestant {
     pub(super) network: &'static str,
     how: How,
     running: Option<String>,
+    /// What has to be waited for after a run, so that the next one is measured alone.
+    pub(super) after: Option<Box<dyn Fn() -> Result<()>>>,
 }
 
 enum How {
@@ -105,7 +107,7 @@ pub(super) fn daemon_with(
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 fn contestant(name: &str, network: &'static str, how: How) -> Contestant {
-    Contestant { name: name.to_owned(), network, how, running: None }
+    Contestant { name: name.to_owned(), network, how, running: None, after: None }
 }
 
 fn client(name: &str, program: PathBuf, daemon: &Rc<Daemon>) -> Contestant {
@@ -198,6 +200,11 @@ impl Drop for Podman {
 }
 
 impl Contestant {
+    /// Waits until nothing of its last run goes on.
+    pub(super) fn settle(&self) -> Result<()> {
+        self.after.as_ref().map_or(Ok(()), |after| after())
+    }
+
     /// Whether it is a command line against a daemon.
     pub(super) fn is_client(&self) -> bool {
         matches!(self.how, How::Client { .. })

@@ -1,5 +1,5 @@
-//! Containers in virtual machines beside dockerd's plain ones: how long one takes from a template and
-//! booted, what a clone costs in memory, and many at once.
+//! Containers in virtual machines beside dockerd's plain ones: how long one takes in a machine that is
+//! ready, from a template and booted, what a clone costs in memory, and many at once.
 
 use super::contestants::{Contestant, client_with, daemon_with};
 use super::{Request, measure, median, memory, shown};
@@ -17,12 +17,18 @@ const CROWD: usize = 30;
 const LOOKED_AT: usize = 8;
 /// dockerd's plain container on the machine that the design was made for.
 const BUDGET: Duration = Duration::from_millis(345);
+/// How long it may take until another machine is ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Behind the second wall.
+const VM: [&str; 2] = ["--isolation", "vm"];
 /// KiB of the host that a machine may take besides its guest's memory.
 const OVERHEAD: u64 = 60 << 10;
 
 pub(super) fn run(request: &Request, binary: &Path) -> Result<()> {
     let kernel = Kernel::find()?;
-    let cloning = Rc::new(daemon_with(Kind::Isopod, Some(binary), &kernel.arguments("make"))?);
+    let mut arguments = kernel.arguments("make");
+    arguments.push("--vm-spare=false".to_owned());
+    let cloning = Rc::new(daemon_with(Kind::Isopod, Some(binary), &arguments)?);
     starts(request, binary, &kernel, &cloning)?;
     memory_of_clones(&cloning)?;
     crowd(&cloning)
@@ -60,10 +66,14 @@ impl Kernel {
 }
 
 fn starts(request: &Request, binary: &Path, kernel: &Kernel, cloning: &Rc<Daemon>) -> Result<()> {
+    let sparing = Rc::new(daemon_with(Kind::Isopod, Some(binary), &kernel.arguments("make"))?);
     let booting = Rc::new(daemon_with(Kind::Isopod, Some(binary), &kernel.arguments("never"))?);
+    let mut spare = client_with("isopod, vm that is ready", binary.into(), &sparing, &VM);
+    spare.after = Some(Box::new(move || spare_of(&sparing)));
     let mut all = vec![
-        client_with("isopod, vm from a template", binary.into(), cloning, &["--isolation", "vm"]),
-        client_with("isopod, vm booted", binary.into(), &booting, &["--isolation", "vm"]),
+        spare,
+        client_with("isopod, vm from a template", binary.into(), cloning, &VM),
+        client_with("isopod, vm booted", binary.into(), &booting, &VM),
         client_with("isopod, process", binary.into(), cloning, &[]),
     ];
     if request.wants("dockerd") {
@@ -71,6 +81,17 @@ fn starts(request: &Request, binary: &Path, kernel: &Kernel, cloning: &Rc<Daemon
         all.push(client_with("docker CLI on dockerd, process", "docker".into(), &theirs, &[]));
     }
     measure(request, &all, "run --rm /bin/true", Some(BUDGET), Contestant::start)
+}
+
+/// Waits until a daemon has a machine ready.
+fn spare_of(daemon: &Daemon) -> Result<()> {
+    let netns = daemon.netns().context("the daemon has no namespace of its own")?;
+    let began = Instant::now();
+    while !netns.processes().into_iter().any(|pid| memory::is_called(pid, "isopod-spare")) {
+        ensure!(began.elapsed() < PATIENCE, "no machine is ready after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn sleeper(daemon: &Daemon) -> Container {

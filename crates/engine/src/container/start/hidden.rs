@@ -1,9 +1,10 @@
-//! Containers that nobody sees: the steps of a build.
+//! Containers that nobody sees: the steps of a build, and what a spare machine runs.
 //!
 //! Such a container has a snapshot and a monitor, but no record in the database and no place in
 //! the table, so lists, events and prunes do not know it. What a crash leaves of it is what no
 //! record speaks of, and is removed as such.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -12,9 +13,12 @@ use proto::control::{Attach, ExitRecord, Notice, Reply, Request};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
-use types::Error;
+use types::container::{ContainerConfig, HostConfig};
+use types::network::NetworkingConfig;
+use types::state::State;
+use types::{ContainerId, Error, Timestamp};
 
-use crate::container::{Container, Live, attach};
+use crate::container::{Container, Live, attach, validate};
 use crate::link::{Link, Notices};
 use crate::record::Record;
 use crate::{Engine, blocking};
@@ -31,6 +35,48 @@ pub(crate) struct Tree {
 const HEAD: usize = 8;
 
 impl Engine {
+    /// The record of such a container.
+    ///
+    /// # Errors
+    /// What cannot be in a container.
+    pub(crate) fn hidden(
+        &self,
+        id: ContainerId,
+        kind: &str,
+        mut config: ContainerConfig,
+        mut host: HostConfig,
+    ) -> Result<Record, Error> {
+        let support = &self.config.support;
+        for warning in validate::check(&mut config, &mut host, support, self.cpus)? {
+            tracing::debug!(container = id.short(), "{warning}");
+        }
+        let remapped = self.remap_of(&host);
+        if remapped.is_some() {
+            validate::remapped(&host)?;
+        }
+        self.fill_in(&id, &mut config, &mut host)?;
+        let networks = self.wanted_networks(&mut host, &config, NetworkingConfig::default())?;
+        Ok(Record {
+            name: format!("{kind}-{}", id.short()),
+            id,
+            created: Timestamp::now(),
+            image: String::new(),
+            config,
+            host,
+            ranges: Vec::new(),
+            mounts: Vec::new(),
+            unsettled: Vec::new(),
+            macs: BTreeMap::default(),
+            last_addresses: BTreeMap::default(),
+            networks,
+            state: State::default(),
+            restart_count: 0,
+            stopped_by_user: false,
+            removes_volumes: false,
+            remapped,
+        })
+    }
+
     /// Runs a container that nobody sees to its end. Its snapshot must be there and stays; all
     /// else of it is gone afterwards. `cancel` becoming true kills it.
     ///

@@ -10,6 +10,7 @@ use types::Error;
 use types::resources::Resources;
 
 use super::run::write_run;
+use super::spare::Ready;
 use crate::record::{MachineSize, Record, Run};
 use crate::spec::machine::{self, Lent};
 use crate::spec::{self, Surroundings, users};
@@ -26,7 +27,13 @@ impl Engine {
         directory: &Path,
         run: &mut Run,
     ) -> Result<(OwnedFd, Vec<String>), Error> {
-        let (sandbox, held, _) = self.network_for(record, run)?;
+        run.machine = Some(machine::size(&record.host.resources, &self.config.machines));
+        let mut spare = None;
+        let (sandbox, held, _) = self.network_for(record, run, |run| {
+            let Ready { socket, sandbox } = self.spare_for(record, run)?;
+            spare = Some(socket);
+            Some(sandbox)
+        })?;
         self.check_links(&run.endpoints)?;
         self.write_files(record, run, false)?;
         if let Some(sandbox) = &sandbox {
@@ -63,7 +70,6 @@ impl Engine {
         machine.interfaces = run.endpoints.iter().map(machine::interface).collect();
         machine.names = sandbox.is_some() && self.resolves(&run.endpoints);
         machine.limits = Some(Box::new(machine::limits(&resources, machine.memory)));
-        run.machine = Some(MachineSize { memory: machine.memory, cpus: machine.cpus });
         write_run(directory, run)?;
         let launch = Launch {
             netns: sandbox.is_some(),
@@ -74,7 +80,11 @@ impl Engine {
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         descriptors.extend(sandbox.as_ref().map(Sandbox::fd));
         descriptors.extend(held.iter().map(AsFd::as_fd));
-        Ok((self.send_launch(launch, &descriptors)?, made.warnings))
+        let socket = match spare {
+            Some(spare) => self.send_to_spare(&spare, launch, &descriptors)?,
+            None => self.send_launch(launch, &descriptors)?,
+        };
+        Ok((socket, made.warnings))
     }
 
     /// Refuses networks whose links cannot be a machine's.
@@ -134,7 +144,7 @@ impl Engine {
     }
 
     /// A machine for these limits, of nobody yet.
-    fn empty_machine(&self, limits: &Resources) -> Result<Machine, Error> {
+    pub(super) fn empty_machine(&self, limits: &Resources) -> Result<Machine, Error> {
         let config = &self.config.machines;
         let agent = config.agent.clone().ok_or_else(|| {
             Error::unavailable(

@@ -16,7 +16,7 @@ use crate::container::{Container, validate};
 use crate::record::{Record, Run};
 use crate::spec::{self, Joined, Surroundings, mounts, users};
 use crate::volumes::{Turn, take_along};
-use crate::{Engine, from_image, from_network};
+use crate::{Engine, from_image, from_network, launcher};
 
 /// A run that has been ordered.
 pub(super) struct Ordered {
@@ -65,7 +65,7 @@ impl Engine {
         let joined = self.joined(&record.host)?;
         let root = self.root_of(record)?;
         let user = users::resolve(root.as_fd(), &record.config.user, &record.host.group_add)?;
-        let (sandbox, held, plug_later) = self.network_for(record, run)?;
+        let (sandbox, held, plug_later) = self.network_for(record, run, |_| None)?;
         self.write_files(record, run, joined.network.is_some())?;
         if let Some(sandbox) = &sandbox {
             self.give_names(record, run, sandbox.fd())?;
@@ -163,11 +163,31 @@ impl Engine {
         launch: Launch,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<OwnedFd, Error> {
+        self.connected(descriptors, |all| {
+            self.launcher.order(&Order::Launch(Box::new(launch)), all)
+        })
+    }
+
+    /// The same to a process that has a machine ready. When it has just gone, the launcher gets it.
+    pub(super) fn send_to_spare(
+        &self,
+        spare: &OwnedFd,
+        launch: Launch,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<OwnedFd, Error> {
+        let given = self.connected(descriptors, |all| launcher::give(spare, &launch, all));
+        given.or_else(|_| self.send_launch(launch, descriptors))
+    }
+
+    /// Has somebody given one end of a connection and the lock, with what is needed besides.
+    fn connected(
+        &self,
+        descriptors: &[BorrowedFd<'_>],
+        give: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
+    ) -> Result<OwnedFd, Error> {
         let failed = |error| Error::system(format!("cannot make a connection: {error}"));
         let (ours, theirs) = sys::stream::pair().map_err(failed)?;
-        let mut all: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), self.launcher.guard()];
-        all.extend_from_slice(descriptors);
-        self.launcher.order(&Order::Launch(Box::new(launch)), &all)?;
+        give(&[&[theirs.as_fd(), self.launcher.guard()], descriptors].concat())?;
         Ok(ours)
     }
 
@@ -237,11 +257,13 @@ impl Engine {
         Ok(Joined { network, ipc, pid, user })
     }
 
-    /// Reserves addresses and ports and prepares a network namespace.
+    /// Reserves addresses and ports and prepares a network namespace; with the addresses there may be
+    /// one that is `kept` for this.
     pub(super) fn network_for(
         &self,
         record: &Record,
         run: &mut Run,
+        kept: impl FnOnce(&Run) -> Option<Sandbox>,
     ) -> Result<(Option<Sandbox>, Vec<OwnedFd>, bool), Error> {
         let mode = record.host.network_mode.as_str();
         if mode == "host" || validate::joined(mode).is_some() {
@@ -273,7 +295,10 @@ impl Engine {
         if late {
             return Ok((None, held, true));
         }
-        let mut sandbox = self.networks.sandbox_for(&run.endpoints).map_err(from_network)?;
+        let mut sandbox = match kept(run) {
+            Some(sandbox) => sandbox,
+            None => self.networks.sandbox_for(&run.endpoints).map_err(from_network)?,
+        };
         for endpoint in &mut run.endpoints {
             self.networks.plug(endpoint, &mut sandbox).map_err(from_network)?;
         }

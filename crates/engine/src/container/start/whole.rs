@@ -30,7 +30,7 @@ impl Engine {
     ) -> Result<OwnedFd, Error> {
         let own = self.config.container_dir(record.id.as_str());
         let layers = disk::layers(&own).map_err(from_disk)?;
-        let (sandbox, held, _) = self.network_for(record, run)?;
+        let (sandbox, held, _) = self.network_for(record, run, |_| None)?;
         self.check_links(&run.endpoints)?;
         if let Some(sandbox) = &sandbox {
             self.give_names(record, run, sandbox.fd())?;

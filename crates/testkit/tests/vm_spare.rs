@@ -1,0 +1,135 @@
+//! Machines that were ready before their containers were. Dockerd has none, so these run on us alone.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use testkit::daemon::Daemon;
+use testkit::{Container, Engine, eventually, image, json};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn daemon() -> Daemon {
+    let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").ok();
+    let mut arguments = vec!["--vm-accelerator", "emulation"];
+    arguments.extend(kernel.as_deref().into_iter().flat_map(|kernel| ["--vm-kernel", kernel]));
+    let daemon = Daemon::isopod_with(&arguments);
+    let saved = image::busybox(&["busybox:latest"]);
+    let answer = daemon.engine().upload("/images/load?quiet=1", &saved.tar);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    daemon
+}
+
+/// The process that has a machine ready, and its machine.
+fn spare(daemon: &Daemon) -> Option<(i32, i32)> {
+    let named = |pid: &i32, name: &str| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    let holder = daemon.netns().unwrap().processes().into_iter();
+    let holder = holder.into_iter().find(|pid| named(pid, "isopod-spare"))?;
+    let children = std::fs::read_to_string(format!("/proc/{holder}/task/{holder}/children"));
+    let machine = children.ok()?.split_whitespace().next()?.parse().ok()?;
+    named(&machine, "qemu-system-x86").then_some((holder, machine))
+}
+
+/// Starts a container in the machine that is ready. Returns it with the machine's process.
+fn in_a_spare(daemon: &Daemon, engine: &Engine, mut host: testkit::Value) -> (Container, i32) {
+    host["Isolation"] = json!("vm");
+    let (_, machine) = eventually("a machine is ready", LIMIT, || spare(daemon));
+    let container = engine.create(json!({"Cmd": ["sleep", "1000"], "HostConfig": host}));
+    container.start();
+    assert_eq!(container.inspect()["State"]["Pid"], machine, "it got another one");
+    (container, machine)
+}
+
+#[test]
+fn privileged_a_machine_that_was_ready_is_like_any_other() {
+    let mut daemon = daemon();
+    let engine = daemon.engine();
+    let first = engine.run(json!({"Cmd": ["true"], "HostConfig": {"Isolation": "vm"}}));
+    assert_eq!(first.code, 0, "{first:?}");
+    let host = json!({"PidsLimit": 77, "PortBindings": {"80/tcp": [{"HostPort": ""}]}});
+    let (container, machine) = in_a_spare(&daemon, &engine, host);
+    let inspect = container.inspect();
+
+    // Nothing is left of what it ran before; what it has is what was asked for.
+    let id = inspect["Id"].as_str().unwrap();
+    assert_eq!(container.sh("hostname").trim(), &id[..12]);
+    let address = inspect["NetworkSettings"]["IPAddress"].as_str().unwrap();
+    let seen = container.sh("ip -o -4 addr show scope global; ip route; ip -o link");
+    assert!(seen.contains(&format!(" {address}/")) && !seen.contains("198.18."), "{seen}");
+    let mac = inspect["NetworkSettings"]["MacAddress"].as_str().unwrap();
+    assert!(seen.contains(mac), "{seen}");
+    let mounts = container.sh("cat /proc/self/mounts; ls /; cat /etc/hosts");
+    assert!(!mounts.contains("guest-agent") && mounts.contains(&id[..12]), "{mounts}");
+    assert_eq!(container.sh("cat /sys/fs/cgroup/pids.max").trim(), "77");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let clock: u64 = container.sh("date +%s").trim().parse().unwrap();
+    assert!(clock.abs_diff(now) < 30, "{clock} instead of {now}");
+
+    // Its process is where any machine's is.
+    let groups = std::fs::read_to_string(format!("/proc/{machine}/cgroup")).unwrap();
+    for line in groups.lines().filter(|line| line.contains("memory") || line.contains("pids")) {
+        assert!(line.ends_with(id), "{groups}");
+    }
+    let links = engine_links(machine);
+    assert!(links.contains("eth0") && links.contains("vmbr"), "{links}");
+
+    // It serves, outlives its daemon, and what it wrote is there in its next machine.
+    assert_eq!(container.sh("mkdir /w; echo served > /w/index.html; httpd -h /w"), "");
+    let port = inspect["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"].as_str().unwrap();
+    let address: std::net::SocketAddr = format!("{address}:80").parse().unwrap();
+    assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{port}");
+    daemon.restart();
+    assert_eq!(container.inspect()["State"]["Pid"], machine);
+    let page = testkit::netns::inside(&daemon.netns().unwrap().path(), || fetch(address));
+    assert!(page.ends_with("served\n"), "{page}");
+    let other = in_a_spare(&daemon, &engine, json!({})).0;
+    let boots = [&container, &other].map(|one| one.sh("cat /proc/sys/kernel/random/uuid"));
+    assert_ne!(boots[0], boots[1], "two machines are alike");
+    assert_eq!(engine.act(&container.path("/restart?t=0")).status, 204);
+    assert_eq!(container.sh("cat /w/index.html"), "served\n");
+    daemon.stop().unwrap();
+}
+
+/// Names of the links in the network namespace of a process.
+fn engine_links(pid: i32) -> String {
+    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+    testkit::netns::inside(&path, || {
+        let output = std::process::Command::new("ip").args(["-o", "link"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    })
+}
+
+fn fetch(address: std::net::SocketAddr) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect_timeout(&address, LIMIT).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+#[test]
+fn privileged_a_machine_that_is_ready_goes_with_its_daemon_and_may_go_before() {
+    let mut daemon = daemon();
+    let engine = daemon.engine();
+    let first = engine.run(json!({"Cmd": ["true"], "HostConfig": {"Isolation": "vm"}}));
+    assert_eq!(first.code, 0);
+    let made = || eventually("one is made", LIMIT, || spare(&daemon));
+    let (_, machine) = made();
+    let pid = rustix::process::Pid::from_raw(machine).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let second = engine.run(json!({"Cmd": ["echo", "there"], "HostConfig": {"Isolation": "vm"}}));
+    assert_eq!((second.code, second.stdout.as_str()), (0, "there\n"));
+
+    let third = engine.run(json!({"Cmd": ["true"], "HostConfig": {"Isolation": "vm"}}));
+    assert_eq!(third.code, 0);
+    let (holder, machine) = made();
+    daemon.kill();
+    eventually("it goes with its daemon", LIMIT, || {
+        let there = |pid: i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        (!there(holder) && !there(machine)).then_some(())
+    });
+    daemon.restart();
+    daemon.stop().unwrap();
+}

@@ -1,0 +1,118 @@
+//! Disks for a clone that runs a container of no meaning before it gets a real one: an emulated
+//! processor translates what it has to do the first time, which is most of what a start takes.
+//!
+//! ```text
+//! vm/disks/rehearsal-<key>.erofs     the agent's program and nothing else; key: kernel and agent
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::disk::{self, DIRECTORY};
+use crate::error::{Error, Step};
+use crate::machine::{Disk, KernelImage};
+
+/// Where the agent's program is on the layer's disk.
+pub const PROGRAM: &str = "/bin/guest-agent";
+
+const MKFS: &str = "mkfs.erofs";
+const LOCK: &str = "lock";
+const PREFIX: &str = "rehearsal-";
+
+/// Bytes of the writable disk.
+const SIZE: u64 = 64 << 20;
+
+/// A writable disk that has no name, and a layer.
+///
+/// # Errors
+/// As those of [`disk::make_upper`].
+pub fn disks(state: &Path, kernel: &KernelImage, agent: &Path) -> Result<Vec<Disk>, Error> {
+    let layer = layer(state, kernel, agent)?;
+    let path = state.join(DIRECTORY).join(format!(".upper.{}", std::process::id()));
+    disk::make_upper(state, &path, SIZE)?;
+    let file = File::options().read(true).write(true).open(&path).file("open", &path);
+    std::fs::remove_file(&path).file("remove", &path)?;
+    Ok(vec![
+        Disk { file: file?.into(), read_only: false },
+        Disk { file: layer.into(), read_only: true },
+    ])
+}
+
+/// The layer, made if there is none.
+fn layer(state: &Path, kernel: &KernelImage, agent: &Path) -> Result<File, Error> {
+    let directory = state.join(DIRECTORY);
+    let name = format!("{PREFIX}{}.erofs", kernel.key);
+    let path = directory.join(&name);
+    match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other.file("open", &path),
+    }
+    std::fs::create_dir_all(&directory).file("create", &directory)?;
+    let lock = File::create(directory.join(LOCK)).file("lock", &directory)?;
+    sys::entry::lock(&lock).file("lock", &directory)?;
+    sweep(&directory, &name);
+    if let Ok(file) = File::open(&path) {
+        // Somebody else was waited for.
+        return Ok(file);
+    }
+    let temporary = directory.join(format!("{PREFIX}{}", std::process::id()));
+    let image = temporary.join("image");
+    let made = fill(&temporary, agent)
+        .and_then(|files| make(&files, &image))
+        .and_then(|()| File::open(&image).file("open", &image))
+        .and_then(|file| {
+            file.sync_all().file("flush", &image)?;
+            std::fs::rename(&image, &path).file("keep", &path)?;
+            Ok(file)
+        });
+    let removed = std::fs::remove_dir_all(&temporary).file("remove", &temporary);
+    let file = made?;
+    removed?;
+    Ok(file)
+}
+
+/// The files of the layer.
+fn fill(temporary: &Path, agent: &Path) -> Result<PathBuf, Error> {
+    let files = temporary.join("files");
+    let program = files.join(&PROGRAM[1..]);
+    let folder = program.parent().unwrap_or(&files);
+    std::fs::create_dir_all(folder).file("create", folder)?;
+    std::fs::copy(agent, &program).file("copy", agent)?;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).file("protect", &program)?;
+    Ok(files)
+}
+
+fn make(files: &Path, image: &Path) -> Result<(), Error> {
+    let output = Command::new(MKFS)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .arg("--quiet")
+        .args([image, files])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NoProgram { program: MKFS, package: "erofs-utils" },
+            _ => Error::Prepare { step: "start mkfs.erofs", source: error },
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Error::Program { program: MKFS, said })
+}
+
+/// Removes what was left half made, and the layers of other kernels and agents, which whoever needs
+/// them makes again. Only for whoever holds the lock.
+fn sweep(directory: &Path, name: &str) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let other = entry.file_name();
+        if other.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && other != *name {
+            let path = entry.path();
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+        }
+    }
+}
