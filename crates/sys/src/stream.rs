@@ -157,6 +157,14 @@ pub fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::shutdown(socket, Shutdown::Write)?)
 }
 
+/// Takes nothing more: what has come can be read, whoever sends afterwards has `EPIPE`.
+///
+/// # Errors
+/// `ENOTCONN`.
+pub fn close_read(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::shutdown(socket, Shutdown::Read)?)
+}
+
 /// A listening stream socket called `name` in a directory, which only the caller's user may
 /// connect to, non-blocking, close-on-exec. The directory's path may be of any length:
 /// `sun_path` takes 107 bytes, so the way there is through `/proc/self/fd`.

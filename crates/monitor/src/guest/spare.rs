@@ -66,6 +66,7 @@ pub(crate) fn stand_by(launch: &Launch, fds: Vec<OwnedFd>, prepared: &Prepared) 
     match order {
         // A monitor stays when the launcher goes with its daemon.
         Some((launch, fds)) if sys::process::outlive_parent().is_ok() => {
+            drop(orders);
             monitor::run(launch, fds, prepared, Some(spare))
         }
         _ => {
@@ -144,7 +145,7 @@ impl Guest {
 }
 
 impl Spare {
-    /// Waits for an order. `None`: nobody will give one, or the machine has ended.
+    /// Waits for an order. `None`: nobody will give one.
     fn wait(&mut self, orders: &OwnedFd) -> Option<(Launch, Vec<OwnedFd>)> {
         let mut reader = FrameReader::new(MAX_LEN, MAX_FDS);
         let mut poll = Poll::default();
@@ -160,11 +161,13 @@ impl Spare {
             poll.wait(None, &mut ready).ok()?;
             for (token, what) in ready.drain(..) {
                 match token {
-                    Token::Orders => {
-                        let frame = reader.read(orders).ok()??;
-                        return Some((serde_json::from_slice(&frame.body).ok()?, frame.fds));
+                    Token::Orders => return read(&mut reader, orders),
+                    // Whoever sends an order from now on is told; one that has come is followed,
+                    // in another machine.
+                    Token::Process => {
+                        sys::stream::close_read(orders).ok()?;
+                        return read(&mut reader, orders);
                     }
-                    Token::Process => return None,
                     Token::Console => self.guest.listen(),
                     // It has nothing to say.
                     Token::Link(part) => self.guest.link.ready(part, what).ok()?,
@@ -179,7 +182,7 @@ impl Spare {
         let running = &mut self.guest.running;
         let mut disks = disks.iter().enumerate();
         if machine.shares.is_empty()
-            && machine.interfaces.len() == 1
+            && machine.interfaces.len() <= 1
             && disks.all(|(n, disk)| running.replace_disk(n, disk).is_ok())
         {
             return Some(self);
@@ -187,6 +190,11 @@ impl Spare {
         self.guest.switch_off();
         None
     }
+}
+
+fn read(reader: &mut FrameReader, orders: &OwnedFd) -> Option<(Launch, Vec<OwnedFd>)> {
+    let frame = reader.read(orders).ok()??;
+    Some((serde_json::from_slice(&frame.body).ok()?, frame.fds))
 }
 
 impl From<Error> for StartError {

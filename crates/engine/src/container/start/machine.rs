@@ -30,8 +30,8 @@ impl Engine {
         run.machine = Some(machine::size(&record.host.resources, &self.config.machines));
         let mut spare = None;
         let (sandbox, held, _) = self.network_for(record, run, |run| {
-            let Ready { socket, sandbox } = self.spare_for(record, run)?;
-            spare = Some(socket);
+            let Ready { line, sandbox } = self.spare_for(record, run)?;
+            spare = Some(line);
             Some(sandbox)
         })?;
         self.check_links(&run.endpoints)?;
@@ -81,7 +81,7 @@ impl Engine {
         descriptors.extend(sandbox.as_ref().map(Sandbox::fd));
         descriptors.extend(held.iter().map(AsFd::as_fd));
         let socket = match spare {
-            Some(spare) => self.send_to_spare(&spare, launch, &descriptors)?,
+            Some(spare) => self.send_to_spare(&spare.0, launch, &descriptors)?,
             None => self.send_launch(launch, &descriptors)?,
         };
         Ok((socket, made.warnings))

@@ -271,8 +271,10 @@ impl Engine {
         }
         let late = record.remapped.is_some();
         if mode == "none" {
-            let sandbox =
-                if late { None } else { Some(self.networks.bare_sandbox().map_err(from_network)?) };
+            let sandbox = match kept(run) {
+                None if !late => Some(self.networks.bare_sandbox().map_err(from_network)?),
+                kept => kept,
+            };
             return Ok((sandbox, Vec::new(), false));
         }
         let mut held = Vec::new();

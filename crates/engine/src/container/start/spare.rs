@@ -11,6 +11,8 @@ use oci_spec::runtime::{Mount, Spec};
 use proto::frame::Decoder;
 use proto::guest::{self, FILES};
 use proto::launch::{Launch, Log, Machine, Order, Spare, Templates};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 use types::Error;
 use types::container::{ContainerConfig, HostConfig, LogConfig};
 
@@ -45,34 +47,35 @@ struct Waiting {
     number: u64,
     size: MachineSize,
     spare: Ready,
+    /// Its monitor has said so.
+    ready: bool,
     until: Instant,
 }
 
 /// A machine for whoever has this.
 #[derive(Debug)]
 pub(super) struct Ready {
-    /// Its monitor's end takes a launch; when ours is closed the machine goes.
-    pub(super) socket: OwnedFd,
+    pub(super) line: Line,
     /// The network namespace that it is in.
     pub(super) sandbox: Sandbox,
+}
+
+/// The way to its monitor, which takes a launch; without the way the machine goes.
+#[derive(Debug)]
+pub(super) struct Line(pub(super) OwnedFd);
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // Whoever listens to it has a descriptor as well. An error: it has gone already.
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+    }
 }
 
 impl Spares {
     /// Takes the one of this size, if it is ready.
     fn take(&self, size: MachineSize) -> Option<Ready> {
-        let mut stock = crate::lock(&self.0);
-        let waiting = stock.machine.take_if(|waiting| waiting.size == size)?;
-        match state(&waiting.spare.socket) {
-            Ok(Some(Spare::Ready)) => return Some(waiting.spare),
-            // It is being made.
-            Ok(None) => stock.machine = Some(waiting),
-            Ok(Some(Spare::Failed(error))) => {
-                tracing::warn!("no virtual machine can be had ready: {error}");
-                stock.not_before = Some(Instant::now() + PAUSE);
-            }
-            Err(why) => tracing::debug!("the spare virtual machine has gone: {why}"),
-        }
-        None
+        let fits = |waiting: &mut Waiting| waiting.size == size && waiting.ready;
+        crate::lock(&self.0).machine.take_if(fits).map(|waiting| waiting.spare)
     }
 
     /// Whether one of this size should be made. One that there is may stay longer.
@@ -92,12 +95,12 @@ impl Spares {
     fn keep(&self, size: MachineSize, spare: Ready) -> u64 {
         let mut stock = crate::lock(&self.0);
         stock.number += 1;
-        let number = stock.number;
-        stock.machine = Some(Waiting { number, size, spare, until: Instant::now() + KEPT });
+        let (number, until) = (stock.number, Instant::now() + KEPT);
+        stock.machine = Some(Waiting { number, size, spare, ready: false, until });
         number
     }
 
-    /// When the one of a number goes; `None`: it has gone.
+    /// Until when the one of a number stays; `None`: it has gone, or goes now.
     fn until(&self, number: u64) -> Option<Instant> {
         let mut stock = crate::lock(&self.0);
         let over =
@@ -105,25 +108,37 @@ impl Spares {
         drop(stock.machine.take_if(over));
         stock.machine.as_ref().filter(|waiting| waiting.number == number).map(|w| w.until)
     }
-}
 
-/// Whether a container could have a spare machine: one without directories of the host, in one network.
-pub(super) fn fits(record: &Record, run: &Run) -> bool {
-    record.mounts.is_empty() && run.endpoints.len() == 1
-}
-
-/// What there is to be known of it; `None`: nothing yet.
-fn state(socket: &OwnedFd) -> Result<Option<Spare>, Error> {
-    let mut bytes = Vec::with_capacity(4096);
-    match sys::stream::receive_now(socket, &mut bytes) {
-        Ok(0) => return Err(Error::system("it ended".to_owned())),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
-        Err(error) => return Err(Error::system(error.to_string())),
+    /// Hears what the one of a number has to say; `None`: nothing more.
+    fn hear(&self, number: u64, said: Option<Spare>) {
+        let mut stock = crate::lock(&self.0);
+        let Some(waiting) = stock.machine.as_mut().filter(|waiting| waiting.number == number)
+        else {
+            return;
+        };
+        match said {
+            Some(Spare::Ready) => {
+                waiting.ready = true;
+                return;
+            }
+            Some(Spare::Failed(error)) => {
+                tracing::warn!("no virtual machine can be had ready: {error}");
+                stock.not_before = Some(Instant::now() + PAUSE);
+            }
+            None => tracing::warn!("the virtual machine that was to be ready has gone"),
+        }
+        stock.machine = None;
     }
-    let mut decoder = Decoder::default();
-    decoder.push(&bytes);
-    decoder.message().map_err(|error| Error::system(error.to_string()))
+}
+
+/// Whether a container could have a spare machine: one without directories of the host, in one network
+/// at most.
+pub(super) fn fits(record: &Record, run: &Run) -> bool {
+    record.mounts.is_empty() && run.endpoints.len() <= 1
+}
+
+fn no_connection(error: std::io::Error) -> Error {
+    Error::system(format!("cannot make a connection: {error}"))
 }
 
 impl Engine {
@@ -137,22 +152,37 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move {
             let ordering = engine.clone();
-            let number = match blocking(move || ordering.order_spare(size)).await {
-                Ok(number) => number,
+            let ordered = blocking(move || ordering.order_spare(size)).await;
+            let heard = ordered.and_then(|(number, line)| {
+                Ok((number, UnixStream::from_std(line.into()).map_err(no_connection)?))
+            });
+            let (number, mut line) = match heard {
+                Ok(heard) => heard,
                 Err(error) => {
                     tracing::warn!("no virtual machine can be had ready: {error}");
                     return;
                 }
             };
-            let spares = std::sync::Arc::downgrade(&engine.inner);
+            let inner = std::sync::Arc::downgrade(&engine.inner);
             drop(engine);
-            while let Some(until) = spares.upgrade().and_then(|inner| inner.spares.until(number)) {
-                tokio::time::sleep_until(until.into()).await;
+            let mut decoder = Decoder::default();
+            let mut bytes = [0; 1024];
+            while let Some(until) = inner.upgrade().and_then(|inner| inner.spares.until(number)) {
+                let read = tokio::time::timeout_at(until.into(), line.read(&mut bytes)).await;
+                let Ok(read) = read else { continue };
+                let read = read.unwrap_or(0);
+                decoder.push(&bytes[..read]);
+                let said = decoder.message().ok().flatten();
+                let Some(inner) = inner.upgrade() else { return };
+                if read == 0 || said.is_some() {
+                    inner.spares.hear(number, said);
+                }
             }
         });
     }
 
-    fn order_spare(&self, size: MachineSize) -> Result<u64, Error> {
+    /// Returns its number, and the socket by which its monitor speaks.
+    fn order_spare(&self, size: MachineSize) -> Result<(u64, OwnedFd), Error> {
         let config = ContainerConfig {
             cmd: Some(COMMAND.map(str::to_owned).to_vec().into()),
             ..ContainerConfig::default()
@@ -191,11 +221,13 @@ impl Engine {
             machine: Some(Box::new(machine)),
             ..self.usual_launch(&record, directory, made.spec, made.default_seccomp)
         };
-        let failed = |error| Error::system(format!("cannot make a connection: {error}"));
-        let (socket, theirs) = sys::stream::pair().map_err(failed)?;
+        let (socket, theirs) = sys::stream::pair().map_err(no_connection)?;
+        // Orders are short: one that does not fit at once goes another way.
+        sys::stream::set_nonblocking(&socket).map_err(no_connection)?;
+        let heard = socket.try_clone().map_err(no_connection)?;
         let sandbox = self.networks.sandbox().map_err(from_network)?;
         self.launcher.order(&Order::Spare(Box::new(launch)), &[theirs.as_fd(), sandbox.fd()])?;
-        Ok(self.spares.keep(size, Ready { socket, sandbox }))
+        Ok((self.spares.keep(size, Ready { line: Line(socket), sandbox }), heard))
     }
 
     /// The machine that is ready for this container, whose addresses are reserved.
@@ -232,26 +264,21 @@ mod tests {
     const SIZE: MachineSize = MachineSize { memory: 512 << 20, cpus: 1 };
     const OTHER: MachineSize = MachineSize { memory: 512 << 20, cpus: 2 };
 
-    /// One that is kept, and the end of its socket that its monitor has.
     fn kept(spares: &Spares) -> (u64, OwnedFd) {
         let (socket, theirs) = sys::stream::pair().expect("pair");
         let netns = sys::stream::null().expect("any descriptor");
-        (spares.keep(SIZE, Ready { socket, sandbox: Sandbox::adopt(netns) }), theirs)
-    }
-
-    fn says(socket: &OwnedFd, spare: &Spare) {
-        let bytes = proto::frame::encode(spare).expect("encodes");
-        assert_eq!(sys::socket::send(socket, &bytes, &[]).expect("sends"), bytes.len());
+        let spare = Ready { line: Line(socket), sandbox: Sandbox::adopt(netns) };
+        (spares.keep(SIZE, spare), theirs)
     }
 
     #[test]
     fn one_is_taken_when_it_is_ready_and_fits() {
         let spares = Spares::default();
         assert!(spares.is_wanted(SIZE));
-        let (_, monitor) = kept(&spares);
+        let (number, _monitor) = kept(&spares);
         assert!(!spares.is_wanted(SIZE) && spares.is_wanted(OTHER));
         assert!(spares.take(SIZE).is_none(), "it is being made");
-        says(&monitor, &Spare::Ready);
+        spares.hear(number, Some(Spare::Ready));
         assert!(spares.take(OTHER).is_none(), "it is of another size");
         assert!(spares.take(SIZE).is_some());
         assert!(spares.take(SIZE).is_none(), "it has been taken");
@@ -261,12 +288,15 @@ mod tests {
     #[test]
     fn one_that_failed_or_went_is_not_taken() {
         let spares = Spares::default();
-        let (_, monitor) = kept(&spares);
-        drop(monitor);
+        let (number, _monitor) = kept(&spares);
+        spares.hear(number, Some(Spare::Ready));
+        spares.hear(number, None);
         assert!(spares.take(SIZE).is_none());
         assert!(spares.is_wanted(SIZE), "another may do better");
-        let (_, monitor) = kept(&spares);
-        says(&monitor, &Spare::Failed(Error::system("no room")));
+        let (next, _monitor) = kept(&spares);
+        spares.hear(number, Some(Spare::Ready));
+        assert!(spares.take(SIZE).is_none(), "that was of another one");
+        spares.hear(next, Some(Spare::Failed(Error::system("no room"))));
         assert!(spares.take(SIZE).is_none());
         assert!(!spares.is_wanted(SIZE), "nobody tries again at once");
     }
