@@ -13,6 +13,9 @@ use lab::*;
 use network::{Config, HostPort, Kind, NetworkSpec, Networks, PortRequest, Protocol, Saved};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Links come and go, and `nft` reads them, under one lock that the namespaces of all tests share:
+/// who takes one away holds it, at times for seconds.
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn privileged_network_a_port_conflict_is_found_before_anything_starts() {
@@ -106,13 +109,13 @@ fn privileged_network_nothing_is_left_of_a_container() {
         lab.networks.release(&a.endpoint).unwrap();
         drop(a);
         assert!(!output("nft list table inet isopod").contains("tcp . 8080"));
-        eventually("the link goes with the namespace", 3 * SECOND, || veths().is_empty());
+        eventually("the link goes with the namespace", SOON, || veths().is_empty());
         // The next one gets another address, so that nobody mistakes it for the first.
         let b = lab.start("bridge", "b", &[]);
         assert_ne!(b.ip(), first);
         // Somebody keeps the namespace of this one.
         lab.networks.release(&b.endpoint).unwrap();
-        eventually("the link is removed all the same", 3 * SECOND, || veths().is_empty());
+        eventually("the link is removed all the same", SOON, || veths().is_empty());
         drop(b);
     });
 }
@@ -145,13 +148,13 @@ fn privileged_network_the_pool_makes_a_hundred_starts_at_once_and_vanishes() {
             let at = c.endpoint.ports[0].host_port;
             assert_eq!(ask(None, &format!("127.0.0.1:{at}")).unwrap(), format!("c{i} 172.17.0.1"));
         }
-        eventually("the pool fills up", 5 * SECOND, || lab.networks.warm() >= 2);
+        eventually("the pool fills up", SOON, || lab.networks.warm() >= 2);
         for c in &containers {
             lab.networks.release(&c.endpoint).unwrap();
         }
         drop(containers);
         let ready = lab.networks.warm();
-        eventually("only the pool's links are left", 10 * SECOND, || {
+        eventually("only the pool's links are left", SOON, || {
             veths().len() <= lab.networks.warm().max(ready)
         });
     });
@@ -174,7 +177,7 @@ fn privileged_network_rules_come_back_after_a_flush() {
                 Command::new("nft").args(["list", "ruleset"]).output().unwrap().stdout,
                 before.as_bytes()
             );
-            eventually(command, SECOND, || {
+            eventually(command, SOON, || {
                 Command::new("nft")
                     .args(["list", "table", "inet", "isopod"])
                     .output()
@@ -229,9 +232,7 @@ fn privileged_network_a_new_daemon_finds_everything_as_it_was() {
         let killed = Arc::downgrade(&lab.networks);
         lab.networks = Networks::open(config(), saved.clone()).unwrap();
         // What a process would have ended at once: its thread may be looking links over.
-        eventually("the killed one has ended", Duration::from_secs(30), || {
-            killed.strong_count() == 0
-        });
+        eventually("the killed one has ended", SOON, || killed.strong_count() == 0);
         assert_eq!(lab.networks.list(), saved.networks);
         assert_eq!(lab.networks.find("user").unwrap(), user);
         assert!(ask(None, "127.0.0.1:8080").is_ok());
