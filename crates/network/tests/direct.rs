@@ -37,6 +37,14 @@ fn is_direct_from_host(network: &network::Network, address: &str) -> bool {
     sent() == before
 }
 
+/// Whether the host's answer comes although nothing was received by way of the bridge's ports.
+fn is_direct_to_host(from: &Container, network: &network::Network, address: &str) -> bool {
+    let received = || packets(&network.bridge).0;
+    let before = received();
+    assert!(ask(Some(from.fd()), address).unwrap().starts_with("host "));
+    received() == before
+}
+
 /// A frame for one receiver.
 fn aimed(mut frame: Vec<u8>, at: &Container) -> Vec<u8> {
     frame[..6].copy_from_slice(&at.endpoint.mac.0);
@@ -107,6 +115,39 @@ fn privileged_network_the_host_reaches_containers_directly() {
         eventually("anew", SOON, || is_direct_from_host(&network, &address));
         lab.networks.release(&container.endpoint).unwrap();
         eventually("its link goes", SOON, || silent(None, &address));
+    });
+}
+
+#[test]
+fn privileged_network_containers_reach_the_host_directly() {
+    on_a_host(|lab| {
+        network_of(lab, "direct", 1, true);
+        network_of(lab, "bridged", 2, false);
+        serve(None, "[::]:99", "host");
+        for (name, number, wanted) in [("direct", 1, true), ("bridged", 2, false)] {
+            let network = lab.networks.find(name).unwrap();
+            let container = lab.start(name, "a", &[]);
+            let v6 = format!("[fd00:7:{number}::1]");
+            for address in [&format!("10.7.{number}.1"), &v6, HOST].map(|at| format!("{at}:99")) {
+                let direct = || is_direct_to_host(&container, &network, &address);
+                eventually(&address, SOON, || direct() == wanted);
+                let again = (0..20).filter(|_| direct()).count();
+                // It is asked for its address once in a while, by the bridge.
+                assert!(if wanted { again >= 15 } else { again == 0 }, "{address}: {again}");
+            }
+        }
+        let network = lab.networks.find("direct").unwrap();
+        let container = lab.start("direct", "b", &[]);
+        let direct = || is_direct_to_host(&container, &network, "10.7.1.1:99");
+        eventually("the other container", SOON, direct);
+        run(&format!("ip link delete {}", network.bridge));
+        lab.networks.repair().unwrap();
+        eventually("by a bridge that was made anew", SOON, direct);
+        // Another daemon.
+        let saved =
+            Saved { networks: lab.networks.list(), endpoints: vec![container.endpoint.clone()] };
+        lab.networks = Networks::open(config(), saved).unwrap();
+        eventually("with another one", SOON, direct);
     });
 }
 
