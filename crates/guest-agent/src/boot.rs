@@ -30,6 +30,7 @@ pub(crate) fn start() -> Result<(OwnedFd, Modules), Fatal> {
     // Interfaces wait: what they can do is read when they are bound, which in a clone of a template
     // is after the clone was made.
     no_autoprobe().map_err(step("keeping devices unbound"))?;
+    unbind_cards().map_err(step("letting go of interfaces"))?;
     modules.load_late().map_err(step("loading modules"))?;
     leave_initramfs().map_err(step("leaving the first root file system"))?;
     settings().map_err(step("setting the kernel up"))?;
@@ -63,6 +64,14 @@ fn mount_kernel(below: &str) -> io::Result<()> {
 /// A kernel without the bus has no devices that could be bound.
 fn no_autoprobe() -> io::Result<()> {
     match sys::fs::write_file("/sys/bus/virtio/drivers_autoprobe", "0") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// A kernel with a built-in driver has taken them by itself.
+fn unbind_cards() -> io::Result<()> {
+    match devices::unbind_all(Kind::Network) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

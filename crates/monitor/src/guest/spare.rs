@@ -90,6 +90,8 @@ fn prepare(launch: &Launch, netns: OwnedFd) -> Result<Spare, StartError> {
     wanted.netns = Some(netns);
     let running = vm::start(wanted, &options(machine, None, &|| Ok(())))?;
     let mut spare = Spare { guest: Guest::new(running)?, card };
+    // Containers that run go first.
+    spare.weigh(10)?;
     let ready = match &spare.guest.running.origin {
         vm::Origin::Template => spare.guest.rehearse(launch),
         vm::Origin::Cold { why } => Err(StartError::NoTemplate(why.clone().unwrap_or_default())),
@@ -176,6 +178,16 @@ impl Spare {
         }
     }
 
+    /// What the machine's threads count beside other sessions, as `nice(1)` has it (sched(7),
+    /// autogrouping). A kernel that does not know sessions treats all alike.
+    fn weigh(&self, nice: i32) -> std::io::Result<()> {
+        let path = format!("/proc/{}/autogroup", self.guest.running.pid);
+        match sys::fs::write_file(path, nice.to_string()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
     /// Gives the machine the disks of a container. `None`: it cannot have them, and another one is
     /// started.
     pub(super) fn equip(mut self, machine: &launch::Machine, disks: &[Disk]) -> Option<Self> {
@@ -184,6 +196,7 @@ impl Spare {
         if machine.shares.is_empty()
             && machine.interfaces.len() <= 1
             && disks.all(|(n, disk)| running.replace_disk(n, disk).is_ok())
+            && self.weigh(0).is_ok()
         {
             return Some(self);
         }
