@@ -163,9 +163,13 @@ fn measure(
             median(times).as_secs_f64() / ours.as_secs_f64()
         );
     }
-    if let Some(budget) = budget {
-        let verdict = if ours <= budget { "kept" } else { "missed" };
-        println!("\nBudget {}: {verdict}.", shown(budget));
+    let whole = budget.map(|budget| (String::new(), budget, ours));
+    let own = contestants.iter().zip(&times).filter_map(|(contestant, times)| {
+        Some((format!(" of {}", contestant.name), contestant.budget?, median(times)))
+    });
+    for (whose, budget, took) in whole.into_iter().chain(own) {
+        let verdict = if took <= budget { "kept" } else { "missed" };
+        println!("\nBudget{whose} {}: {verdict}.", shown(budget));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::time::Duration;
 use tempfile::TempDir;
 use testkit::daemon::{Daemon, Options};
 use testkit::netns::Netns;
@@ -18,6 +19,8 @@ pub(super) struct Contestant {
     pub(super) network: &'static str,
     how: How,
     running: Option<String>,
+    /// What it may take, if it is measured by something of its own.
+    pub(super) budget: Option<Duration>,
     /// What has to be waited for after a run, so that the next one is measured alone.
     pub(super) after: Option<Box<dyn Fn() -> Result<()>>>,
 }
@@ -107,7 +110,8 @@ pub(super) fn daemon_with(
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 fn contestant(name: &str, network: &'static str, how: How) -> Contestant {
-    Contestant { name: name.to_owned(), network, how, running: None, after: None }
+    let name = name.to_owned();
+    Contestant { name, network, how, running: None, budget: None, after: None }
 }
 
 fn client(name: &str, program: PathBuf, daemon: &Rc<Daemon>) -> Contestant {

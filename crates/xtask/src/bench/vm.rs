@@ -21,6 +21,8 @@ const BUDGET: Duration = Duration::from_millis(345);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Behind the second wall.
 const VM: [&str; 2] = ["--isolation", "vm"];
+/// What one may take that is booted.
+const BOOT: Duration = Duration::from_millis(1600);
 /// KiB of the host that a machine may take besides its guest's memory.
 const OVERHEAD: u64 = 60 << 10;
 
@@ -70,10 +72,12 @@ fn starts(request: &Request, binary: &Path, kernel: &Kernel, cloning: &Rc<Daemon
     let booting = Rc::new(daemon_with(Kind::Isopod, Some(binary), &kernel.arguments("never"))?);
     let mut spare = client_with("isopod, vm that is ready", binary.into(), &sparing, &VM);
     spare.after = Some(Box::new(move || spare_of(&sparing)));
+    let mut booted = client_with("isopod, vm booted", binary.into(), &booting, &VM);
+    booted.budget = Some(BOOT);
     let mut all = vec![
         spare,
         client_with("isopod, vm from a template", binary.into(), cloning, &VM),
-        client_with("isopod, vm booted", binary.into(), &booting, &VM),
+        booted,
         client_with("isopod, process", binary.into(), cloning, &[]),
     ];
     if request.wants("dockerd") {
