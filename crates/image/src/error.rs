@@ -2,7 +2,7 @@
 
 use std::io;
 
-use distribution::manifest::InvalidManifest;
+use manifest::InvalidManifest;
 use types::digest::{Digest, InvalidDigest};
 use types::error::ErrorKind;
 use types::reference::InvalidReference;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use distribution::manifest::{Descriptor, ImageManifest, media_type};
+use manifest::{Descriptor, ImageManifest, media_type};
 
 use crate::archive::{self, IdMap, PutOptions};
 use crate::ingest::{Document, PulledImage};

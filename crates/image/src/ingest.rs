@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use distribution::manifest::{self, Descriptor, ImageManifest, Limits};
+use manifest::{Descriptor, ImageManifest, Limits};
 use types::digest::Digest;
 use types::reference::Reference;
 

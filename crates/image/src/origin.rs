@@ -1,6 +1,6 @@
 //! The manifests that an image came by: what tools that know multi-platform images ask for.
 
-use distribution::manifest::{Descriptor, ImageIndex, ImageManifest};
+use manifest::{Descriptor, ImageIndex, ImageManifest};
 use types::digest::Digest;
 
 use crate::catalog::{Source, StoredDocument};

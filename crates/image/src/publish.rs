@@ -12,7 +12,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use distribution::manifest::{Descriptor, ImageManifest, media_type};
+use manifest::{Descriptor, ImageManifest, media_type};
 use sys::fs::{Mode, OFlags, Root};
 use types::digest::Digest;
 use types::reference::Reference;

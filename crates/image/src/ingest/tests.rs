@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use distribution::manifest::{ImageIndex, media_type};
+use manifest::{ImageIndex, media_type};
 
 use super::*;
 use crate::model::ListFilter;

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use distribution::manifest::{Descriptor, ImageIndex, media_type};
+use manifest::{Descriptor, ImageIndex, media_type};
 use types::container::ContainerConfig;
 use types::digest::Digest;
 

@@ -1,6 +1,6 @@
 use std::io::Read as _;
 
-use distribution::manifest::media_type;
+use manifest::media_type;
 
 use super::*;
 use crate::remove::RemoveOptions;

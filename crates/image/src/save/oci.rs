@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use distribution::manifest::{Descriptor, ImageManifest, media_type};
+use manifest::{Descriptor, ImageManifest, media_type};
 use serde_json::json;
 use types::digest::Digest;
 use types::reference::Reference;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use distribution::manifest::{Descriptor, ImageManifest, media_type};
+use manifest::{Descriptor, ImageManifest, media_type};
 use types::digest::Digest;
 
 use super::{Spec, tar};

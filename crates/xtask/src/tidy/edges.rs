@@ -14,8 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("isopod-proto", &["types"]),
     // It shares Docker's vocabulary with the engine instead of repeating it.
     ("isopod-docker-api", &["types"]),
-    ("isopod-distribution", &["types"]),
-    ("isopod-image", &["types", "sys", "distribution"]),
+    ("isopod-manifest", &["types"]),
+    ("isopod-distribution", &["types", "manifest"]),
+    // The documents only: a guest's agent, which handles files, would be built with a client for registries.
+    ("isopod-image", &["types", "sys", "manifest"]),
     ("isopod-network", &["types", "sys"]),
     ("isopod-volume", &["types", "sys"]),
     ("isopod-disk", &["types", "sys"]),

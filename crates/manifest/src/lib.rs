@@ -1,6 +1,8 @@
 //! What registries and image layouts say about images: descriptors, manifests, indexes and
 //! platforms, in OCI's and in Docker's spelling.
 //!
+//! The crate never knows a registry or a file: it reads and writes bytes.
+//!
 //! Everything here comes from strangers: it is bounded by [`Limits`] before it is read, and what
 //! it names is checked by digest by whoever fetches it.
 
