@@ -36,7 +36,10 @@ pub(crate) fn statically(program: &str) -> io::Result<()> {
     // do not register unwinding tables (which then would be sorted at the first panic: 13 ms).
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     for (name, archive) in archives {
-        script(&out, name, &archive.display().to_string())?;
+        let archive = archive.display().to_string();
+        // ARM's C library calls the compiler's own functions, which call it.
+        let more = if name == "c" { "-lgcc -lgcc_eh" } else { "" };
+        script(&out, name, &format!("{archive} {more}"))?;
     }
     script(&out, "gcc_s", "-lgcc_eh -lgcc")?;
     println!("cargo:rustc-link-search=native={}", out.display());
@@ -44,9 +47,11 @@ pub(crate) fn statically(program: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Where the compiler has the archive of this library.
+/// Where the compiler has the archive of this library. For another architecture it is the linker that
+/// cargo was told of.
 fn find(name: &str) -> Option<PathBuf> {
-    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let chosen = ["RUSTC_LINKER", "CC"].into_iter().find_map(env::var_os);
+    let compiler = chosen.unwrap_or_else(|| "cc".into());
     let asked =
         Command::new(compiler).arg(format!("-print-file-name=lib{name}.a")).output().ok()?;
     let path = PathBuf::from(String::from_utf8(asked.stdout).ok()?.trim());
@@ -56,5 +61,5 @@ fn find(name: &str) -> Option<PathBuf> {
 
 /// Makes this name lead to these inputs.
 fn script(out: &Path, name: &str, inputs: &str) -> io::Result<()> {
-    fs::write(out.join(format!("lib{name}.a")), format!("INPUT({inputs})\n"))
+    fs::write(out.join(format!("lib{name}.a")), format!("GROUP({inputs})\n"))
 }
