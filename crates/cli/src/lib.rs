@@ -92,13 +92,14 @@ pub fn data_root(args: &[String]) -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// Has the daemon that these arguments lead to make the template for containers of this size, as
-/// `-m` and `--cpus` have it. Returns its name.
+/// Has the daemon that these arguments lead to make the template for containers of this architecture
+/// (by default the host's) and size, as `-m` and `--cpus` have it. Returns its name.
 ///
 /// # Errors
 /// A sentence: what is no size, what the daemon says.
 pub fn build_template(
     args: &[String],
+    architecture: Option<&str>,
     memory: Option<&str>,
     cpus: Option<&str>,
 ) -> Result<String, String> {
@@ -107,7 +108,8 @@ pub fn build_template(
     let cpus = cpus.map_or(Ok(0), options::size::cpus)?;
     let target = Target::new("/isopod/machines/templates/build")
         .with("memory", memory.to_string())
-        .with("nanocpus", cpus.to_string());
+        .with("nanocpus", cpus.to_string())
+        .with("architecture", architecture.unwrap_or_default());
     let session = Session::new(globals);
     let asked = block_on(async { Ok(session.client()?.post_for::<TemplateBuilt>(&target).await?) });
     asked.map(|built| built.name).map_err(|error| failure::describe(&error))

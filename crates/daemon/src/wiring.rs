@@ -56,14 +56,15 @@ fn machines(settings: &Settings, config: &mut Config) -> Result<(), ConfigError>
     }
     let machines = &mut config.machines;
     // At once, and not when the first container wants it.
-    for (directive, path) in [("vm-kernel", &settings.vm_kernel), ("vm-agent", &settings.vm_agent)]
+    for (directive, paths) in [("vm-kernel", &settings.vm_kernel), ("vm-agent", &settings.vm_agent)]
     {
-        if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+        if let Some(path) = paths.iter().find(|path| !path.exists()) {
             return wrong(directive, &path.to_string_lossy(), "there is no such file");
         }
     }
-    machines.kernel.clone_from(&settings.vm_kernel);
-    machines.agent = settings.vm_agent.clone().or_else(agent);
+    machines.kernels.clone_from(&settings.vm_kernel);
+    machines.agents.clone_from(&settings.vm_agent);
+    machines.agents.extend(AGENTS.into_iter().filter_map(agent));
     for (directive, text, place, least) in [
         ("vm-memory", &settings.vm_memory, &mut machines.memory, 128 << 20),
         ("vm-disk-size", &settings.vm_disk_size, &mut machines.disk_size, 64 << 20),
@@ -96,15 +97,18 @@ fn machines(settings: &Settings, config: &mut Config) -> Result<(), ConfigError>
     Ok(())
 }
 
-/// The program of virtual machines' agents, where it is installed.
-fn agent() -> Option<PathBuf> {
-    const NAME: &str = "guest-agent";
+/// What the programs of virtual machines' agents are called: that for machines of the host's
+/// architecture, and those for others.
+const AGENTS: [&str; 3] = ["guest-agent", "guest-agent-aarch64", "guest-agent-x86_64"];
+
+/// The program of such an agent, where it is installed.
+fn agent(name: &str) -> Option<PathBuf> {
     // The program itself runs from a copy of its mount: what it was started as says where it is.
     let started = std::env::args_os().next().map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let searched = match &started {
-        Some(name) if name.components().count() == 1 => {
-            std::env::split_paths(&path).map(|place| place.join(name)).find(|file| file.is_file())
+        Some(word) if word.components().count() == 1 => {
+            std::env::split_paths(&path).map(|place| place.join(word)).find(|file| file.is_file())
         }
         _ => None,
     };
@@ -112,8 +116,8 @@ fn agent() -> Option<PathBuf> {
         .into_iter()
         .flatten()
         .filter_map(|program| program.canonicalize().ok())
-        .filter_map(|program| Some(program.parent()?.join(NAME)));
-    beside.chain([Path::new("/usr/lib/isopod").join(NAME)]).find(|path| path.is_file())
+        .filter_map(|program| Some(program.parent()?.join(name)));
+    beside.chain([Path::new("/usr/lib/isopod").join(name)]).find(|path| path.is_file())
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {
@@ -231,8 +235,8 @@ mod tests {
     #[test]
     fn machines_are_not_made_of_what_is_not_there() {
         let kernel =
-            Settings { vm_kernel: Some("/nonexistent/vmlinuz".into()), ..Settings::default() };
-        let agent = Settings { vm_agent: Some("/nonexistent/agent".into()), ..Settings::default() };
+            Settings { vm_kernel: vec!["/nonexistent/vmlinuz".into()], ..Settings::default() };
+        let agent = Settings { vm_agent: vec!["/nonexistent/agent".into()], ..Settings::default() };
         for (settings, word) in [(kernel, "vm-kernel"), (agent, "vm-agent")] {
             let error = engine(&settings, Capabilities::default()).expect_err("not there");
             let text = error.to_string();

@@ -72,10 +72,10 @@ pub struct Config {
 /// How virtual machines are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineSettings {
-    /// The kernel that they boot; one is looked for if `None`.
-    pub kernel: Option<PathBuf>,
-    /// The program of the agent; `None`: it is not installed.
-    pub agent: Option<PathBuf>,
+    /// The kernels that they boot, one for each architecture; one is looked for where none is named.
+    pub kernels: Vec<PathBuf>,
+    /// The programs of agents that are named or installed, for any architecture.
+    pub agents: Vec<PathBuf>,
     /// How their processors are made.
     pub accelerator: Accelerator,
     /// Whether they are cloned.
@@ -93,8 +93,8 @@ pub struct MachineSettings {
 impl Default for MachineSettings {
     fn default() -> Self {
         Self {
-            kernel: None,
-            agent: None,
+            kernels: Vec::new(),
+            agents: Vec::new(),
             accelerator: Accelerator::Auto,
             templates: Templates::Make,
             spare: true,

@@ -56,6 +56,9 @@ pub struct Record {
     /// User ids are remapped for it: first host id and count.
     #[serde(default)]
     pub remapped: Option<IdRange>,
+    /// What instructions its virtual machine has, by Docker's name; empty: those of the host.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub architecture: String,
 }
 
 /// A contiguous range of host ids that containers' ids 0, 1, 2, … become.

@@ -84,8 +84,7 @@ pub(crate) fn make(record: &Record, around: Surroundings<'_>) -> Result<Made, Er
         .set_masked_paths(record.host.masked_paths.clone())
         .set_readonly_paths(record.host.readonly_paths.clone())
         .set_mount_label(security.mount_label.clone());
-    let default_seccomp =
-        security::set_seccomp(&mut linux, &record.host, &security, around.config)?;
+    let default_seccomp = security::set_seccomp(&mut linux, record, &security, around.config)?;
     if shares_mounts(&record.host, &record.mounts) {
         linux.set_rootfs_propagation(Some("rslave".to_owned()));
     }

@@ -40,8 +40,13 @@ impl vm::Daemon for Engine<'_> {
         cli::data_root(self.0)
     }
 
-    fn build_template(&self, memory: Option<&str>, cpus: Option<&str>) -> Result<String, String> {
-        cli::build_template(self.0, memory, cpus)
+    fn build_template(
+        &self,
+        arch: Option<vm::Arch>,
+        memory: Option<&str>,
+        cpus: Option<&str>,
+    ) -> Result<String, String> {
+        cli::build_template(self.0, arch.map(vm::Arch::debian), memory, cpus)
     }
 }
 

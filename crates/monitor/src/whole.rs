@@ -154,8 +154,8 @@ fn describe(order: &launch::Whole, netns: Option<OwnedFd>) -> Result<vm::whole::
 fn kernel(order: &launch::Whole) -> Option<vm::KernelImage> {
     let wanted = vm::kernel::Wanted {
         state: &order.state,
-        kernel: order.kernel.as_deref(),
-        agent: order.agent.as_deref()?,
+        kernels: &order.kernels,
+        agents: &order.agents,
         arch: vm::Arch::host()?,
     };
     // Whoever has none runs whole machines all the same.

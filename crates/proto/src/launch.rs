@@ -112,10 +112,10 @@ pub struct Launch {
 pub struct Whole {
     /// Where it is kept what the host's hardware can do.
     pub state: PathBuf,
-    /// A kernel to find that out with; one is looked for if `None`.
-    pub kernel: Option<PathBuf>,
-    /// The agent to find that out with, if there is one.
-    pub agent: Option<PathBuf>,
+    /// Kernels to find that out with; one is looked for if none is for the host's architecture.
+    pub kernels: Vec<PathBuf>,
+    /// Agents to find that out with, if there are any.
+    pub agents: Vec<PathBuf>,
     /// How its processors are made.
     pub accelerator: Accelerator,
     /// Bytes of memory.
@@ -180,10 +180,12 @@ pub struct Seen {
 pub struct Machine {
     /// Where kernels, templates and the like are kept.
     pub state: PathBuf,
-    /// The kernel to boot; one is looked for if `None`.
-    pub kernel: Option<PathBuf>,
-    /// The program of the agent.
-    pub agent: PathBuf,
+    /// What instructions it has, by Docker's name.
+    pub architecture: String,
+    /// The kernels to choose from; one is looked for if none is for its architecture.
+    pub kernels: Vec<PathBuf>,
+    /// The programs of agents to choose from.
+    pub agents: Vec<PathBuf>,
     /// How its processors are made.
     #[serde(default)]
     pub accelerator: Accelerator,

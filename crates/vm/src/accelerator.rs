@@ -54,13 +54,12 @@ pub(crate) fn choose(
     if wanted == Accelerator::Emulation {
         return Ok(Cpu::Emulated);
     }
-    let failure = if backend.has_hardware() {
-        match known(backend, options.state) {
+    let failure = match backend.hardware() {
+        Ok(()) => match known(backend, options.state) {
             Some(verdict) => verdict,
             None => bare().map_or(Ok(None), |machine| try_out(backend, machine, options))?,
-        }
-    } else {
-        Some("it cannot be opened".to_owned())
+        },
+        Err(why) => Some(why.to_owned()),
     };
     match (failure, wanted) {
         (None, _) => Ok(Cpu::Hardware),

@@ -75,8 +75,8 @@ pub(crate) trait Backend {
     /// What it is, with its version: a snapshot of one is of no use to another.
     fn identity(&self) -> String;
 
-    /// Whether hardware virtualization of its guests is thinkable at all on this host.
-    fn has_hardware(&self) -> bool;
+    /// Whether hardware virtualization of its guests is thinkable at all on this host; why not.
+    fn hardware(&self) -> Result<(), &'static str>;
 
     /// The most devices that a machine can have.
     fn limits(&self) -> Places;

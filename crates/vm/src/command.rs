@@ -60,6 +60,9 @@ enum Template {
         /// Limit of the containers' processors
         #[arg(long, value_name = "NUMBER")]
         cpus: Option<String>,
+        /// The architecture of the containers: amd64 or arm64
+        #[arg(long, value_name = "ARCH")]
+        arch: Option<String>,
     },
     /// List templates, the newest first
     Ls,
@@ -99,11 +102,17 @@ pub trait Daemon {
     /// It cannot be known.
     fn data_root(&self) -> Result<Option<PathBuf>, String>;
 
-    /// Has the template for containers of a size, made if there is none; returns its name.
+    /// Has the template for containers of an architecture, the host's if `None`, and a size, made if
+    /// there is none; returns its name.
     ///
     /// # Errors
     /// What the daemon says.
-    fn build_template(&self, memory: Option<&str>, cpus: Option<&str>) -> Result<String, String>;
+    fn build_template(
+        &self,
+        arch: Option<Arch>,
+        memory: Option<&str>,
+        cpus: Option<&str>,
+    ) -> Result<String, String>;
 }
 
 /// Whether words after `isopod vm` are for [`main`]: those about machines that boot disks are not.
@@ -133,8 +142,10 @@ pub fn main(words: &[String], daemon: &dyn Daemon) -> ExitCode {
 }
 
 fn run(grammar: Grammar, daemon: &dyn Daemon, out: &mut dyn Write) -> Result<(), Failure> {
-    if let Commands::Template(Template::Build { memory, cpus }) = &grammar.command {
-        let built = daemon.build_template(memory.as_deref(), cpus.as_deref());
+    let named = |name: String| Arch::named(&name).ok_or(Failure::Arch(name));
+    if let Commands::Template(Template::Build { memory, cpus, arch }) = &grammar.command {
+        let arch = arch.clone().map(named).transpose()?;
+        let built = daemon.build_template(arch, memory.as_deref(), cpus.as_deref());
         return Ok(writeln!(out, "{}", built.map_err(Failure::Daemon)?)?);
     }
     let root = match grammar.data_root {
@@ -146,8 +157,7 @@ fn run(grammar: Grammar, daemon: &dyn Daemon, out: &mut dyn Write) -> Result<(),
         // Asked of the daemon.
         Commands::Template(Template::Build { .. }) => {}
         Commands::Kernel(Kernel::Install { kernel, modules, arch }) => {
-            let name = arch.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-            let arch = Arch::named(&name).ok_or(Failure::Arch(name))?;
+            let arch = named(arch.unwrap_or_else(|| std::env::consts::ARCH.to_owned()))?;
             let installed = match kernel {
                 Some(kernel) => install::from_files(&state, arch, &kernel, modules.as_deref())?,
                 None => install::from_debian(&state, arch)?,
@@ -214,10 +224,11 @@ mod tests {
 
         fn build_template(
             &self,
+            arch: Option<Arch>,
             memory: Option<&str>,
             cpus: Option<&str>,
         ) -> Result<String, String> {
-            Ok(format!("{memory:?} {cpus:?}"))
+            Ok(format!("{arch:?} {memory:?} {cpus:?}"))
         }
     }
 
@@ -254,7 +265,11 @@ mod tests {
         assert!(ask(&["vm", "kernel", "install", "--modules", "/x"]).is_err());
         assert_eq!(ask(&["vm", "template", "ls"]).expect_err("no root"), "asked the daemon");
         let built = ask(&["vm", "template", "build", "-m", "64m", "--cpus", "2"]).expect("built");
-        assert_eq!(built, "Some(\"64m\") Some(\"2\")\n");
+        assert_eq!(built, "None Some(\"64m\") Some(\"2\")\n");
+        let built = ask(&["vm", "template", "build", "--arch", "arm64"]).expect("built");
+        assert_eq!(built, "Some(Aarch64) None None\n");
+        let error = ask(&["vm", "template", "build", "--arch", "vax"]).expect_err("none such");
+        assert!(error.contains("\"vax\""), "{error}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! Where it is looked for, in this order: what the caller names; what was installed below
 //! `vm/packages/<arch>`; the host's own `/boot`. Wherever it is, its modules are found beside it in
-//! `lib/modules/<release>` of the same root.
+//! `lib/modules/<release>` of the same root. Of the kernels and agents that the caller names, one for
+//! guests of each architecture, the first is taken that is not for other guests.
 
 mod archive;
 mod error;
@@ -44,12 +45,20 @@ const KEPT: usize = 4;
 pub struct Wanted<'a> {
     /// The directory `vm` of the data root.
     pub state: &'a Path,
-    /// A kernel (compressed or not), or a directory that has `boot/vmlinuz-*` and `lib/modules`.
-    pub kernel: Option<&'a Path>,
-    /// The agent: a static program of the guest's architecture.
-    pub agent: &'a Path,
+    /// Kernels (compressed or not), or directories that have `boot/vmlinuz-*` and `lib/modules`.
+    pub kernels: &'a [PathBuf],
+    /// Agents: static programs, of which one is of the guest's architecture.
+    pub agents: &'a [PathBuf],
     /// The architecture of the guest.
     pub arch: Arch,
+}
+
+/// The agent for the guests that are wanted.
+///
+/// # Errors
+/// There is none.
+pub fn agent<'a>(wanted: &Wanted<'a>) -> Result<&'a Path, Error> {
+    find::agent(wanted)
 }
 
 /// The kernel and the initial file system, from the cache if nothing has changed.
@@ -58,10 +67,8 @@ pub struct Wanted<'a> {
 /// [`Error`], which says what to do.
 pub fn prepare(wanted: &Wanted<'_>) -> Result<KernelImage, Error> {
     let found = find::find(wanted)?;
-    if !wanted.agent.exists() {
-        return Err(Error::NoAgent(wanted.agent.to_owned()));
-    }
-    let key = key(wanted, &found)?;
+    let agent = find::agent(wanted)?;
+    let key = key(wanted.arch, &found, agent)?;
     let directory = wanted.state.join(DIRECTORY);
     let path = directory.join(&key);
     if let Some(image) = cached(&path, &key) {
@@ -76,7 +83,7 @@ pub fn prepare(wanted: &Wanted<'_>) -> Result<KernelImage, Error> {
     sweep(&directory, &key);
     let temporary = directory.join(format!(".{key}.{}", std::process::id()));
     std::fs::create_dir(&temporary).step("create", &temporary)?;
-    let made = fill(wanted, &found, &temporary)
+    let made = fill(wanted.arch, &found, agent, &temporary)
         .and_then(|()| durable::publish(&temporary, &path).step("keep", &path));
     if made.is_err() {
         let _ = std::fs::remove_dir_all(&temporary);
@@ -85,16 +92,16 @@ pub fn prepare(wanted: &Wanted<'_>) -> Result<KernelImage, Error> {
     cached(&path, &key).ok_or(Error::Vanished(path))
 }
 
-fn fill(wanted: &Wanted<'_>, found: &Found, directory: &Path) -> Result<(), Error> {
+fn fill(arch: Arch, found: &Found, agent: &Path, directory: &Path) -> Result<(), Error> {
     let wrapped = std::fs::read(&found.kernel).step("read", &found.kernel)?;
     let unfit = |why| Error::Unfit { path: found.kernel.clone(), why };
-    let kernel = extract::kernel(wrapped, wanted.arch).map_err(unfit)?;
+    let kernel = extract::kernel(wrapped, arch).map_err(unfit)?;
     let release = extract::release(&kernel).ok_or_else(|| unfit(error::Unfit::NoRelease))?;
     let modules = modules::of(&found.roots, &release, &found.kernel)?;
-    let agent = std::fs::read(wanted.agent).step("read", wanted.agent)?;
-    let agent = note::static_program(agent, wanted.arch)
-        .map_err(|why| Error::Agent { path: wanted.agent.to_owned(), why })?;
-    let initramfs = archive::initramfs(&agent, &modules);
+    let program = std::fs::read(agent).step("read", agent)?;
+    let program = note::static_program(program, arch)
+        .map_err(|why| Error::Agent { path: agent.to_owned(), why })?;
+    let initramfs = archive::initramfs(&program, &modules);
     for (name, content) in
         [(VMLINUX, &kernel), (INITRAMFS, &initramfs), (RELEASE, &release.into_bytes())]
     {
@@ -123,13 +130,13 @@ fn cached(path: &Path, key: &str) -> Option<KernelImage> {
 }
 
 /// What was found, by name, length and time of change.
-fn key(wanted: &Wanted<'_>, found: &Found) -> Result<String, Error> {
+fn key(arch: Arch, found: &Found, agent: &Path) -> Result<String, Error> {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
     let mut hash = Sha256::new();
     hash.update(VERSION.to_le_bytes());
-    hash.update(wanted.arch.to_string());
-    for path in [&found.kernel, &wanted.agent.to_owned()] {
+    hash.update(arch.to_string());
+    for path in [&found.kernel, agent] {
         let about = std::fs::metadata(path).step("look at", path)?;
         hash.update(path.as_os_str().as_bytes());
         for number in [about.len() as i64, about.mtime(), about.mtime_nsec(), about.ino() as i64] {

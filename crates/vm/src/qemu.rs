@@ -69,7 +69,7 @@ impl Qemu {
             .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
             .unwrap_or_default();
         let (length, changed) = (found.len(), changed.as_nanos());
-        let identity = format!("{name} {length} {changed} {}", arguments::EMULATED);
+        let identity = format!("{name} {length} {changed} {}", arguments::emulated(arch));
         Ok(Self { program, arch, identity })
     }
 }
@@ -79,9 +79,12 @@ impl Backend for Qemu {
         self.identity.clone()
     }
 
-    fn has_hardware(&self) -> bool {
-        let open = || File::options().read(true).write(true).open("/dev/kvm");
-        Arch::host() == Some(self.arch) && open().is_ok()
+    fn hardware(&self) -> Result<(), &'static str> {
+        if Arch::host() != Some(self.arch) {
+            return Err("the guest is of another architecture than the host");
+        }
+        let opened = File::options().read(true).write(true).open("/dev/kvm");
+        opened.map(drop).map_err(|_| "it cannot be opened")
     }
 
     fn limits(&self) -> Places {

@@ -28,7 +28,7 @@ fn image() -> KernelImage {
         }
         let agent = target().join("guest-agent");
         assert!(agent.is_file(), "cargo build --workspace --bins comes first");
-        let wanted = vm::kernel::Wanted { state: &state, kernel: None, agent: &agent, arch };
+        let wanted = vm::kernel::Wanted { state: &state, kernels: &[], agents: &[agent], arch };
         vm::kernel::prepare(&wanted).expect("an image")
     };
     IMAGE.get_or_init(make).clone()

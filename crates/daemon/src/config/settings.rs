@@ -57,8 +57,10 @@ pub(crate) struct Settings {
     pub(crate) default_cgroupns_mode: Option<String>,
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) default_isolation: Option<String>,
-    pub(crate) vm_kernel: Option<PathBuf>,
-    pub(crate) vm_agent: Option<PathBuf>,
+    #[serde(deserialize_with = "paths")]
+    pub(crate) vm_kernel: Vec<PathBuf>,
+    #[serde(deserialize_with = "paths")]
+    pub(crate) vm_agent: Vec<PathBuf>,
     pub(crate) vm_memory: Option<String>,
     pub(crate) vm_cpus: Option<i64>,
     pub(crate) vm_disk_size: Option<String>,
@@ -96,6 +98,21 @@ pub(crate) struct Settings {
 }
 
 /// A size as a number of bytes or as text with a unit.
+/// One path, or a list of them.
+fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One(PathBuf),
+        All(Vec<PathBuf>),
+    }
+    Ok(match Option::<Either>::deserialize(deserializer)? {
+        None => Vec::new(),
+        Some(Either::One(path)) => vec![path],
+        Some(Either::All(paths)) => paths,
+    })
+}
+
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

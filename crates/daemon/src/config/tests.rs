@@ -80,6 +80,17 @@ fn the_file_has_dockerds_keys() {
 }
 
 #[test]
+fn kernels_and_agents_of_machines_are_one_or_several() {
+    let file = r#"{"vm-kernel": "/boot/vmlinuz", "vm-agent": null}"#;
+    let (found, _) = settings(&[], file).expect("valid");
+    assert_eq!(found.vm_kernel, [PathBuf::from("/boot/vmlinuz")]);
+    let args = ["--vm-kernel", "/a", "--vm-kernel=/b"];
+    let (found, _) = settings(&args, r#"{"vm-agent": ["/c", "/d"]}"#).expect("valid");
+    assert_eq!(found.vm_kernel, ["/a", "/b"].map(PathBuf::from));
+    assert_eq!(found.vm_agent, ["/c", "/d"].map(PathBuf::from));
+}
+
+#[test]
 fn registries_are_configured_as_dockerds() {
     let file = r#"{"insecure-registries": ["10.0.0.0/8", "r:5000"], "max-concurrent-downloads": 3,
         "proxies": {"http-proxy": "http://p:1", "no-proxy": "localhost"}, "keep-blobs": false,

@@ -26,7 +26,8 @@ async fn build_template(State(api): State<Api>, call: Call) -> Answer {
         nano_cpus: number("nanocpus")?,
         ..Resources::default()
     };
-    ok(&TemplateBuilt { name: api.engine.build_template(limits).await? })
+    let architecture = call.some("architecture").unwrap_or_default();
+    ok(&TemplateBuilt { name: api.engine.build_template(architecture, limits).await? })
 }
 
 async fn snapshots(State(api): State<Api>) -> Answer {

@@ -108,7 +108,15 @@ impl Engine {
         let CreateSpec { mut config, mut host, networking, platform } = spec;
         whole::complete(name, &mut config, &mut host)?;
         validate::asked(&config, &host)?;
-        let image = self.base(&mut config, &host, platform.as_deref()).await?;
+        let in_machine = host.machine.is_none() && self.is_in_machine(&host);
+        if in_machine && let Some((_, asked)) = platform.as_deref().and_then(merge::parts) {
+            machine::architecture(asked)?;
+        }
+        let (image, architecture) = self.base(&mut config, &host, platform.as_deref()).await?;
+        let architecture = match in_machine {
+            true => machine::architecture(&architecture)?.to_owned(),
+            false => String::new(),
+        };
         let warnings = validate::check(&mut config, &mut host, &self.config.support, self.cpus)?;
         let remapped = self.remap_of(&host);
         if remapped.is_some() {
@@ -134,6 +142,7 @@ impl Engine {
             stopped_by_user: false,
             removes_volumes: false,
             remapped,
+            architecture,
         };
         let wanted = volumes::wanted(&record.config, &record.host, &self.containers)?;
         let taken = wanted.iter().map(|wanted| wanted.point.destination.clone()).collect();
@@ -174,16 +183,17 @@ impl Engine {
         Ok(Created { id, warnings })
     }
 
-    /// Finds the image and puts its defaults under the configuration.
+    /// Finds the image and puts its defaults under the configuration. Returns its architecture, too.
     async fn base(
         &self,
         config: &mut ContainerConfig,
         host: &HostConfig,
         platform: Option<&str>,
-    ) -> Result<Option<types::digest::Digest>, Error> {
+    ) -> Result<(Option<types::digest::Digest>, String), Error> {
         if host.machine.is_some() {
-            return Ok(None);
+            return Ok((None, String::new()));
         }
+        let mut architecture = String::new();
         let image = if host.rootfs.is_empty() {
             if config.image.is_empty() {
                 return Err(Error::invalid("no image specified: name one to create from"));
@@ -192,6 +202,7 @@ impl Engine {
             let base = self.images.config(&digest).map_err(crate::from_image)?;
             check_platform(&config.image, &base, platform)?;
             merge(config, &base.container());
+            architecture.clone_from(&base.architecture);
             Some(digest)
         } else {
             let directory = std::path::Path::new(&host.rootfs);
@@ -210,7 +221,18 @@ impl Engine {
         if empty(&config.entrypoint) && empty(&config.cmd) {
             return Err(Error::invalid("no command specified"));
         }
-        Ok(image)
+        Ok((image, architecture))
+    }
+
+    /// Whether a container is put into a virtual machine.
+    fn is_in_machine(&self, host: &HostConfig) -> bool {
+        match host.isolation.as_str() {
+            "" | "default" => {
+                let by_default = host.runtime.is_empty() && self.config.isolation == ISOLATION;
+                by_default || host.runtime == ISOLATION
+            }
+            chosen => chosen == ISOLATION,
+        }
     }
 
     /// Fills in what the daemon decides where the user said nothing.
@@ -237,13 +259,8 @@ impl Engine {
             default(&mut config.hostname, id.short());
         }
         default(&mut host.ipc_mode, &self.config.ipc_mode);
-        if matches!(host.isolation.as_str(), "" | "default") {
-            let by_default = host.runtime.is_empty() && self.config.isolation == ISOLATION;
-            if by_default || host.runtime == ISOLATION {
-                ISOLATION.clone_into(&mut host.isolation);
-            }
-        }
-        if host.isolation == ISOLATION {
+        if self.is_in_machine(host) {
+            ISOLATION.clone_into(&mut host.isolation);
             machine::check(host)?;
             ISOLATION.clone_into(&mut host.runtime);
         }
@@ -293,7 +310,7 @@ impl Engine {
         use crate::spec::{mounts, security};
         let options = security::Options::parse(&record.host.security_opt)?;
         security::privileges(&record.host, self.available)?;
-        security::set_seccomp(&mut Default::default(), &record.host, &options, &self.config)?;
+        security::set_seccomp(&mut Default::default(), record, &options, &self.config)?;
         mounts::tmpfs(&record.host)?;
         crate::ports::of(record)?;
         // dockerd looks for these two already now, for their labels, and for networks at the start.

@@ -201,10 +201,9 @@ impl Engine {
         let engine = self.clone();
         let subject = Arc::clone(container);
         tokio::spawn(async move { engine.supervise(subject, notices).await });
-        if let Some(size) = live.run.machine
-            && spare::fits(&container.record(), &live.run)
-        {
-            self.prepare_spare(size);
+        let kind = spare::kind_for(&container.record(), &live.run);
+        if let Some(kind) = kind {
+            self.prepare_spare(kind);
         }
         if let Err(error) = begun.written.done().await {
             // It runs all the same; what a crash of the machine would lose is told.

@@ -89,6 +89,23 @@ pub(crate) fn check(host: &HostConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// What instructions a machine for images of an architecture has, by Docker's names.
+///
+/// # Errors
+/// There are no such machines.
+pub(crate) fn architecture(image: &str) -> Result<&'static str, Error> {
+    match image {
+        "" => Ok(image::host_architecture().0),
+        // The processors run programs of 32 bits as well.
+        "amd64" | "x86_64" | "386" => Ok("amd64"),
+        "arm64" | "aarch64" | "arm" => Ok("arm64"),
+        other => Err(Error::invalid(format!(
+            "the platform linux/{other} cannot be used with --isolation vm: machines are amd64 or \
+             arm64; choose an image for one of these"
+        ))),
+    }
+}
+
 /// The size of a machine with a system of its own: what was asked for is what it has.
 fn whole_size(resources: &Resources, machines: &MachineSettings) -> MachineSize {
     let limit = u64::try_from(resources.memory).unwrap_or(0);
@@ -342,6 +359,14 @@ impl Record {
     /// Whether it is behind the wall of a virtual machine.
     pub(crate) fn is_machine(&self) -> bool {
         self.host.isolation == ISOLATION
+    }
+
+    /// What instructions its programs have, by Docker's name.
+    pub(crate) fn architecture(&self) -> &str {
+        match self.architecture.as_str() {
+            "" => image::host_architecture().0,
+            other => other,
+        }
     }
 
     /// The size of its machine, with its limits as they are.

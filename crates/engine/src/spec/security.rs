@@ -9,6 +9,7 @@ use types::capability::{self, CapabilitySet};
 use types::container::HostConfig;
 
 use crate::config::Config;
+use crate::record::Record;
 
 /// `--security-opt`, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,10 +149,11 @@ fn oci_names(set: CapabilitySet) -> Result<Capabilities, Error> {
 /// Sets the seccomp profile; says whether the built-in one is to be used.
 pub(crate) fn set_seccomp(
     linux: &mut Linux,
-    host: &HostConfig,
+    record: &Record,
     options: &Options,
     config: &Config,
 ) -> Result<bool, Error> {
+    let host = &record.host;
     let chosen = match &options.seccomp {
         Some(chosen) => Some(chosen.as_str()),
         None if host.privileged => Some("unconfined"),
@@ -161,18 +163,21 @@ pub(crate) fn set_seccomp(
         None | Some("" | "builtin") => Ok(true),
         Some("unconfined") => Ok(false),
         Some(text) => {
-            linux.set_seccomp(Some(profile(text, host)?));
+            linux.set_seccomp(Some(profile(text, record)?));
             Ok(false)
         }
     }
 }
 
 /// Reads a profile in Docker's format (which contains the OCI format).
-fn profile(text: &str, host: &HostConfig) -> Result<LinuxSeccomp, Error> {
-    let set = privileges(host, CapabilitySet::full())?.set;
+fn profile(text: &str, record: &Record) -> Result<LinuxSeccomp, Error> {
+    let set = privileges(&record.host, CapabilitySet::full())?.set;
     let name = rustix::system::uname();
     let kernel = seccomp::kernel_version(&name.release().to_string_lossy());
-    let machine = if cfg!(target_arch = "aarch64") { Machine::Aarch64 } else { Machine::X86_64 };
+    let machine = match record.architecture() {
+        "arm64" => Machine::Aarch64,
+        _ => Machine::X86_64,
+    };
     Profile::parse(text)
         .and_then(|profile| profile.resolve(set, kernel, machine))
         .map_err(|error| Error::invalid(format!("Decoding seccomp profile failed: {error}")))

@@ -24,7 +24,7 @@ use vm::Disk;
 use vm::network::Loose;
 
 use super::Guest;
-use super::start::{CREATE, StartError, introduce, options, without_devices};
+use super::start::{self, CREATE, StartError, introduce, options, without_devices};
 use crate::launcher::{MAX_FDS, Prepared};
 use crate::log::Log;
 use crate::monitor;
@@ -83,9 +83,10 @@ fn prepare(launch: &Launch, netns: OwnedFd) -> Result<Spare, StartError> {
     sys::signal::default(sys::signal::SIGCHLD)?;
     sys::process::set_name(c"isopod-warming")?;
     let Some(machine) = &launch.machine else { return Err(StartError::NoMachine) };
+    let agent = vm::kernel::agent(&start::wanted(machine)?).map_err(vm::Error::from)?;
     let mut wanted = without_devices(machine, &machine.state)?;
     let card = Loose::create(netns.as_fd())?;
-    wanted.disks = vm::rehearsal::disks(&machine.state, &wanted.kernel, &machine.agent)?;
+    wanted.disks = vm::rehearsal::disks(&machine.state, &wanted.kernel, agent)?;
     wanted.nics = vec![card.nic()?];
     wanted.netns = Some(netns);
     let running = vm::start(wanted, &options(machine, None, &|| Ok(())))?;

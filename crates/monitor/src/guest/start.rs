@@ -34,8 +34,8 @@ const ENTROPY: usize = 64;
 pub(super) enum StartError {
     #[error("an order for a virtual machine without one")]
     NoMachine,
-    #[error("virtual machines cannot run on this architecture")]
-    Architecture,
+    #[error("virtual machines cannot have the architecture {0:?}: amd64 and arm64 are known")]
+    Architecture(String),
     #[error("cannot open {}: {}", .0.display(), .1)]
     Disk(std::path::PathBuf, io::Error),
     #[error("{0}")]
@@ -62,9 +62,9 @@ impl From<StartError> for Error {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Refused(error) => error,
-            StartError::Machine(vm::Error::NoProgram { .. }) => {
-                Self::unavailable(error.to_string())
-            }
+            StartError::Machine(
+                vm::Error::NoProgram { .. } | vm::Error::Kernel(vm::kernel::Error::NoAgent(_)),
+            ) => Self::unavailable(error.to_string()),
             other => Self::system(other.to_string()),
         }
     }
@@ -173,20 +173,23 @@ fn template(machine: &launch::Machine) -> Result<String, StartError> {
     Ok(vm::template::build(&wanted, &options(machine, None, &|| Ok(())))?)
 }
 
+/// Which kernel and which agent it has.
+pub(super) fn wanted(machine: &launch::Machine) -> Result<vm::kernel::Wanted<'_>, StartError> {
+    let name = &machine.architecture;
+    let arch = vm::Arch::named(name).ok_or_else(|| StartError::Architecture(name.clone()))?;
+    let (kernels, agents) = (&machine.kernels, &machine.agents);
+    Ok(vm::kernel::Wanted { state: &machine.state, kernels, agents, arch })
+}
+
 /// The machine, with `directory` for its sockets.
 pub(super) fn without_devices(
     machine: &launch::Machine,
     directory: &Path,
 ) -> Result<vm::Machine, StartError> {
-    let arch = vm::Arch::host().ok_or(StartError::Architecture)?;
-    let kernel = vm::kernel::prepare(&vm::kernel::Wanted {
-        state: &machine.state,
-        kernel: machine.kernel.as_deref(),
-        agent: &machine.agent,
-        arch,
-    });
+    let wanted = wanted(machine)?;
+    let kernel = vm::kernel::prepare(&wanted);
     Ok(vm::Machine {
-        arch,
+        arch: wanted.arch,
         kernel: kernel.map_err(vm::Error::from)?,
         memory: machine.memory,
         cpus: machine.cpus,

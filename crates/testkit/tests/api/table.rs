@@ -103,7 +103,7 @@ const OWN: &[(&str, &str)] = &[
     ("GET /isopod/configs", "Configs without a swarm; create, inspect and remove beside it."),
     (
         "POST /isopod/machines/templates/build",
-        "Has the template for machines of a size (`memory`, `nanocpus`).",
+        "Has the template for machines of a size (`memory`, `nanocpus`, `architecture`).",
     ),
     (
         "GET /isopod/machines/snapshots",

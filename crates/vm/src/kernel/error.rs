@@ -10,8 +10,8 @@ use crate::machine::Arch;
 pub enum Error {
     /// There is none anywhere.
     #[error(
-        "no kernel for {0} guests was found: install one with `isopod vm kernel install`, or name \
-         one with --vm-kernel"
+        "no kernel for {0} guests was found: install one with `isopod vm kernel install{other}`, \
+         or name one with --vm-kernel", other = other(*.0)
     )]
     None(Arch),
     /// There is none where one was named. Not in the words of a program that a container lacks.
@@ -20,12 +20,19 @@ pub enum Error {
          `isopod vm kernel install` and leave the option out", .0.display()
     )]
     NotThere(PathBuf),
+    /// There is no agent for such guests.
+    #[error(
+        "{0} guests need the program guest-agent of their architecture, which is looked for beside \
+         isopod and in /usr/lib/isopod as {name}: install it, or say where it is with --vm-agent",
+        name = agent_name(*.0)
+    )]
+    NoAgent(Arch),
     /// There is no agent where it was.
     #[error(
         "the program guest-agent is not at {}: install it there, or say where it is with \
          --vm-agent", .0.display()
     )]
-    NoAgent(PathBuf),
+    AgentGone(PathBuf),
     /// The one that was named cannot be looked at.
     #[error("the kernel {}: {source}", .path.display())]
     Named {
@@ -119,6 +126,22 @@ pub enum Unfit {
     /// It needs libraries, which a guest does not have.
     #[error("it is not statically linked")]
     Dynamic,
+}
+
+/// What the agent for guests is called where it is looked for.
+fn agent_name(arch: Arch) -> String {
+    match Arch::host() == Some(arch) {
+        true => "guest-agent".to_owned(),
+        false => format!("guest-agent-{arch}"),
+    }
+}
+
+/// What installing a kernel takes besides, for guests that are not of the host's architecture.
+fn other(arch: Arch) -> String {
+    match Arch::host() == Some(arch) {
+        true => String::new(),
+        false => format!(" --arch {}", arch.debian()),
+    }
 }
 
 /// Puts a step to the failure of a system call.

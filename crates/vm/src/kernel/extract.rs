@@ -5,7 +5,9 @@
 //! and `payload_length` at 0x248 since version 2.08). ARM's `Image` is the kernel itself, perhaps
 //! compressed with gzip.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use super::error::Unfit;
 use super::{lz4, note};
@@ -27,10 +29,41 @@ pub(super) fn kernel(bytes: Vec<u8>, arch: Arch) -> Result<Vec<u8>, Unfit> {
         Arch::Aarch64 => {
             let compressed = bytes.starts_with(GZIP) || bytes.starts_with(ZSTD);
             let kernel = if compressed { decompress(&bytes)? } else { bytes };
-            let is_image = kernel.get(0x38..0x3c) == Some(b"ARM\x64");
-            if is_image { Ok(kernel) } else { Err(Unfit::NoKernel(arch)) }
+            if is_image(&kernel) { Ok(kernel) } else { Err(Unfit::NoKernel(arch)) }
         }
     }
+}
+
+/// Which guests a kernel's file is for, if its beginning tells.
+pub(super) fn architecture(path: &Path) -> Option<Arch> {
+    /// Enough for the head of what is compressed.
+    const HEAD: u64 = 64 << 10;
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    let mut begin = vec![0; 0x40];
+    let unpacked = if head.starts_with(GZIP) {
+        flate2::read::GzDecoder::new(&head[..]).read_exact(&mut begin)
+    } else if head.starts_with(ZSTD) {
+        zstd::stream::read::Decoder::new(&head[..])
+            .and_then(|mut decoder| decoder.read_exact(&mut begin))
+    } else if is_wrapped(&head) {
+        return Some(Arch::X86_64);
+    } else {
+        begin = head;
+        Ok(())
+    };
+    unpacked.ok()?;
+    if is_image(&begin) { Some(Arch::Aarch64) } else { note::elf(&begin) }
+}
+
+/// ARM's `Image`.
+fn is_image(bytes: &[u8]) -> bool {
+    bytes.get(0x38..0x3c) == Some(b"ARM\x64")
+}
+
+/// x86's `bzImage`, since the version whose payload can be found.
+fn is_wrapped(bytes: &[u8]) -> bool {
+    bytes.get(0x202..0x206) == Some(b"HdrS") && bytes.get(0x206..0x208) >= Some(&[8, 2])
 }
 
 /// What a `bzImage` unpacks.
@@ -40,7 +73,7 @@ fn payload(bytes: &[u8]) -> Result<Vec<u8>, Unfit> {
         let found = bytes.get(at..at + 4)?.try_into().ok()?;
         Some(u32::from_le_bytes(found) as usize)
     };
-    if bytes.get(0x202..0x206) != Some(b"HdrS") || bytes.get(0x206..0x208) < Some(&[8, 2]) {
+    if !is_wrapped(bytes) {
         return Err(no_kernel());
     }
     let sectors = match bytes[0x1f1] {

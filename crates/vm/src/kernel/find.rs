@@ -1,10 +1,10 @@
-//! Where a kernel is, and where its modules may be.
+//! Where a kernel is, and where its modules may be; which of the named kernels and agents it is.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Step};
-use super::{Wanted, install};
+use super::{Wanted, extract, install, note};
 use crate::machine::Arch;
 
 /// A kernel's file and the roots that may have its modules.
@@ -16,8 +16,11 @@ pub(super) struct Found {
 
 /// Looks for it in the order that the module's head tells.
 pub(super) fn find(wanted: &Wanted<'_>) -> Result<Found, Error> {
-    if let Some(path) = wanted.kernel {
-        return named(path);
+    for path in wanted.kernels {
+        match named(path) {
+            Ok(found) if is_for_others(extract::architecture(&found.kernel), wanted.arch) => {}
+            other => return other,
+        }
     }
     let installed = install::root(wanted.state, wanted.arch);
     if let Some(found) = in_root(&installed, None)? {
@@ -30,6 +33,22 @@ pub(super) fn find(wanted: &Wanted<'_>) -> Result<Found, Error> {
         }
     }
     Err(Error::None(wanted.arch))
+}
+
+/// The agent for the guests.
+pub(super) fn agent<'a>(wanted: &Wanted<'a>) -> Result<&'a Path, Error> {
+    let fits = |path: &&PathBuf| !is_for_others(note::architecture(path), wanted.arch);
+    match wanted.agents.iter().find(fits) {
+        Some(path) if path.exists() => Ok(path),
+        Some(path) => Err(Error::AgentGone(path.clone())),
+        None => Err(Error::NoAgent(wanted.arch)),
+    }
+}
+
+/// Whether a file is of use to other guests. One of which that is not known is not: what is wrong
+/// with it is said later.
+fn is_for_others(found: Option<Arch>, wanted: Arch) -> bool {
+    found.is_some_and(|arch| arch != wanted)
 }
 
 fn named(path: &Path) -> Result<Found, Error> {
@@ -71,7 +90,7 @@ pub struct Listed {
 pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
     let mut all = Vec::new();
     for arch in [Arch::X86_64, Arch::Aarch64] {
-        let wanted = Wanted { state, kernel: None, agent: Path::new(""), arch };
+        let wanted = Wanted { state, kernels: &[], agents: &[], arch };
         let used = match find(&wanted) {
             Err(Error::None(_)) => None,
             other => Some(other?.kernel),
@@ -137,8 +156,8 @@ fn order(version: &str) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn wanted<'a>(state: &'a Path, kernel: Option<&'a Path>) -> Wanted<'a> {
-        Wanted { state, kernel, agent: Path::new("/agent"), arch: Arch::X86_64 }
+    fn wanted<'a>(state: &'a Path, kernels: &'a [PathBuf]) -> Wanted<'a> {
+        Wanted { state, kernels, agents: &[], arch: Arch::X86_64 }
     }
 
     #[test]
@@ -149,7 +168,7 @@ mod tests {
         for name in ["vmlinuz-6.9.1", "vmlinuz-6.10.0-1-cloud", "vmlinuzfoo", "initrd.img-7"] {
             std::fs::write(boot.join(name), "").expect("write");
         }
-        let found = find(&wanted(dir.path(), Some(dir.path()))).expect("found");
+        let found = find(&wanted(dir.path(), &[dir.path().to_owned()])).expect("found");
         assert_eq!(found.kernel, boot.join("vmlinuz-6.10.0-1-cloud"));
         assert_eq!(found.roots, [dir.path()]);
         let found = in_root(dir.path(), Some("6.9.1")).expect("lists").expect("found");
@@ -162,7 +181,7 @@ mod tests {
         let boot = install::root(dir.path(), Arch::X86_64).join("boot");
         std::fs::create_dir_all(&boot).expect("create");
         std::fs::write(boot.join("vmlinuz-1.0"), "").expect("write");
-        let found = find(&wanted(dir.path(), None)).expect("found");
+        let found = find(&wanted(dir.path(), &[])).expect("found");
         assert_eq!(found.kernel, boot.join("vmlinuz-1.0"));
     }
 
@@ -170,12 +189,12 @@ mod tests {
     fn what_was_named_and_is_not_there_is_said() {
         let dir = tempfile::tempdir().expect("directory");
         let path = dir.path().join("vmlinuz");
-        let error = find(&wanted(dir.path(), Some(&path))).expect_err("missing");
+        let error = find(&wanted(dir.path(), std::slice::from_ref(&path))).expect_err("missing");
         assert!(
             error.to_string().contains("vmlinuz: name another one with --vm-kernel"),
             "{error}"
         );
-        let error = find(&wanted(dir.path(), Some(dir.path()))).expect_err("empty");
+        let error = find(&wanted(dir.path(), &[dir.path().to_owned()])).expect_err("empty");
         assert!(error.to_string().contains("no vmlinuz"), "{error}");
     }
 }

@@ -1,6 +1,10 @@
 //! The little of ELF that is needed: what a file is for, whether it is a static program, and
 //! whether a kernel can be entered directly.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use super::error::Unfit;
 use crate::machine::Arch;
 
@@ -21,14 +25,29 @@ struct Segment {
     size: usize,
 }
 
+/// The architecture of a 64-bit little-endian ELF file.
+pub(super) fn elf(bytes: &[u8]) -> Option<Arch> {
+    // Class 2 is 64-bit, data 1 little-endian.
+    if !bytes.starts_with(ELF) || bytes.get(4..6) != Some(&[2, 1]) {
+        return None;
+    }
+    match half(bytes, 18)? {
+        62 => Some(Arch::X86_64),
+        183 => Some(Arch::Aarch64),
+        _ => None,
+    }
+}
+
 /// Whether it is a 64-bit little-endian ELF file of the architecture.
 pub(super) fn is_elf(bytes: &[u8], arch: Arch) -> bool {
-    let machine = match arch {
-        Arch::X86_64 => 62,
-        Arch::Aarch64 => 183,
-    };
-    // Class 2 is 64-bit, data 1 little-endian.
-    bytes.starts_with(ELF) && bytes.get(4..6) == Some(&[2, 1]) && half(bytes, 18) == Some(machine)
+    elf(bytes) == Some(arch)
+}
+
+/// That of a program's file, if it says one that guests can have.
+pub(super) fn architecture(program: &Path) -> Option<Arch> {
+    let mut head = Vec::new();
+    File::open(program).ok()?.take(64).read_to_end(&mut head).ok()?;
+    elf(&head)
 }
 
 /// A static program, without what is only there for people and debuggers.

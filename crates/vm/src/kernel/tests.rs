@@ -135,12 +135,62 @@ fn stage(dir: &Path) -> (PathBuf, PathBuf) {
     (root, agent)
 }
 
+fn wanted<'a>(state: &'a Path, root: &'a PathBuf, agent: &'a PathBuf) -> Wanted<'a> {
+    let (kernels, agents) = (std::slice::from_ref(root), std::slice::from_ref(agent));
+    Wanted { state, kernels, agents, arch: Arch::X86_64 }
+}
+
+/// ARM's `Image`, of which the head is enough.
+fn image() -> Vec<u8> {
+    let mut image = vec![0; 64];
+    image[0x38..0x3c].copy_from_slice(b"ARM\x64");
+    image.extend_from_slice(b"Linux version 6.1.0-9-cloud-arm64 (x) #1");
+    image
+}
+
+#[test]
+fn guests_have_kernel_and_agent_of_their_own_architecture() {
+    let dir = tempfile::tempdir().expect("directory");
+    let put = |name: &str, content: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).expect("write");
+        path
+    };
+    let compressed = zstd::encode_all(&image()[..], 1).expect("encode");
+    for arm in [image(), gzip(&image()), compressed] {
+        assert!(extract::kernel(arm.clone(), Arch::Aarch64).is_ok());
+        let arm = put("arm", &arm);
+        for pc in [wrapped(&gzip(&vmlinux())), vmlinux()] {
+            let kernels = [put("pc", &pc), arm.clone()];
+            for (arch, expected) in [(Arch::X86_64, &kernels[0]), (Arch::Aarch64, &kernels[1])] {
+                let wanted = Wanted { state: dir.path(), kernels: &kernels, agents: &[], arch };
+                assert_eq!(&find::find(&wanted).expect("found").kernel, expected, "{arch}");
+            }
+        }
+    }
+    // What is for nobody else is taken, and what is wrong with it is said.
+    let odd = [put("odd", b"odd")];
+    let wanted = Wanted { state: dir.path(), kernels: &odd, agents: &[], arch: Arch::Aarch64 };
+    assert_eq!(find::find(&wanted).expect("found").kernel, odd[0]);
+
+    let agents = [put("agent", &elf(62, 1, b"pc")), put("agent-arm", &elf(183, 1, b"arm"))];
+    for (arch, expected) in [(Arch::X86_64, &agents[0]), (Arch::Aarch64, &agents[1])] {
+        let wanted = Wanted { state: dir.path(), kernels: &[], agents: &agents, arch };
+        assert_eq!(find::agent(&wanted).expect("found"), expected, "{arch}");
+    }
+    let other = if Arch::host() == Some(Arch::X86_64) { Arch::Aarch64 } else { Arch::X86_64 };
+    let wanted = Wanted { state: dir.path(), kernels: &[], agents: &[], arch: other };
+    let error = find::find(&wanted).expect_err("no kernel").to_string();
+    assert!(error.contains(&format!("install --arch {}`", other.debian())), "{error}");
+    let error = find::agent(&wanted).expect_err("no agent").to_string();
+    assert!(error.contains(&format!("as guest-agent-{other}: install it")), "{error}");
+}
+
 #[test]
 fn an_image_is_made_once_and_anew_for_another_agent() {
     let dir = tempfile::tempdir().expect("directory");
     let (root, agent) = stage(dir.path());
-    let wanted =
-        Wanted { state: dir.path(), kernel: Some(&root), agent: &agent, arch: Arch::X86_64 };
+    let wanted = wanted(dir.path(), &root, &agent);
     let first = prepare(&wanted).expect("prepared");
     assert_eq!(first.release, "6.1.0-9-cloud-amd64");
     assert_eq!(std::fs::read(&first.vmlinux).expect("kernel"), vmlinux());
@@ -161,8 +211,7 @@ fn an_image_is_made_once_and_anew_for_another_agent() {
 fn half_an_image_is_made_again() {
     let dir = tempfile::tempdir().expect("directory");
     let (root, agent) = stage(dir.path());
-    let wanted =
-        Wanted { state: dir.path(), kernel: Some(&root), agent: &agent, arch: Arch::X86_64 };
+    let wanted = wanted(dir.path(), &root, &agent);
     let image = prepare(&wanted).expect("prepared");
     std::fs::remove_file(&image.initramfs).expect("remove");
     assert_eq!(prepare(&wanted).expect("prepared"), image);
@@ -173,8 +222,7 @@ fn half_an_image_is_made_again() {
 fn what_is_missing_is_said() {
     let dir = tempfile::tempdir().expect("directory");
     let (root, agent) = stage(dir.path());
-    let wanted =
-        Wanted { state: dir.path(), kernel: Some(&root), agent: &agent, arch: Arch::X86_64 };
+    let wanted = wanted(dir.path(), &root, &agent);
     let modules = root.join("lib/modules/6.1.0-9-cloud-amd64");
     std::fs::write(modules.join("modules.builtin"), "").expect("write");
     let error = prepare(&wanted).expect_err("no ext4");

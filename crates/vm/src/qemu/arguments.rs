@@ -1,12 +1,12 @@
 //! QEMU's command line for a machine.
 //!
 //! Every device has a transport of its own (`virtio-mmio-bus.N`), fixed by its kind and number: the
-//! last is the agent's stream, before it come disks, then cards, then the balloon. A clone has each
-//! where its template had it. The guest's ACPI tables list transports from the last one on, so it
-//! finds the devices of a kind in the order of their numbers.
+//! first that the guest finds is the agent's stream, then come disks, then cards, then the balloon.
+//! A clone has each where its template had it. The ACPI tables of `microvm` list transports from the
+//! last one on, the device tree of `virt` from the first one on.
 //!
-//! Nothing is on transport 0: with QEMU 7.2, Linux never hears of its interrupt, which is that of pin
-//! 0 of the second I/O APIC.
+//! Nothing is on transport 0 of `microvm`: with QEMU 7.2, Linux never hears of its interrupt, which is
+//! that of pin 0 of the second I/O APIC.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -18,7 +18,7 @@ use crate::backend::{Cpu, Places};
 use crate::confine::FIRST_FD;
 use crate::machine::{Arch, Machine};
 
-/// Transports of the machine, when it has ACPI.
+/// Transports of `microvm`, when it has ACPI; `virt` has more.
 const TRANSPORTS: usize = 24;
 /// What a machine may have.
 pub(super) const LIMITS: Places = Places { disks: 17, nics: 4 };
@@ -30,11 +30,6 @@ const _: () = assert!(BALLOON < TRANSPORTS - 1);
 
 /// Bytes that no disk has more of.
 const MOST_DISK: u64 = 1 << 44;
-
-/// The name of the n-th transport in the guest's order.
-fn transport(n: usize) -> String {
-    format!("virtio-mmio-bus.{}", TRANSPORTS - 1 - n)
-}
 
 /// The names of files in the process's root.
 pub(super) const KERNEL: &str = "kernel";
@@ -64,6 +59,7 @@ pub(super) struct Streams<'a> {
 
 /// The command line that is being written, with the descriptors that go along.
 pub(super) struct Arguments<'a> {
+    arch: Arch,
     list: Vec<OsString>,
     pub(super) descriptors: Vec<BorrowedFd<'a>>,
 }
@@ -77,10 +73,10 @@ impl<'a> Arguments<'a> {
         memory: Memory,
         streams: &Streams<'a>,
     ) -> Self {
-        let mut this = Self::begin(program);
+        let mut this = Self::begin(program, machine.arch);
         this.quiet();
         this.add(["-no-reboot", "-M", kind(machine.arch)]);
-        let (accelerator, model) = processors(cpu);
+        let (accelerator, model) = processors(machine.arch, cpu);
         this.add(["-accel", accelerator, "-cpu", model]);
         this.add(["-smp", &machine.cpus.max(1).to_string()]);
         let size = machine.mebibytes();
@@ -103,15 +99,24 @@ impl<'a> Arguments<'a> {
         this.stream("console", streams.console);
         this.add(["-serial", "chardev:console"]);
         this.stream("agent", streams.agent);
-        let bus = transport(0);
+        let bus = this.transport(0);
         this.add(["-device", &format!("virtio-serial-device,id=serial,max_ports=2,bus={bus}")]);
         this.add(["-device", "virtserialport,bus=serial.0,chardev=agent,name=agent"]);
         this
     }
 
     /// A command line that only names its program.
-    pub(super) fn begin(program: &Path) -> Self {
-        Self { list: vec![program.into()], descriptors: Vec::new() }
+    pub(super) fn begin(program: &Path, arch: Arch) -> Self {
+        Self { arch, list: vec![program.into()], descriptors: Vec::new() }
+    }
+
+    /// The name of the n-th transport in the guest's order.
+    fn transport(&self, n: usize) -> String {
+        let number = match self.arch {
+            Arch::X86_64 => TRANSPORTS - 1 - n,
+            Arch::Aarch64 => n,
+        };
+        format!("virtio-mmio-bus.{number}")
     }
 
     /// Nothing that is not asked for, and a filter of its own.
@@ -185,7 +190,7 @@ impl<'a> Arguments<'a> {
 
     fn block_device(&mut self, n: usize, node: &str) {
         self.add(["-blockdev", node]);
-        let bus = transport(FIRST_DISK + n);
+        let bus = self.transport(FIRST_DISK + n);
         self.add(["-device", &format!("virtio-blk-device,drive=disk{n},bus={bus}")]);
     }
 
@@ -200,7 +205,7 @@ impl<'a> Arguments<'a> {
         let netdev = self.tap(n, tap);
         self.add(["-netdev", &netdev]);
         let mac = mac(address);
-        let bus = transport(FIRST_NIC + n);
+        let bus = self.transport(FIRST_NIC + n);
         self.add(["-device", &format!("virtio-net-device,netdev=nic{n},mac={mac},bus={bus}")]);
     }
 
@@ -208,21 +213,21 @@ impl<'a> Arguments<'a> {
     pub(super) fn empty_nic(&mut self, n: usize) {
         // A card whose cable leads nowhere.
         self.add(["-netdev", &format!("hubport,id=nic{n},hubid={n}")]);
-        let bus = transport(FIRST_NIC + n);
+        let bus = self.transport(FIRST_NIC + n);
         self.add(["-device", &format!("virtio-net-device,netdev=nic{n},bus={bus}")]);
     }
 
     /// The way by which the guest gives back memory that it has freed. Not for clones: QEMU would
     /// punch holes into their template.
     pub(super) fn balloon(&mut self) {
-        let bus = transport(BALLOON);
+        let bus = self.transport(BALLOON);
         self.add(["-device", &format!("virtio-balloon-device,free-page-reporting=on,bus={bus}")]);
     }
 
     /// The n-th shared directory, after so many disks.
     pub(super) fn share(&mut self, n: usize, disks: usize, socket: BorrowedFd<'a>, tag: &str) {
         self.stream(&format!("share{n}"), socket);
-        let bus = transport(FIRST_DISK + disks + n);
+        let bus = self.transport(FIRST_DISK + disks + n);
         // A comma would begin another option.
         let tag = tag.replace(',', ",,");
         self.add([
@@ -262,14 +267,80 @@ fn kind(arch: Arch) -> &'static str {
 }
 
 /// The processor that is emulated. All that is translated, as images are built for more than the
-/// oldest one; but not the strings that are moved byte by byte (ERMS, FSRM), fast in hardware only:
+/// oldest one. But not the strings that x86 moves byte by byte (ERMS, FSRM), fast in hardware only:
 /// where a processor says that it has them, Linux clears and copies pages by them, and a start takes
-/// a seventh longer.
-pub(super) const EMULATED: &str = "max,erms=off,fsrm=off";
+/// a seventh longer. And ARM's signed pointers by a function of QEMU's own, not by the standard's
+/// cipher, which is slow.
+pub(super) fn emulated(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "max,erms=off,fsrm=off",
+        Arch::Aarch64 => "max,pauth-impdef=on",
+    }
+}
 
-pub(super) fn processors(cpu: Cpu) -> (&'static str, &'static str) {
+pub(super) fn processors(arch: Arch, cpu: Cpu) -> (&'static str, &'static str) {
     match cpu {
         Cpu::Hardware => ("kvm", "host"),
-        Cpu::Emulated => ("tcg,thread=multi", EMULATED),
+        Cpu::Emulated => ("tcg,thread=multi", emulated(arch)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::machine::KernelImage;
+
+    /// The command line of a machine with all places for disks.
+    fn line(arch: Arch, cpu: Cpu) -> String {
+        let kernel = KernelImage {
+            vmlinux: "/k".into(),
+            initramfs: "/i".into(),
+            release: String::new(),
+            key: String::new(),
+        };
+        let machine = Machine::empty(arch, kernel, Path::new("/d"));
+        let (near, far) = sys::stream::pair().expect("a pair");
+        let streams = Streams { control: near.as_fd(), agent: far.as_fd(), console: near.as_fd() };
+        let mut arguments =
+            Arguments::new(Path::new("/q"), &machine, cpu, Memory::Anonymous, &streams);
+        for n in 0..LIMITS.disks {
+            arguments.empty_disk(n);
+        }
+        for n in 0..LIMITS.nics {
+            arguments.empty_nic(n);
+        }
+        arguments.balloon();
+        let words = arguments.words().expect("words");
+        words.iter().map(|word| word.to_str().expect("text")).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_device_has_a_transport_in_the_guests_order() {
+        for (arch, places) in [
+            (Arch::X86_64, (0..TRANSPORTS).rev().collect::<Vec<_>>()),
+            (Arch::Aarch64, (0..32).collect()),
+        ] {
+            let line = line(arch, Cpu::Emulated);
+            let numbers: Vec<usize> = line
+                .split("bus=virtio-mmio-bus.")
+                .skip(1)
+                .map(|rest| rest.split([' ', ',']).next().expect("a number"))
+                .map(|number| number.parse().expect("a number"))
+                .collect();
+            let used = 1 + LIMITS.disks + LIMITS.nics + 1;
+            assert_eq!(numbers, places[..used], "{line}");
+        }
+    }
+
+    #[test]
+    fn processors_are_of_the_guests_architecture() {
+        let pc = line(Arch::X86_64, Cpu::Emulated);
+        assert!(pc.contains(" -M microvm,") && pc.contains(" -cpu max,erms=off"), "{pc}");
+        let arm = line(Arch::Aarch64, Cpu::Emulated);
+        assert!(arm.contains(" -M virt,") && arm.contains(" -cpu max,pauth-impdef=on"), "{arm}");
+        let hardware = line(Arch::Aarch64, Cpu::Hardware);
+        assert!(hardware.contains(" -accel kvm -cpu host"), "{hardware}");
     }
 }

@@ -55,5 +55,7 @@ mod tests {
         let line = kernel(Arch::X86_64, Cpu::Emulated);
         assert!(line.contains(" tsc_early_khz="), "{line}");
         assert!(!kernel(Arch::X86_64, Cpu::Hardware).contains("tsc"));
+        let arm = kernel(Arch::Aarch64, Cpu::Emulated);
+        assert!(arm.contains(" console=ttyAMA0") && !arm.contains("tsc"), "{arm}");
     }
 }

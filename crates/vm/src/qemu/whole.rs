@@ -15,6 +15,7 @@ use crate::backend::{Conditions, Cpu};
 use crate::confine::{self, Job};
 use crate::error::{Error, Step};
 use crate::filter;
+use crate::machine::Arch;
 use crate::network::Joined;
 use crate::whole::{Format, Standing, Whole};
 
@@ -46,7 +47,7 @@ pub(super) fn power(
         // A process that complains without end must not wait for somebody to listen.
         sys::stream::set_nonblocking(end).step("make a pipe")?;
     }
-    let mut arguments = Arguments::begin(&qemu.program);
+    let mut arguments = Arguments::begin(&qemu.program, Arch::X86_64);
     arguments.personal_computer(whole, conditions.cpu, &firmware);
     arguments.stream("qmp", control.as_fd());
     arguments.add(["-mon", "chardev=qmp,mode=control"]);
@@ -105,7 +106,7 @@ impl Arguments<'_> {
     fn personal_computer(&mut self, whole: &Whole, cpu: Cpu, firmware: &Path) {
         self.quiet();
         self.add(["-S", "-M", "q35,graphics=off,memory-backend=ram"]);
-        let (accelerator, model) = processors(cpu);
+        let (accelerator, model) = processors(Arch::X86_64, cpu);
         self.add(["-accel", accelerator, "-cpu", model]);
         self.add(["-smp", &whole.cpus.max(1).to_string()]);
         let size = whole.mebibytes();
@@ -194,7 +195,7 @@ mod tests {
         let layer = Layer { file: null(), format: Format::Qcow2 };
         let nic = Nic { tap: null(), mac: [2, 0x42, 0xac, 0x11, 0, 2] };
         let whole = machine(vec![layer], vec![Joined { nic, mtu: 1400 }]);
-        let mut arguments = Arguments::begin(Path::new("/usr/bin/qemu"));
+        let mut arguments = Arguments::begin(Path::new("/usr/bin/qemu"), Arch::X86_64);
         add_devices(&mut arguments, &whole);
         let words = arguments.words().expect("words");
         let of = |start: &str| {
@@ -212,7 +213,7 @@ mod tests {
         let layer = |format| Layer { file: null(), format };
         let layers = vec![layer(Format::Qcow2), layer(Format::Qcow2), layer(Format::Qcow2)];
         let whole = machine(layers, Vec::new());
-        let mut arguments = Arguments::begin(Path::new("/usr/bin/qemu"));
+        let mut arguments = Arguments::begin(Path::new("/usr/bin/qemu"), Arch::X86_64);
         add_devices(&mut arguments, &whole);
         let words = arguments.words().expect("words");
         let nodes: Vec<Value> =

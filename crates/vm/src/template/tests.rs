@@ -17,8 +17,8 @@ impl Backend for Fake {
         "fake 1".to_owned()
     }
 
-    fn has_hardware(&self) -> bool {
-        false
+    fn hardware(&self) -> Result<(), &'static str> {
+        Err("there is none")
     }
 
     fn limits(&self) -> Places {

@@ -10,7 +10,22 @@ pub(super) fn check_platform(
     image: &image::ImageConfig,
     platform: Option<&str>,
 ) -> Result<(), Error> {
-    let Some(platform) = platform.filter(|platform| !platform.is_empty()) else { return Ok(()) };
+    let Some((os, architecture)) = platform.and_then(parts) else { return Ok(()) };
+    if image.os == os && image.architecture == architecture {
+        return Ok(());
+    }
+    Err(Error::not_found(format!(
+        "image with reference {name} was found but its platform ({}/{}) does not match the \
+         specified platform ({os}/{architecture})",
+        image.os, image.architecture
+    )))
+}
+
+/// Operating system and architecture of a platform as it is written; `None`: none was asked for.
+pub(super) fn parts(platform: &str) -> Option<(&str, &str)> {
+    if platform.is_empty() {
+        return None;
+    }
     let mut parts = platform.split('/');
     let (os, architecture) = (parts.next().unwrap_or_default(), parts.next());
     let (os, architecture) = match (os, architecture) {
@@ -23,14 +38,7 @@ pub(super) fn check_platform(
         "aarch64" => "arm64",
         other => other,
     };
-    if image.os == os && image.architecture == architecture {
-        return Ok(());
-    }
-    Err(Error::not_found(format!(
-        "image with reference {name} was found but its platform ({}/{}) does not match the \
-         specified platform ({os}/{architecture})",
-        image.os, image.architecture
-    )))
+    Some((os, architecture))
 }
 
 /// Puts an image's defaults under what the user said, by Docker's rules.

@@ -74,6 +74,7 @@ impl Engine {
             stopped_by_user: false,
             removes_volumes: false,
             remapped,
+            architecture: String::new(),
         })
     }
 

@@ -120,14 +120,22 @@ impl Engine {
         Ok((self.send_launch(launch, &[])?, run))
     }
 
-    /// Has the template that a container with these limits would be cloned from, made if there is
-    /// none. Returns its name.
+    /// Has the template that a container of an architecture (by Docker's name; empty: the host's) with
+    /// these limits would be cloned from, made if there is none. Returns its name.
     ///
     /// # Errors
     /// Without an agent or a kernel; what is wrong with the machine.
-    pub async fn build_template(&self, limits: Resources) -> Result<String, Error> {
+    pub async fn build_template(
+        &self,
+        architecture: &str,
+        limits: Resources,
+    ) -> Result<String, Error> {
         let engine = self.clone();
-        blocking(move || engine.launcher.build_template(engine.empty_machine(&limits)?)).await
+        let architecture = machine::architecture(architecture)?;
+        blocking(move || {
+            engine.launcher.build_template(engine.empty_machine(architecture, &limits))
+        })
+        .await
     }
 
     /// The machine of a container: its size and its disks.
@@ -139,24 +147,19 @@ impl Engine {
             shares: lent.shares,
             files: lent.files,
             user: record.guest_user(),
-            ..self.empty_machine(&record.host.resources)?
+            ..self.empty_machine(record.architecture(), &record.host.resources)
         })
     }
 
     /// A machine for these limits, of nobody yet.
-    pub(super) fn empty_machine(&self, limits: &Resources) -> Result<Machine, Error> {
+    pub(super) fn empty_machine(&self, architecture: &str, limits: &Resources) -> Machine {
         let config = &self.config.machines;
-        let agent = config.agent.clone().ok_or_else(|| {
-            Error::unavailable(
-                "--isolation vm needs the program guest-agent, which is looked for beside isopod \
-                 and in /usr/lib/isopod: install it, or say where it is with --vm-agent",
-            )
-        })?;
         let MachineSize { memory, cpus } = machine::size(limits, config);
-        Ok(Machine {
+        Machine {
             state: self.config.data_root.join("vm"),
-            kernel: config.kernel.clone(),
-            agent,
+            architecture: architecture.to_owned(),
+            kernels: config.kernels.clone(),
+            agents: config.agents.clone(),
             accelerator: config.accelerator,
             templates: config.templates,
             memory,
@@ -172,7 +175,7 @@ impl Engine {
             user: guest::User::default(),
             limits: None,
             files_only: false,
-        })
+        }
     }
 }
 

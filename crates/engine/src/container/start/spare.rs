@@ -1,4 +1,4 @@
-//! A virtual machine that is ready before a container needs it: one of the size that was started last,
+//! A virtual machine that is ready before a container needs it: one of the kind that was started last,
 //! for a while after that.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +30,14 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// What a container of no meaning runs: the agent's program, which does nothing.
 const COMMAND: [&str; 2] = ["/bin/guest-agent", "nothing"];
 
+/// What a machine that fits a container is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// By Docker's name.
+    architecture: String,
+    size: MachineSize,
+}
+
 /// The machine that is ready, or is being made.
 #[derive(Debug, Default)]
 pub(crate) struct Spares(Mutex<Stock>);
@@ -45,7 +53,7 @@ struct Stock {
 #[derive(Debug)]
 struct Waiting {
     number: u64,
-    size: MachineSize,
+    kind: Kind,
     spare: Ready,
     /// Its monitor has said so.
     ready: bool,
@@ -72,18 +80,18 @@ impl Drop for Line {
 }
 
 impl Spares {
-    /// Takes the one of this size, if it is ready.
-    fn take(&self, size: MachineSize) -> Option<Ready> {
-        let fits = |waiting: &mut Waiting| waiting.size == size && waiting.ready;
+    /// Takes the one of this kind, if it is ready.
+    fn take(&self, kind: &Kind) -> Option<Ready> {
+        let fits = |waiting: &mut Waiting| waiting.kind == *kind && waiting.ready;
         crate::lock(&self.0).machine.take_if(fits).map(|waiting| waiting.spare)
     }
 
-    /// Whether one of this size should be made. One that there is may stay longer.
-    fn is_wanted(&self, size: MachineSize) -> bool {
+    /// Whether one of this kind should be made. One that there is may stay longer.
+    fn is_wanted(&self, kind: &Kind) -> bool {
         let mut stock = crate::lock(&self.0);
         let now = Instant::now();
         match &mut stock.machine {
-            Some(waiting) if waiting.size == size => {
+            Some(waiting) if waiting.kind == *kind => {
                 waiting.until = now + KEPT;
                 false
             }
@@ -92,11 +100,11 @@ impl Spares {
     }
 
     /// Keeps one. Returns its number.
-    fn keep(&self, size: MachineSize, spare: Ready) -> u64 {
+    fn keep(&self, kind: Kind, spare: Ready) -> u64 {
         let mut stock = crate::lock(&self.0);
         stock.number += 1;
         let (number, until) = (stock.number, Instant::now() + KEPT);
-        stock.machine = Some(Waiting { number, size, spare, ready: false, until });
+        stock.machine = Some(Waiting { number, kind, spare, ready: false, until });
         number
     }
 
@@ -131,10 +139,11 @@ impl Spares {
     }
 }
 
-/// Whether a container could have a spare machine: one without directories of the host, in one network
+/// The spare machine that a container could have: one without directories of the host, in one network
 /// at most.
-pub(super) fn fits(record: &Record, run: &Run) -> bool {
-    record.mounts.is_empty() && run.endpoints.len() <= 1
+pub(super) fn kind_for(record: &Record, run: &Run) -> Option<Kind> {
+    let size = run.machine.filter(|_| record.mounts.is_empty() && run.endpoints.len() <= 1)?;
+    Some(Kind { architecture: record.architecture().to_owned(), size })
 }
 
 fn no_connection(error: std::io::Error) -> Error {
@@ -142,17 +151,17 @@ fn no_connection(error: std::io::Error) -> Error {
 }
 
 impl Engine {
-    /// A machine of this size has been started: has the next one ready, soon.
-    pub(super) fn prepare_spare(&self, size: MachineSize) {
+    /// A machine of this kind has been started: has the next one ready, soon.
+    pub(super) fn prepare_spare(&self, kind: Kind) {
         let machines = &self.config.machines;
         let cloned = machines.spare && machines.templates != Templates::Never;
-        if !cloned || !self.spares.is_wanted(size) {
+        if !cloned || !self.spares.is_wanted(&kind) {
             return;
         }
         let engine = self.clone();
         tokio::spawn(async move {
             let ordering = engine.clone();
-            let ordered = blocking(move || ordering.order_spare(size)).await;
+            let ordered = blocking(move || ordering.order_spare(kind)).await;
             let heard = ordered.and_then(|(number, line)| {
                 Ok((number, UnixStream::from_std(line.into()).map_err(no_connection)?))
             });
@@ -182,7 +191,7 @@ impl Engine {
     }
 
     /// Returns its number, and the socket by which its monitor speaks.
-    fn order_spare(&self, size: MachineSize) -> Result<(u64, OwnedFd), Error> {
+    fn order_spare(&self, kind: Kind) -> Result<(u64, OwnedFd), Error> {
         let config = ContainerConfig {
             cmd: Some(COMMAND.map(str::to_owned).to_vec().into()),
             ..ContainerConfig::default()
@@ -193,7 +202,8 @@ impl Engine {
             log_config: LogConfig { kind: "none".to_owned(), ..LogConfig::default() },
             ..HostConfig::default()
         };
-        let record = self.hidden(names::id()?, "spare", config, host)?;
+        let mut record = self.hidden(names::id()?, "spare", config, host)?;
+        record.architecture.clone_from(&kind.architecture);
         let mut made = spec::make(
             &record,
             Surroundings {
@@ -207,13 +217,13 @@ impl Engine {
             },
         )?;
         let machine = Machine {
-            memory: size.memory,
-            cpus: size.cpus,
+            memory: kind.size.memory,
+            cpus: kind.size.cpus,
             // One that comes with its disks.
             layers: vec![PathBuf::new()],
             files: adapt(&mut made.spec)?,
             names: true,
-            ..self.empty_machine(&record.host.resources)?
+            ..self.empty_machine(record.architecture(), &record.host.resources)
         };
         let directory = Path::new("/");
         let launch = Launch {
@@ -227,13 +237,12 @@ impl Engine {
         let heard = socket.try_clone().map_err(no_connection)?;
         let sandbox = self.networks.sandbox().map_err(from_network)?;
         self.launcher.order(&Order::Spare(Box::new(launch)), &[theirs.as_fd(), sandbox.fd()])?;
-        Ok((self.spares.keep(size, Ready { line: Line(socket), sandbox }), heard))
+        Ok((self.spares.keep(kind, Ready { line: Line(socket), sandbox }), heard))
     }
 
     /// The machine that is ready for this container, whose addresses are reserved.
     pub(super) fn spare_for(&self, record: &Record, run: &Run) -> Option<Ready> {
-        let size = run.machine.filter(|_| fits(record, run))?;
-        self.spares.take(size)
+        self.spares.take(&kind_for(record, run)?)
     }
 }
 
@@ -261,44 +270,47 @@ fn adapt(spec: &mut Spec) -> Result<Vec<guest::File>, Error> {
 mod tests {
     use super::*;
 
-    const SIZE: MachineSize = MachineSize { memory: 512 << 20, cpus: 1 };
-    const OTHER: MachineSize = MachineSize { memory: 512 << 20, cpus: 2 };
+    fn kind(architecture: &str, cpus: u32) -> Kind {
+        let size = MachineSize { memory: 512 << 20, cpus };
+        Kind { architecture: architecture.to_owned(), size }
+    }
 
     fn kept(spares: &Spares) -> (u64, OwnedFd) {
         let (socket, theirs) = sys::stream::pair().expect("pair");
         let netns = sys::stream::null().expect("any descriptor");
         let spare = Ready { line: Line(socket), sandbox: Sandbox::adopt(netns) };
-        (spares.keep(SIZE, spare), theirs)
+        (spares.keep(kind("amd64", 1), spare), theirs)
     }
 
     #[test]
     fn one_is_taken_when_it_is_ready_and_fits() {
-        let spares = Spares::default();
-        assert!(spares.is_wanted(SIZE));
+        let (spares, own) = (Spares::default(), kind("amd64", 1));
+        assert!(spares.is_wanted(&own));
         let (number, _monitor) = kept(&spares);
-        assert!(!spares.is_wanted(SIZE) && spares.is_wanted(OTHER));
-        assert!(spares.take(SIZE).is_none(), "it is being made");
+        assert!(!spares.is_wanted(&own) && spares.is_wanted(&kind("amd64", 2)));
+        assert!(spares.take(&own).is_none(), "it is being made");
         spares.hear(number, Some(Spare::Ready));
-        assert!(spares.take(OTHER).is_none(), "it is of another size");
-        assert!(spares.take(SIZE).is_some());
-        assert!(spares.take(SIZE).is_none(), "it has been taken");
-        assert!(spares.is_wanted(SIZE));
+        assert!(spares.take(&kind("amd64", 2)).is_none(), "it is of another size");
+        assert!(spares.take(&kind("arm64", 1)).is_none(), "it is of another architecture");
+        assert!(spares.take(&own).is_some());
+        assert!(spares.take(&own).is_none(), "it has been taken");
+        assert!(spares.is_wanted(&own));
     }
 
     #[test]
     fn one_that_failed_or_went_is_not_taken() {
-        let spares = Spares::default();
+        let (spares, own) = (Spares::default(), kind("amd64", 1));
         let (number, _monitor) = kept(&spares);
         spares.hear(number, Some(Spare::Ready));
         spares.hear(number, None);
-        assert!(spares.take(SIZE).is_none());
-        assert!(spares.is_wanted(SIZE), "another may do better");
+        assert!(spares.take(&own).is_none());
+        assert!(spares.is_wanted(&own), "another may do better");
         let (next, _monitor) = kept(&spares);
         spares.hear(number, Some(Spare::Ready));
-        assert!(spares.take(SIZE).is_none(), "that was of another one");
+        assert!(spares.take(&own).is_none(), "that was of another one");
         spares.hear(next, Some(Spare::Failed(Error::system("no room"))));
-        assert!(spares.take(SIZE).is_none());
-        assert!(!spares.is_wanted(SIZE), "nobody tries again at once");
+        assert!(spares.take(&own).is_none());
+        assert!(!spares.is_wanted(&own), "nobody tries again at once");
     }
 
     #[test]

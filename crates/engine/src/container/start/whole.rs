@@ -43,8 +43,8 @@ impl Engine {
         let config = &self.config.machines;
         let whole = Whole {
             state: self.config.data_root.join("vm"),
-            kernel: config.kernel.clone(),
-            agent: config.agent.clone(),
+            kernels: config.kernels.clone(),
+            agents: config.agents.clone(),
             accelerator: config.accelerator,
             memory,
             cpus,

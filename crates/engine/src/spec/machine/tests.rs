@@ -37,6 +37,20 @@ fn what_is_the_hosts_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_machine_has_the_architecture_of_its_image() {
+    assert_eq!(architecture("").ok(), Some(image::host_architecture().0));
+    for (image, expected) in
+        [("amd64", "amd64"), ("386", "amd64"), ("arm64", "arm64"), ("arm", "arm64")]
+    {
+        assert_eq!(architecture(image).ok(), Some(expected), "{image}");
+    }
+    let error = architecture("s390x").expect_err("no such machine");
+    let expected = "the platform linux/s390x cannot be used with --isolation vm: machines are amd64 \
+                    or arm64; choose an image for one of these";
+    assert_eq!((error.kind, error.message.as_str()), (types::ErrorKind::Invalid, expected));
+}
+
+#[test]
 fn mounts_are_lent_once_and_named_as_the_machine_has_them() {
     let place = tempfile::tempdir().expect("directory");
     let own = place.path().join("container");
