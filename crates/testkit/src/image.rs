@@ -176,6 +176,13 @@ pub struct Saved {
 /// Packs layers (lowest first) and a container configuration under some names.
 #[must_use]
 pub fn save(tags: &[&str], config: &Value, layers: Vec<Layer>) -> Saved {
+    let host = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
+    save_for(&host, tags, config, layers)
+}
+
+/// The same for another architecture than the host's.
+#[must_use]
+pub fn save_for(architecture: &str, tags: &[&str], config: &Value, layers: Vec<Layer>) -> Saved {
     let blobs: Vec<Vec<u8>> = layers.into_iter().map(Layer::bytes).collect();
     let diff_ids: Vec<String> = blobs.iter().map(|blob| digest(blob)).collect();
     let history: Vec<Value> = diff_ids
@@ -183,7 +190,7 @@ pub fn save(tags: &[&str], config: &Value, layers: Vec<Layer>) -> Saved {
         .map(|_| json!({ "created": "2023-11-14T22:13:20Z", "created_by": "testkit" }))
         .collect();
     let image = json!({
-        "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"),
+        "architecture": architecture,
         "os": "linux",
         "created": "2023-11-14T22:13:20Z",
         "config": config,

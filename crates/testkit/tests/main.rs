@@ -39,6 +39,7 @@ mod stopped;
 mod streams;
 mod userns;
 mod vm;
+mod vm_arm64;
 mod vm_machines;
 mod vm_spare;
 mod volume_copies;
