@@ -83,9 +83,8 @@ impl Agent {
             None => {}
         }
         self.names = None;
-        match self.root.take() {
-            Some(root) => root.leave().map_err(|error| failed("disks", &error))?,
-            None => {}
+        if let Some(root) = self.root.take() {
+            root.leave().map_err(|error| failed("disks", &error))?;
         }
         match std::fs::remove_dir_all(FILES) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("files", &error)),
