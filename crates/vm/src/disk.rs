@@ -68,23 +68,31 @@ fn keep(temporary: &Path, path: &Path, directory: &Path) -> Result<File, Error> 
 }
 
 fn format(path: &Path) -> Result<(), Error> {
-    const PROGRAM: &str = "mkfs.ext4";
-    let output = Command::new(PROGRAM)
+    let mut command = Command::new("mkfs.ext4");
+    command.args(["-q", "-F", "-m", "0", "-J", &format!("size={JOURNAL}")]);
+    command.args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0"]);
+    run("mkfs.ext4", "e2fsprogs", command.arg(path))
+}
+
+/// Has a program make a file system; it is in a package of Debian's.
+pub(crate) fn run(
+    program: &'static str,
+    package: &'static str,
+    command: &mut Command,
+) -> Result<(), Error> {
+    let output = command
         .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .args(["-q", "-F", "-m", "0", "-J", &format!("size={JOURNAL}")])
-        .args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0"])
-        .arg(path)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::NoProgram { program: PROGRAM, package: "e2fsprogs" },
-            _ => Error::Prepare { step: "start mkfs.ext4", source: error },
+            io::ErrorKind::NotFound => Error::NoProgram { program, package },
+            _ => Error::Prepare { step: "start a program that makes file systems", source: error },
         })?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::Program { program: PROGRAM, said })
+    Err(Error::Program { program, said })
 }
 
 #[cfg(test)]

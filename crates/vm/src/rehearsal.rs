@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::disk::{self, DIRECTORY};
 use crate::error::{Error, Step};
@@ -18,7 +18,6 @@ use crate::machine::{Disk, KernelImage};
 /// Where the agent's program is on the layer's disk.
 pub const PROGRAM: &str = "/bin/guest-agent";
 
-const MKFS: &str = "mkfs.erofs";
 const LOCK: &str = "lock";
 const PREFIX: &str = "rehearsal-";
 
@@ -87,21 +86,8 @@ fn fill(temporary: &Path, agent: &Path) -> Result<PathBuf, Error> {
 }
 
 fn make(files: &Path, image: &Path) -> Result<(), Error> {
-    let output = Command::new(MKFS)
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .arg("--quiet")
-        .args([image, files])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::NoProgram { program: MKFS, package: "erofs-utils" },
-            _ => Error::Prepare { step: "start mkfs.erofs", source: error },
-        })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::Program { program: MKFS, said })
+    let mut command = Command::new("mkfs.erofs");
+    disk::run("mkfs.erofs", "erofs-utils", command.arg("--quiet").args([image, files]))
 }
 
 /// Removes what was left half made, and the layers of other kernels and agents, which whoever needs
