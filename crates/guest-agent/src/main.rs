@@ -49,15 +49,20 @@ fn main() {
         _ => boot::start().and_then(|(port, modules)| live(port, Machine::Own(modules))),
     };
     if let Err(error) = result {
-        // On the console, which the monitor keeps.
-        eprintln!("guest-agent: {error}");
+        complain(&error);
     }
     if sys::process::getpid() == 1 {
         sys::machine::sync();
         if let Err(error) = sys::machine::power_off() {
-            eprintln!("guest-agent: cannot turn the machine off: {error}");
+            complain(&format_args!("cannot turn the machine off: {error}"));
         }
     }
+}
+
+/// Says something on the console, which the monitor keeps, if there is one that works.
+fn complain(what: &dyn std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "guest-agent: {what}");
 }
 
 fn serve(number: i32, directory: PathBuf) -> Result<(), agent::Fatal> {
