@@ -68,12 +68,13 @@ impl Link {
         Ok((Arc::new(Self { stream, outgoing, waiting, number, asked }), notices))
     }
 
-    /// Connects to a monitor that an earlier daemon left.
+    /// Connects to a monitor that an earlier daemon left; the directory's path may be longer than
+    /// a socket's.
     pub(crate) fn connect(directory: &Path) -> Result<(Arc<Self>, Notices), Error> {
-        let path = directory.join("sock");
-        let socket = StdStream::connect(&path)
-            .map_err(|error| Error::system(format!("cannot reach {}: {error}", path.display())))?;
-        Self::new(socket.into())
+        let socket = sys::stream::connect_in(directory, "sock").map_err(|error| {
+            Error::system(format!("cannot reach {}/sock: {error}", directory.display()))
+        })?;
+        Self::new(socket)
     }
 
     /// Whether the monitor has ended.
@@ -219,6 +220,21 @@ mod tests {
 
     fn large() -> Request {
         Request::SignalExec { exec: "x".repeat(1 << 20), signal: 9 }
+    }
+
+    #[tokio::test]
+    async fn a_monitor_is_reached_however_long_its_path_is() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let directory = folder.path().join("d".repeat(120));
+        std::fs::create_dir(&directory).expect("a directory");
+        let listener = sys::stream::listen_private(&directory, "sock").expect("a socket");
+        let (link, notices) = Link::connect(&directory).expect("connected");
+        let theirs = StdStream::from(sys::stream::accept(&listener).expect("a connection"));
+        theirs.set_nonblocking(false).expect("blocking");
+        let monitor = tokio::task::spawn_blocking(move || monitor(theirs));
+        assert!(matches!(link.ask(Request::Hello, None).await, Ok(Reply::Done)));
+        drop((link, notices));
+        assert_eq!(monitor.await.expect("no panic"), 1);
     }
 
     #[tokio::test]
