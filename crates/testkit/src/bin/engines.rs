@@ -72,6 +72,10 @@ fn watch(parent: i32, ready: &Path) -> Result<()> {
     for (variable, kind) in
         [("ISOPOD_TEST_DOCKERD", Kind::Dockerd), ("ISOPOD_TEST_ISOPOD", Kind::Isopod)]
     {
+        if !wanted(kind) {
+            lines.push_str(&format!("{variable}=ISOPOD_TEST_ENGINES leaves this engine out\n"));
+            continue;
+        }
         let arguments = if kind == Kind::Isopod { wall() } else { Vec::new() };
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let value = match prepared(kind, &arguments) {
@@ -101,6 +105,16 @@ fn watch(parent: i32, ready: &Path) -> Result<()> {
         return Ok(());
     }
     bail!("left behind:\n{}", left.join("\n"))
+}
+
+/// Whether tests of this run need an engine: both are started, or the one that `ISOPOD_TEST_ENGINES`
+/// names.
+fn wanted(kind: Kind) -> bool {
+    match std::env::var("ISOPOD_TEST_ENGINES").as_deref() {
+        Ok("isopod") => kind == Kind::Isopod,
+        Ok("dockerd") => kind == Kind::Dockerd,
+        _ => true,
+    }
 }
 
 /// Which wall our containers are to be behind in this run: `ISOPOD_TEST_ISOLATION=vm` runs every
