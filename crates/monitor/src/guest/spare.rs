@@ -165,18 +165,29 @@ impl Spare {
             for (token, what) in ready.drain(..) {
                 match token {
                     Token::Orders => return read(&mut reader, orders),
-                    // Whoever sends an order from now on is told; one that has come is followed,
-                    // in another machine.
-                    Token::Process => {
-                        sys::stream::close_read(orders).ok()?;
-                        return read(&mut reader, orders);
-                    }
+                    Token::Process => return self.last(&mut reader, orders),
                     Token::Console => self.guest.listen(),
-                    // It has nothing to say.
-                    Token::Link(part) => self.guest.link.ready(part, what).ok()?,
+                    // It has nothing to say; its end is heard here first.
+                    Token::Link(part) => {
+                        if self.guest.link.ready(part, what).is_err() {
+                            return self.last(&mut reader, orders);
+                        }
+                    }
                 }
             }
         }
+    }
+
+    /// The machine has ended, or is of no use: whoever sends an order from now on is told; one that has
+    /// come is followed, in another machine.
+    fn last(
+        &mut self,
+        reader: &mut FrameReader,
+        orders: &OwnedFd,
+    ) -> Option<(Launch, Vec<OwnedFd>)> {
+        self.guest.switch_off();
+        sys::stream::close_read(orders).ok()?;
+        read(reader, orders)
     }
 
     /// What the machine's threads count beside other sessions, as `nice(1)` has it (sched(7),
