@@ -161,9 +161,7 @@ impl Shared {
 
     fn tell_all(&self, mut connection: Connection) -> std::io::Result<connection::End> {
         let mut state = self.lock();
-        for known in state.known.values_mut() {
-            connection.introduce(known)?;
-        }
+        connection.introduce_all(&mut state.known)?;
         if state.settled {
             connection.retain(&state.known)?;
         }
@@ -177,14 +175,17 @@ impl Shared {
         let mut state = self.lock();
         // Without anybody who asks, only one that is there already is worth talking to.
         let needed = !state.known.is_empty();
-        if !needed && std::mem::replace(&mut state.looked, true) {
+        let looked = std::mem::replace(&mut state.looked, true);
+        // A new one that is told of some containers only would say that there are no others.
+        let settled = state.settled;
+        if looked && !(needed && settled) {
             drop(self.wake.wait(state).unwrap_or_else(PoisonError::into_inner));
             return;
         }
         drop(state);
         let opened = match Connection::existing(&self.directory) {
             Some(connection) => Ok(connection),
-            None if needed => Connection::start(&self.directory, &self.launcher),
+            None if needed && settled => Connection::start(&self.directory, &self.launcher),
             None => return,
         };
         match opened.and_then(|connection| self.tell_all(connection)) {

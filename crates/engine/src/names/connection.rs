@@ -109,6 +109,15 @@ impl Connection {
         self.say(&Change::Retain { ids: known.keys().cloned().collect() }, &[])
     }
 
+    /// Tells all of all containers: first what each is called, and only then where they ask, or
+    /// one that asks meanwhile would hear that there is nobody of a name that is told after it.
+    pub(super) fn introduce_all(&self, known: &mut BTreeMap<String, Known>) -> io::Result<()> {
+        for known in known.values() {
+            self.put(known, false)?;
+        }
+        known.values_mut().try_for_each(|known| self.introduce(known))
+    }
+
     /// Tells all of a container. Where neither the resolver nor we have sockets of it, new ones are
     /// made.
     pub(super) fn introduce(&self, known: &mut Known) -> io::Result<()> {
@@ -173,4 +182,36 @@ pub(crate) fn asks(container: &Container) -> Asks {
         servers.any(|server| matches!(server.address.ip(), IpAddr::V4(_)) == ipv4)
     };
     Asks { ipv4: inside(true), ipv6: inside(false) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_told_before_anybody_can_ask() {
+        let (socket, theirs) = sys::stream::pair().unwrap();
+        let process = pidfd_open(sys::process::getpid()).unwrap();
+        let connection = Connection { socket, process, listening: HashSet::new() };
+        let some = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let mut known = BTreeMap::new();
+        for id in ["asker", "db"] {
+            let container = Container { id: id.to_owned(), ..Container::default() };
+            let (udp4, tcp4, udp6, tcp6) = (vec![], vec![], vec![], vec![]);
+            let sockets = NameSockets { udp: some(), tcp: some(), udp4, tcp4, udp6, tcp6 };
+            known.insert(id.to_owned(), Known { container, sockets: Some(sockets), pid: 0 });
+        }
+        connection.introduce_all(&mut known).unwrap();
+        drop(connection);
+        let mut reader = FrameReader::new(frame::MAX_LEN, 2);
+        let mut heard = Vec::new();
+        while let Some(frame) = reader.read(&theirs).unwrap() {
+            let Change::Put(container) = serde_json::from_slice(&frame.body).unwrap() else {
+                panic!("only containers are told of");
+            };
+            heard.push((container.id.clone(), frame.fds.len()));
+        }
+        let expected = [("asker", 0), ("db", 0), ("asker", 2), ("db", 2)];
+        assert_eq!(heard, expected.map(|(id, fds)| (id.to_owned(), fds)));
+    }
 }
