@@ -200,6 +200,16 @@ impl Daemon {
         self.netns.as_ref()
     }
 
+    /// Its process of that name (`comm`), in its network namespace.
+    #[must_use]
+    pub fn process(&self, name: &str) -> Option<i32> {
+        let processes = self.netns.as_ref().map(Netns::processes).unwrap_or_default();
+        processes.into_iter().find(|pid| {
+            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            comm.trim_end() == name
+        })
+    }
+
     /// The last lines of the daemon's log.
     #[must_use]
     pub fn log_end(&self) -> String {

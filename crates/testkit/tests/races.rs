@@ -243,3 +243,36 @@ fn privileged_followers_get_every_line_through_rotation_to_the_last() {
     });
     daemon.stop().unwrap();
 }
+
+/// The start was asked for first, however long it takes: what ends containers waits for it.
+#[test]
+fn privileged_a_container_that_is_being_started_is_ended_when_it_runs() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let daemon = Daemon::isopod();
+    let engine = daemon.engine();
+    let busybox = image::busybox(&["busybox:latest"]);
+    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
+    let launcher = daemon.process("isopod-launcher").and_then(Pid::from_raw).expect("a launcher");
+    for (verb, code) in [("stop", 143), ("kill", 137)] {
+        let container = engine.create(json!({
+            "Cmd": ["sleep", "300"],
+            "HostConfig": {"NetworkMode": "none", "Init": true}}));
+        kill_process(launcher, Signal::STOP).unwrap();
+        let run = engine.exec_root.join("monitors").join(&container.id);
+        std::thread::scope(|scope| {
+            let started = scope.spawn(|| engine.act(&container.path("/start")).status);
+            testkit::eventually("the start is under way", PATIENCE, || run.exists().then_some(()));
+            let (said, heard) = std::sync::mpsc::channel();
+            let path = container.path(&format!("/{verb}"));
+            let engine = &engine;
+            scope.spawn(move || said.send(engine.act(&path).status).unwrap());
+            let early = heard.recv_timeout(Duration::from_millis(300));
+            kill_process(launcher, Signal::CONT).unwrap();
+            assert!(early.is_err(), "{verb} does not wait for the start: {early:?}");
+            assert_eq!(started.join().unwrap(), 204);
+            assert_eq!(heard.recv_timeout(PATIENCE), Ok(204), "{verb}");
+        });
+        assert_eq!(container.wait(), code);
+    }
+    daemon.stop().unwrap();
+}

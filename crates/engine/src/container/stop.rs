@@ -50,7 +50,7 @@ impl Engine {
             if self.stop_restarting(container).await? {
                 return Ok(());
             }
-            if !container.record().state.status.is_active() {
+            if !self.starts_or_runs(container).await {
                 let why = format!("container {} is not running", container.id);
                 return Err(Error::not_modified(why));
             }
@@ -61,6 +61,15 @@ impl Engine {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether a container runs, once a start that is under way is over: who sees it begin and has
+    /// it ended wants it ended, as with Docker.
+    async fn starts_or_runs(&self, container: &Container) -> bool {
+        if !container.record().state.status.is_active() {
+            drop(container.operation.lock().await);
+        }
+        container.record().state.status.is_active()
     }
 
     /// Signals a running container, kills it if that does not help, and waits for its end.
@@ -225,6 +234,7 @@ impl Engine {
         if self.stop_restarting(container).await? {
             return Ok(());
         }
+        self.starts_or_runs(container).await;
         container.running()?;
         let (stop, configured) = {
             let record = container.record();

@@ -17,13 +17,8 @@ fn load(daemon: &Daemon) {
     let _ = daemon.engine().upload("/images/load?quiet=1", &busybox.tar).expect(200);
 }
 
-/// The resolver of a daemon: the process of that name in its network namespace.
 fn resolver(daemon: &Daemon) -> Option<i32> {
-    let processes = daemon.netns().unwrap().processes();
-    processes.into_iter().find(|pid| {
-        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        comm.trim() == "isopod-resolver"
-    })
+    daemon.process("isopod-resolver")
 }
 
 fn kill(pid: i32) {
