@@ -438,27 +438,63 @@ fn resident(pid: i64) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-#[test]
-fn privileged_memory_that_a_booted_machine_frees_is_given_back() {
+/// Has a container use much memory and free it, and waits until the host has it again.
+fn frees(engine: &Engine, mut host: testkit::Value) -> Container {
     const MUCH: u64 = 150 << 20;
+    host["ShmSize"] = json!(300 << 20);
+    let container = sleeper(engine, host);
+    let pid = container.inspect()["State"]["Pid"].as_i64().unwrap();
+    let before = resident(pid);
+    let _ = container.sh("dd if=/dev/zero of=/dev/shm/x bs=1M count=200 2>&1");
+    let full = resident(pid);
+    assert!(full > before + MUCH, "{before} {full}");
+    let _ = container.sh("rm /dev/shm/x");
+    let after = eventually("the memory is given back", LIMIT, || {
+        Some(resident(pid)).filter(|now| *now + MUCH < full)
+    });
+    println!("MiB: {} before, {} full, {} after", before >> 20, full >> 20, after >> 20);
+    container
+}
+
+#[test]
+fn privileged_memory_that_a_machine_frees_is_given_back() {
     let daemon = daemon();
     let engine = daemon.engine();
     let folder = tempfile::tempdir().unwrap();
     // With memory of its own, and with such that a server of directories shares.
     for binds in [json!([]), json!([format!("{}:/x", folder.path().display())])] {
-        let container = sleeper(&engine, json!({"ShmSize": 300 << 20, "Binds": binds}));
-        let pid = container.inspect()["State"]["Pid"].as_i64().unwrap();
-        let before = resident(pid);
-        let _ = container.sh("dd if=/dev/zero of=/dev/shm/x bs=1M count=200 2>&1");
-        let full = resident(pid);
-        assert!(full > before + MUCH, "{before} {full}");
-        let _ = container.sh("rm /dev/shm/x");
-        let after = eventually("the memory is given back", LIMIT, || {
-            Some(resident(pid)).filter(|now| *now + MUCH < full)
-        });
-        println!("MiB: {} before, {} full, {} after", before >> 20, full >> 20, after >> 20);
-        container.kill("KILL");
+        frees(&engine, json!({"Binds": binds})).kill("KILL");
     }
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_memory_that_a_clone_frees_is_given_back_and_its_template_stays() {
+    use std::os::unix::fs::MetadataExt;
+    let daemon = daemon_with(&["--vm-spare=false"]);
+    let engine = daemon.engine();
+    let first = engine.run(json!({"Cmd": ["true"], "HostConfig": {"Isolation": "vm"}}));
+    assert_eq!(first.code, 0, "{first:?}");
+    let templates = engine.data_root.join("vm/templates");
+    let memory = || {
+        let entries = std::fs::read_dir(&templates).unwrap().map(|entry| entry.unwrap().path());
+        let found: Vec<_> = entries.filter_map(|path| path.join("ram").metadata().ok()).collect();
+        let [one] = found.try_into().expect("one template");
+        (one.ino(), one.blocks(), one.mtime_nsec())
+    };
+    let before = memory();
+    let container = frees(&engine, json!({}));
+    // Discards of its own disk are still made.
+    assert_eq!(
+        container.sh("dd if=/dev/zero of=/x bs=1M count=8 2>/dev/null; rm /x; sync; echo fine"),
+        "fine"
+    );
+    let pid = container.inspect()["State"]["Pid"].as_i64().unwrap();
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    assert!(maps.lines().any(|line| line.contains(&format!(" {} ", before.0))), "no clone: {maps}");
+    assert_eq!(memory(), before);
+    let other = sleeper(&engine, json!({}));
+    assert_eq!(other.sh("echo as ever"), "as ever");
     daemon.stop().unwrap();
 }
 

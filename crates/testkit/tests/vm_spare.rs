@@ -21,14 +21,11 @@ fn daemon() -> Daemon {
 
 /// The process that has a machine ready, and its machine.
 fn spare(daemon: &Daemon) -> Option<(i32, i32)> {
-    let named = |pid: &i32, name: &str| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
-    };
-    let holder = daemon.netns().unwrap().processes().into_iter();
-    let holder = holder.into_iter().find(|pid| named(pid, "isopod-spare"))?;
+    let holder = daemon.process("isopod-spare")?;
     let children = std::fs::read_to_string(format!("/proc/{holder}/task/{holder}/children"));
     let machine = children.ok()?.split_whitespace().next()?.parse().ok()?;
-    named(&machine, "qemu-system-x86").then_some((holder, machine))
+    let comm = std::fs::read_to_string(format!("/proc/{machine}/comm")).ok()?;
+    (comm.trim_end() == "qemu-system-x86").then_some((holder, machine))
 }
 
 /// Starts a container in the machine that is ready. Returns it with the machine's process.

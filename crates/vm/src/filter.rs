@@ -32,7 +32,7 @@ const ALLOWED: &[i64] = &[
     SYS_dup, SYS_dup3, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_eventfd2,
     // Its own program; the filter that it puts on itself takes this away.
     SYS_execve,
-    SYS_exit, SYS_exit_group, SYS_faccessat, SYS_fadvise64, SYS_fallocate, SYS_fcntl, SYS_fdatasync, SYS_fstat,
+    SYS_exit, SYS_exit_group, SYS_faccessat, SYS_fadvise64, SYS_fcntl, SYS_fdatasync, SYS_fstat,
     SYS_fstatfs, SYS_fsync, SYS_ftruncate, SYS_futex, SYS_get_robust_list, SYS_getcwd,
     SYS_getdents64, SYS_getegid, SYS_geteuid, SYS_getgid, SYS_getpeername, SYS_getpid, SYS_getppid,
     SYS_getrandom, SYS_getsockname, SYS_getsockopt, SYS_gettid, SYS_gettimeofday, SYS_getuid,
@@ -59,6 +59,7 @@ const RETURN: u16 = 0x06;
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
+const SECOND_ARGUMENT: u32 = 24;
 const THIRD_ARGUMENT: u32 = 32;
 
 const ALLOW: u32 = 0x7fff_0000;
@@ -71,6 +72,19 @@ const ENOSYS: u32 = 0x0005_0000 | sys::errno::ENOSYS as u32;
 const CLONE3: u32 = 435;
 const ACCESS_MODE: u32 = 3;
 const READ_WRITE: u32 = 2;
+/// `FALLOC_FL_PUNCH_HOLE` of `fallocate(2)`.
+const PUNCH_HOLE: u32 = 2;
+
+/// What waits for a listener's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Nothing.
+    Nothing,
+    /// Opening a file for reading and writing.
+    Opening,
+    /// And punching a hole into one.
+    Freeing,
+}
 
 fn op(code: u16, k: u32) -> Instruction {
     Instruction { code, jt: 0, jf: 0, k }
@@ -80,8 +94,8 @@ fn unless(code: u16, k: u32, skip: u8) -> Instruction {
     Instruction { code, jt: 0, jf: skip, k }
 }
 
-/// The filter. With `ask`, opening a file for reading and writing waits for a listener's answer.
-pub(crate) fn program(ask: bool) -> Vec<Instruction> {
+/// The filter.
+pub(crate) fn program(asks: Asks) -> Vec<Instruction> {
     let mut code = vec![
         op(LOAD, ARCH),
         Instruction { code: IF_EQUAL, jt: 1, jf: 0, k: AUDIT_ARCH },
@@ -91,7 +105,8 @@ pub(crate) fn program(ask: bool) -> Vec<Instruction> {
     for number in ALLOWED.iter().chain(OLD) {
         code.extend([unless(IF_EQUAL, *number as u32, 1), op(RETURN, ALLOW)]);
     }
-    let read_write = if ask { NOTIFY } else { ALLOW };
+    let asked = |asked: bool| if asked { NOTIFY } else { ALLOW };
+    let (read_write, hole) = (asked(asks != Asks::Nothing), asked(asks == Asks::Freeing));
     code.extend([
         unless(IF_EQUAL, CLONE3, 1),
         op(RETURN, ENOSYS),
@@ -100,6 +115,11 @@ pub(crate) fn program(ask: bool) -> Vec<Instruction> {
         unless(IF_ANY_BIT, CLONE_THREAD, 1),
         op(RETURN, ALLOW),
         op(RETURN, EPERM),
+        unless(IF_EQUAL, SYS_fallocate as u32, 4),
+        op(LOAD, SECOND_ARGUMENT),
+        unless(IF_ANY_BIT, PUNCH_HOLE, 1),
+        op(RETURN, hole),
+        op(RETURN, ALLOW),
         unless(IF_EQUAL, SYS_openat as u32, 5),
         op(LOAD, THIRD_ARGUMENT),
         op(AND, ACCESS_MODE),
@@ -142,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_is_not_on_the_list_is_refused() {
-        let code = program(false);
+        let code = program(Asks::Nothing);
         let call = |number: i64, arguments| run(&code, AUDIT_ARCH, number, arguments);
         assert_eq!(call(SYS_read, [0; 3]), ALLOW);
         assert_eq!(call(SYS_writev, [0; 3]), ALLOW);
@@ -159,12 +179,19 @@ mod tests {
     }
 
     #[test]
-    fn only_opening_for_reading_and_writing_is_asked_about() {
-        let (asking, plain) = (program(true), program(false));
+    fn only_opening_for_writing_and_freeing_are_asked_about() {
+        let (plain, asking) = (program(Asks::Nothing), program(Asks::Opening));
+        let freeing = program(Asks::Freeing);
         let open = |code: &[Instruction], flags| run(code, AUDIT_ARCH, SYS_openat, [0, 0, flags]);
         assert_eq!(open(&asking, 2), NOTIFY);
         assert_eq!(open(&asking, 0x8_0002), NOTIFY);
         assert_eq!(open(&asking, 0), ALLOW);
+        assert_eq!(open(&freeing, 2), NOTIFY);
         assert_eq!(open(&plain, 2), ALLOW);
+        let hole = |code: &[Instruction], mode| run(code, AUDIT_ARCH, SYS_fallocate, [0, mode, 0]);
+        assert_eq!(hole(&freeing, 3), NOTIFY);
+        assert_eq!(hole(&freeing, 1), ALLOW);
+        assert_eq!(hole(&asking, 3), ALLOW);
+        assert_eq!(hole(&plain, 3), ALLOW);
     }
 }

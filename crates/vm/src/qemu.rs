@@ -12,13 +12,15 @@
 //! A template's memory must not be writable by its clones, or one guest that broke out of QEMU
 //! would own all that start later. QEMU before 8.2 opens a memory file for writing even when it
 //! maps it privately. So the process may not open it at all: its `openat` waits for this process
-//! (a seccomp notification), which answers with a descriptor for reading.
+//! (a seccomp notification), which answers with a descriptor for reading. So does its `fallocate`,
+//! by which it would free memory in the template together with its own (see `freeing`).
 
 mod arguments;
 mod boot;
 mod command_line;
 mod complaints;
 mod devices;
+mod freeing;
 mod qmp;
 mod snapshot;
 mod whole;
@@ -69,7 +71,8 @@ impl Qemu {
             .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
             .unwrap_or_default();
         let (length, changed) = (found.len(), changed.as_nanos());
-        let identity = format!("{name} {length} {changed} {}", arguments::emulated(arch));
+        let model = arguments::emulated(arch);
+        let identity = format!("{name} {length} {changed} {model} {LAYOUT}");
         Ok(Self { program, arch, identity })
     }
 }
@@ -118,6 +121,9 @@ impl Backend for Qemu {
         whole::power(self, whole, conditions)
     }
 }
+
+/// Counts up whenever machines get other devices: templates of before are of no use then.
+const LAYOUT: u32 = 2;
 
 /// Sets of descriptors that come when a machine runs already have numbers from here on.
 const FIRST_GIVEN: usize = 1000;

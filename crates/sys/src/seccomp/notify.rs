@@ -110,19 +110,31 @@ pub fn receive(listener: impl AsFd) -> io::Result<Notification> {
 /// # Errors
 /// `ENOENT` when the caller was killed meanwhile; `EINVAL` before 5.5.
 pub fn let_go_on(listener: impl AsFd, id: u64) -> io::Result<()> {
-    let raw = RawResponse { id, value: 0, error: 0, flags: FLAG_CONTINUE };
+    respond(listener, &RawResponse { id, value: 0, error: 0, flags: FLAG_CONTINUE })
+}
+
+fn respond(listener: impl AsFd, raw: &RawResponse) -> io::Result<()> {
     // SAFETY: the number is that of a `seccomp_notif_resp` of this size, which outlives the call.
     let ret = unsafe {
-        libc::ioctl(listener.as_fd().as_raw_fd(), NOTIF_SEND as _, std::ptr::from_ref(&raw))
+        libc::ioctl(listener.as_fd().as_raw_fd(), NOTIF_SEND as _, std::ptr::from_ref(raw))
     };
     if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Gives the caller a copy of a descriptor, close-on-exec, and makes its number the call's result.
+/// Has a call succeed with 0, or fail with an error number, without being made.
+///
+/// # Errors
+/// `ENOENT` when the caller was killed meanwhile.
+pub fn answer(listener: impl AsFd, id: u64, result: Result<(), i32>) -> io::Result<()> {
+    respond(listener, &RawResponse { id, value: 0, error: -result.err().unwrap_or(0), flags: 0 })
+}
+
+/// Gives the caller a copy of a descriptor, close-on-exec, and makes its number, which is returned,
+/// the call's result.
 ///
 /// # Errors
 /// `ENOENT` when the caller was killed meanwhile; `EINVAL` before 5.14.
-pub fn answer_with(listener: impl AsFd, id: u64, fd: BorrowedFd<'_>) -> io::Result<()> {
+pub fn answer_with(listener: impl AsFd, id: u64, fd: BorrowedFd<'_>) -> io::Result<RawFd> {
     let raw = RawDescriptor {
         id,
         flags: ADDFD_FLAG_SEND,
@@ -135,5 +147,5 @@ pub fn answer_with(listener: impl AsFd, id: u64, fd: BorrowedFd<'_>) -> io::Resu
     let ret = unsafe {
         libc::ioctl(listener.as_fd().as_raw_fd(), NOTIF_ADDFD as _, std::ptr::from_ref(&raw))
     };
-    if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }

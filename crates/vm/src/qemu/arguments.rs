@@ -25,6 +25,7 @@ pub(super) const LIMITS: Places = Places { disks: 17, nics: 4 };
 const FIRST_DISK: usize = 1;
 const FIRST_NIC: usize = FIRST_DISK + LIMITS.disks;
 const BALLOON: usize = FIRST_NIC + LIMITS.nics;
+const BALLOON_DEVICE: &str = "virtio-balloon-device,free-page-reporting=on,page-poison=off";
 
 const _: () = assert!(BALLOON < TRANSPORTS - 1);
 
@@ -217,11 +218,12 @@ impl<'a> Arguments<'a> {
         self.add(["-device", &format!("virtio-net-device,netdev=nic{n},bus={bus}")]);
     }
 
-    /// The way by which the guest gives back memory that it has freed. Not for clones: QEMU would
-    /// punch holes into their template.
+    /// The way by which the guest gives back memory that it has freed. Without the property, guests
+    /// that rely on finding such memory filled with zeros do not use it: in a clone they would find
+    /// the template's.
     pub(super) fn balloon(&mut self) {
         let bus = self.transport(BALLOON);
-        self.add(["-device", &format!("virtio-balloon-device,free-page-reporting=on,bus={bus}")]);
+        self.add(["-device", &format!("{BALLOON_DEVICE},bus={bus}")]);
     }
 
     /// The n-th shared directory, after so many disks.

@@ -1,7 +1,7 @@
 //! Booting, and waiting for the agent.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use sys::poll::{Interest, Poll, Ready};
 use sys::seccomp::notify;
@@ -152,7 +152,7 @@ fn attend(
                 Token::Process => return Err(started.ended()),
                 Token::Console => started.console.read(),
                 Token::Complaints => started.complaints.read(),
-                Token::Listener if what.readable => answer(started, ram)?,
+                Token::Listener if what.readable => drop(answer(started, ram)?),
                 Token::Listener => started.process.listener = None,
             }
         }
@@ -160,24 +160,24 @@ fn attend(
 }
 
 /// Answers the process, which wants to open something for reading and writing: its memory is given
-/// to it, anything else goes by the rights that it has.
-pub(super) fn answer(started: &Started, ram: Option<&OwnedFd>) -> Result<(), Error> {
-    let Some(listener) = &started.process.listener else { return Ok(()) };
+/// to it, and the number returned that it has there; anything else goes by the rights that it has.
+pub(super) fn answer(started: &Started, ram: Option<&OwnedFd>) -> Result<Option<RawFd>, Error> {
+    let Some(listener) = &started.process.listener else { return Ok(None) };
     let asked = match notify::receive(listener) {
         // It was killed meanwhile, which is noticed elsewhere.
-        Err(error) if error.raw_os_error() == Some(sys::errno::ENOENT) => return Ok(()),
+        Err(error) if error.raw_os_error() == Some(sys::errno::ENOENT) => return Ok(None),
         other => other.step("hear what the machine's process opens")?,
     };
     // The path may be another by the time it is looked at, and then the process gets its own
     // memory under another name: nothing is decided by it.
     let answered = match ram {
         Some(ram) if names(asked.pid, asked.arguments[1], RAM).unwrap_or(false) => {
-            notify::answer_with(listener, asked.id, ram.as_fd())
+            notify::answer_with(listener, asked.id, ram.as_fd()).map(Some)
         }
-        _ => notify::let_go_on(listener, asked.id),
+        _ => notify::let_go_on(listener, asked.id).map(|()| None),
     };
     match answered {
-        Err(error) if error.raw_os_error() == Some(sys::errno::ENOENT) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(sys::errno::ENOENT) => Ok(None),
         other => other.step("answer what the machine's process opens"),
     }
 }

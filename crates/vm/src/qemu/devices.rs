@@ -10,7 +10,7 @@ use super::{Qemu, stream};
 use crate::backend::{Conditions, Cpu, Places};
 use crate::confine::{self, Job, Process};
 use crate::error::{Error, Step};
-use crate::filter;
+use crate::filter::{self, Asks};
 use crate::machine::Machine;
 
 /// How a machine comes to life.
@@ -71,7 +71,11 @@ pub(super) fn start(
         Life::Incoming(state) => incoming = arguments.incoming(state),
     }
     add_devices(&mut arguments, plan);
-    let asks = matches!(plan.memory, Memory::Written | Memory::Cloned);
+    let asks = match plan.memory {
+        Memory::Anonymous | Memory::Shared => Asks::Nothing,
+        Memory::Written => Asks::Opening,
+        Memory::Cloned => Asks::Freeing,
+    };
     let process = confine::spawn(&Job {
         program: &qemu.program,
         arguments: arguments.words().step("write the machine's command line")?,
@@ -81,7 +85,7 @@ pub(super) fn start(
         files: &files,
         hardware: conditions.cpu == Cpu::Hardware,
         filter: &filter::program(asks),
-        listen: asks,
+        listen: asks != Asks::Nothing,
         cgroup: conditions.cgroup,
         enter: conditions.enter,
     })?;
@@ -97,9 +101,7 @@ pub(super) fn start(
 
 fn add_devices<'a>(arguments: &mut Arguments<'a>, plan: &'a Plan<'_>) {
     let machine = plan.machine;
-    if matches!(plan.memory, Memory::Anonymous | Memory::Shared) {
-        arguments.balloon();
-    }
+    arguments.balloon();
     for (n, disk) in machine.disks.iter().enumerate() {
         arguments.disk(n, disk.file.as_fd(), disk.read_only);
     }

@@ -5,7 +5,7 @@
 //! the state: it finds out only from the fact that it runs again.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use sys::poll::{Interest, Poll};
 use super::arguments::Memory;
 use super::boot::{answer, hello};
 use super::devices::{self, Life, Plan, Started};
-use super::{Qemu, command_line};
+use super::{Qemu, command_line, freeing};
 use crate::backend::{Conditions, Places, Snapshot, Vm};
 use crate::error::{Error, Step};
 use crate::machine::Machine;
@@ -112,8 +112,10 @@ pub(super) fn restore(
     };
     let mut started = devices::start(qemu, &plan, conditions)?;
     let ram = from.ram.try_clone().step("copy a descriptor")?;
-    let runs = give_memory(&mut started, &OwnedFd::from(ram), conditions)
-        .and_then(|()| goes_on(&mut started, conditions));
+    let runs = give_memory(&mut started, &OwnedFd::from(ram), conditions).and_then(|memory| {
+        goes_on(&mut started, conditions)?;
+        freeing::attend(started.process.listener.take(), memory)
+    });
     match runs {
         // The template's agent has said it to somebody else.
         Ok(()) => Ok(started.into_vm(from.hello.to_vec(), Served::default())),
@@ -131,12 +133,14 @@ enum Token {
     Process,
 }
 
-/// Answers the process until it has its memory: it speaks only after that.
+/// Answers the process until it has its memory, and returns the number that it has there: it speaks
+/// only after that.
 fn give_memory(
     started: &mut Started,
     ram: &OwnedFd,
     conditions: &Conditions<'_>,
-) -> Result<(), Error> {
+) -> Result<Option<RawFd>, Error> {
+    let mut memory = None;
     loop {
         let left = conditions.left();
         if left.is_zero() {
@@ -153,13 +157,11 @@ fn give_memory(
         for (token, what) in ready {
             match token {
                 Token::Process => return Err(started.ended()),
-                Token::Listener if what.readable => answer(started, Some(ram))?,
-                Token::Listener => started.process.listener = None,
-                Token::Control => {
-                    // It opens nothing for writing after its start: ENOSYS from now on.
-                    started.process.listener = None;
-                    return Ok(());
+                Token::Listener if what.readable => {
+                    memory = answer(started, Some(ram))?.or(memory);
                 }
+                Token::Listener => started.process.listener = None,
+                Token::Control => return Ok(memory),
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{Asked, Qemu, stream};
 use crate::backend::{Conditions, Cpu};
 use crate::confine::{self, Job};
 use crate::error::{Error, Step};
-use crate::filter;
+use crate::filter::{self, Asks};
 use crate::machine::Arch;
 use crate::network::Joined;
 use crate::whole::{Format, Standing, Whole};
@@ -62,7 +62,7 @@ pub(super) fn power(
         netns: whole.netns.as_ref().map(AsFd::as_fd),
         files: &[],
         hardware: conditions.cpu == Cpu::Hardware,
-        filter: &filter::program(false),
+        filter: &filter::program(Asks::Nothing),
         listen: false,
         cgroup: conditions.cgroup,
         enter: conditions.enter,
