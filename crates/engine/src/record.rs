@@ -73,6 +73,35 @@ pub struct IdRange {
 }
 
 impl Record {
+    /// That of a container which is created at this moment, of no image and in no network.
+    pub(crate) fn new(
+        id: ContainerId,
+        name: String,
+        config: ContainerConfig,
+        host: HostConfig,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            created: Timestamp::now(),
+            image: String::new(),
+            config,
+            host,
+            ranges: Vec::new(),
+            mounts: Vec::new(),
+            unsettled: Vec::new(),
+            networks: BTreeMap::new(),
+            macs: BTreeMap::new(),
+            last_addresses: BTreeMap::new(),
+            state: State::default(),
+            restart_count: 0,
+            stopped_by_user: false,
+            removes_volumes: false,
+            remapped: None,
+            architecture: String::new(),
+        }
+    }
+
     /// The command line: entrypoint, then command.
     pub fn command(&self) -> Vec<String> {
         let words = |words: &Option<types::Words>| words.as_deref().cloned().unwrap_or_default();

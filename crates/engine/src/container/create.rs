@@ -125,24 +125,12 @@ impl Engine {
         self.fill_in(&id, &mut config, &mut host)?;
         let networks = self.wanted_networks(&mut host, &config, networking)?;
         let mut record = Record {
-            id: id.clone(),
-            name: name.to_owned(),
-            created: Timestamp::now(),
             image: image.as_ref().map(ToString::to_string).unwrap_or_default(),
-            config,
-            host,
-            ranges: Vec::new(),
-            mounts: Vec::new(),
-            unsettled: Vec::new(),
             macs: chosen_macs(&networks),
-            last_addresses: Default::default(),
             networks,
-            state: State::default(),
-            restart_count: 0,
-            stopped_by_user: false,
-            removes_volumes: false,
             remapped,
             architecture,
+            ..Record::new(id.clone(), name.to_owned(), config, host)
         };
         let wanted = volumes::wanted(&record.config, &record.host, &self.containers)?;
         let taken = wanted.iter().map(|wanted| wanted.point.destination.clone()).collect();

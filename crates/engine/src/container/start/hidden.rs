@@ -56,26 +56,8 @@ impl Engine {
         }
         self.fill_in(&id, &mut config, &mut host)?;
         let networks = self.wanted_networks(&mut host, &config, NetworkingConfig::default())?;
-        Ok(Record {
-            name: format!("{kind}-{}", id.short()),
-            id,
-            created: Timestamp::now(),
-            image: String::new(),
-            config,
-            host,
-            ranges: Vec::new(),
-            mounts: Vec::new(),
-            unsettled: Vec::new(),
-            macs: BTreeMap::default(),
-            last_addresses: BTreeMap::default(),
-            networks,
-            state: State::default(),
-            restart_count: 0,
-            stopped_by_user: false,
-            removes_volumes: false,
-            remapped,
-            architecture: String::new(),
-        })
+        let name = format!("{kind}-{}", id.short());
+        Ok(Record { networks, remapped, ..Record::new(id, name, config, host) })
     }
 
     /// Runs a container that nobody sees to its end. Its snapshot must be there and stays; all

@@ -47,6 +47,8 @@ struct Stock {
     machine: Option<Waiting>,
     /// Counts them all.
     number: u64,
+    /// What was started last.
+    last: Option<Kind>,
     not_before: Option<Instant>,
 }
 
@@ -86,15 +88,19 @@ impl Spares {
         crate::lock(&self.0).machine.take_if(fits).map(|waiting| waiting.spare)
     }
 
-    /// Whether one of this kind should be made. One that there is may stay longer.
+    /// Whether one of this kind, which has just been started, should be made. One that there is may
+    /// stay longer; for one of another kind it goes when that was started twice in a row, or kinds
+    /// that take turns would have each other's thrown away.
     fn is_wanted(&self, kind: &Kind) -> bool {
         let mut stock = crate::lock(&self.0);
         let now = Instant::now();
+        let again = stock.last.replace(kind.clone()).as_ref() == Some(kind);
         match &mut stock.machine {
             Some(waiting) if waiting.kind == *kind => {
                 waiting.until = now + KEPT;
                 false
             }
+            Some(_) if !again => false,
             _ => stock.not_before.is_none_or(|at| now >= at),
         }
     }
@@ -287,7 +293,9 @@ mod tests {
         let (spares, own) = (Spares::default(), kind("amd64", 1));
         assert!(spares.is_wanted(&own));
         let (number, _monitor) = kept(&spares);
-        assert!(!spares.is_wanted(&own) && spares.is_wanted(&kind("amd64", 2)));
+        assert!(!spares.is_wanted(&own));
+        assert!(!spares.is_wanted(&kind("amd64", 2)), "it is the first of its kind");
+        assert!(spares.is_wanted(&kind("amd64", 2)), "they have changed");
         assert!(spares.take(&own).is_none(), "it is being made");
         spares.hear(number, Some(Spare::Ready));
         assert!(spares.take(&kind("amd64", 2)).is_none(), "it is of another size");
