@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 mod assembled;
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod contact;
 pub(crate) mod create;
 pub(crate) mod exec;

@@ -10,7 +10,8 @@ use types::digest::Digest;
 use types::event::Subject;
 use types::filter::Filters;
 
-use crate::container::archive::{name_of, produce};
+use crate::container::archive::produce;
+use crate::container::commit::name_of;
 use crate::{ByteStream, Engine, aside, blocking, from_image};
 
 impl Engine {

@@ -5,7 +5,7 @@ use types::digest::Digest;
 use types::event::Subject;
 use types::filter::Filters;
 
-use crate::container::archive::name_of;
+use crate::container::commit::name_of;
 use crate::{Engine, blocking, from_image};
 
 /// An image's own documents.

@@ -50,8 +50,9 @@ use types::{ContainerId, Error, ErrorKind, Timestamp};
 
 pub use build::{BuildRequest, CacheKeep, platform as builder_platform};
 pub use config::{Config, RegistrySettings, Watermarks};
-pub use container::archive::{ArchiveOptions, CommitRequest};
+pub use container::archive::ArchiveOptions;
 pub use container::attach::{AttachOptions, Attached};
+pub use container::commit::CommitRequest;
 pub use container::create::{CreateSpec, Created};
 pub use container::exec::{ExecConfig, ExecState};
 pub use container::inspect::{Inspect, Sizes};

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use types::container::{ContainerConfig, HostConfig};
 use types::network::{EndpointSettings, NetworkingConfig};
-use types::state::State;
-use types::{ContainerId, Error, Timestamp, Words};
+use types::{ContainerId, Error, Words};
 
 pub(crate) use merge::merge;
 

@@ -14,7 +14,8 @@ use types::mount::MountKind;
 use types::{ContainerId, Error, Timestamp};
 use volume::{Draft, NewVolume, Volume};
 
-use crate::container::archive::{freeze, produce, thaw};
+use crate::container::archive::produce;
+use crate::container::commit::{freeze, thaw};
 use crate::container::{Container, Live};
 use crate::{ByteStream, Engine, aside, blocking, from_image, from_volume, to_the_end};
 

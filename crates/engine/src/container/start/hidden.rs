@@ -4,7 +4,6 @@
 //! the table, so lists, events and prunes do not know it. What a crash leaves of it is what no
 //! record speaks of, and is removed as such.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -15,8 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use types::container::{ContainerConfig, HostConfig};
 use types::network::NetworkingConfig;
-use types::state::State;
-use types::{ContainerId, Error, Timestamp};
+use types::{ContainerId, Error};
 
 use crate::container::{Container, Live, attach, validate};
 use crate::link::{Link, Notices};
