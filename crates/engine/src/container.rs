@@ -39,6 +39,7 @@ use proto::control::{Attach, Reply, Request};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use types::health::Health;
+use types::state::Status;
 use types::{ContainerId, Error};
 
 use crate::link::Link;
@@ -47,8 +48,9 @@ use crate::record::{Record, Run};
 /// A container: what is remembered of it, and what runs.
 ///
 /// Locks are taken in this order: `operation`, then any one of the others, each for moments
-/// only. `operation` is held by whoever creates, starts, ends, renames, updates or removes;
-/// `stop` and `kill` do without it, because they must work while a start hangs.
+/// only. `operation` is held by whoever creates, starts, ends, renames, updates or removes, or reads
+/// and writes files while nothing runs. Who asks something of a running container waits for it only
+/// when that does not run, because it may be about to ([`Container::settled`]).
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
@@ -68,6 +70,8 @@ pub(crate) struct Container {
     gone: AtomicBool,
     /// How many restarts by a user are between their stop and their start.
     restarting: AtomicUsize,
+    /// An image is being made of it, and nothing in it moves.
+    pub(crate) frozen: AtomicBool,
 }
 
 /// What a running container has.
@@ -123,6 +127,15 @@ impl Container {
             trees: Mutex::new(Vec::new()),
             gone: AtomicBool::new(false),
             restarting: AtomicUsize::new(0),
+            frozen: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for a start that is under way: with Docker, whoever asks for something meanwhile has his
+    /// answer from the container that runs.
+    pub(crate) async fn settled(&self) {
+        if !matches!(self.record().state.status, Status::Running | Status::Paused) {
+            drop(self.operation.lock().await);
         }
     }
 
@@ -131,6 +144,14 @@ impl Container {
         if let Some(old) = std::mem::replace(&mut *crate::lock(&self.probes), task) {
             old.abort();
         }
+    }
+
+    /// For who has waited for `operation` meanwhile.
+    ///
+    /// # Errors
+    /// Not found: it has been removed.
+    pub(crate) fn still_there(&self) -> Result<(), Error> {
+        if self.is_gone() { Err(table::unknown(self.id.as_str())) } else { Ok(()) }
     }
 
     fn is_gone(&self) -> bool {
@@ -178,8 +199,12 @@ impl Container {
         descriptor: Option<OwnedFd>,
     ) -> Result<Reply, Error> {
         let answer = self.running()?.link.ask(request, descriptor).await;
-        answer
-            .map_err(|error| if error == crate::link::gone() { self.not_running() } else { error })
+        answer.map_err(|error| self.unless_gone(error))
+    }
+
+    /// An error of the monitor, in Docker's words where that has gone.
+    fn unless_gone(&self, error: Error) -> Error {
+        if error == crate::link::gone() { self.not_running() } else { error }
     }
 
     fn not_running(&self) -> Error {

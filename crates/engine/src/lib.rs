@@ -51,7 +51,7 @@ use types::{ContainerId, Error, ErrorKind, Timestamp};
 pub use build::{BuildRequest, CacheKeep, platform as builder_platform};
 pub use config::{Config, RegistrySettings, Watermarks};
 pub use container::archive::ArchiveOptions;
-pub use container::attach::{AttachOptions, Attached};
+pub use container::attach::{AttachOptions, Attached, Ending};
 pub use container::commit::CommitRequest;
 pub use container::create::{CreateSpec, Created};
 pub use container::exec::{ExecConfig, ExecState};

@@ -31,14 +31,14 @@ pub struct NetworkDetail {
 }
 
 impl Engine {
-    pub(crate) fn tell_network(&self, action: &str, endpoint: &Endpoint, id: &ContainerId) {
-        let network = self.networks.find(&endpoint.network);
+    pub(crate) fn tell_network(&self, action: &str, network_id: &str, id: &ContainerId) {
+        let network = self.networks.find(network_id);
         let (name, kind) =
             network.map(|n| (n.name, n.driver.as_str())).unwrap_or((String::new(), "bridge"));
         self.tell(
             Subject::Network,
             action,
-            &endpoint.network,
+            network_id,
             &[("container", id.as_str()), ("name", &name), ("type", kind)],
         );
     }

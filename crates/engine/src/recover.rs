@@ -278,7 +278,8 @@ impl Engine {
         self.adopt_names(&record, &run);
         container.progress.send_modify(|progress| progress.active = true);
         self.recall_execs(container, &hello.execs);
-        self.watch_health(container);
+        let started = container.record().state.started_at;
+        self.watch_health(container, started);
         let (engine, subject) = (self.clone(), Arc::clone(container));
         tokio::spawn(async move { engine.supervise(subject, notices).await });
         if run.endpoints.iter().all(|endpoint| endpoint.ports.is_empty()) {

@@ -38,6 +38,18 @@ on_both! {
         assert!(answer.message().contains("you must choose at least one stream"), "{}", answer.text());
     }
 
+    fn privileged_a_stream_ends_when_everybody_can_see_the_end(engine) {
+        for code in 1..12 {
+            let container = engine.create(json!({"Cmd": ["sh", "-c", format!("echo out; exit {code}")]}));
+            let stream = engine.hijack(&container.path("/attach?stream=1&stdout=1"), true, &json!(null));
+            container.start();
+            let _ = stream.read_all();
+            let state = &container.inspect()["State"];
+            assert_eq!((&state["Status"], &state["ExitCode"]), (&json!("exited"), &json!(code)), "{state}");
+            let _ = engine.delete(&container.path("")).expect(204);
+        }
+    }
+
     fn privileged_logs_of_a_terminal_are_raw(engine) {
         let container = engine.create(json!({"Cmd": ["echo", "hello"], "Tty": true}));
         container.start();

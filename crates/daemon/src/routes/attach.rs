@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use engine::{AttachOptions, Attached, LogOptions, LogReader};
+use engine::{AttachOptions, Attached, Ending, LogOptions, LogReader};
 use tokio::io::AsyncWriteExt;
 use types::Error;
 
@@ -39,7 +39,7 @@ struct Opened {
     /// What was said so far, if that is wanted.
     past: Option<LogReader>,
     /// What is said from now on, if that is wanted.
-    live: Option<Attached>,
+    live: Option<(Attached, Ending)>,
     options: AttachOptions,
     tty: bool,
     keys: Vec<u8>,
@@ -70,7 +70,7 @@ async fn open(
     let live =
         if call.flag("stream") { Some(api.engine.attach(name, options).await?) } else { None };
     let tty = match (&live, &past) {
-        (Some(live), _) => live.tty,
+        (Some((live, _)), _) => live.tty,
         (None, Some(past)) => past.tty,
         (None, None) => api.engine.inspect(name, false).await?.record.config.tty,
     };
@@ -96,13 +96,17 @@ async fn attach(State(api): State<Api>, Name(name): Name, call: Call) -> Answer 
                 }
             }
         }
-        let Some(live) = opened.live else {
+        let Some((live, ending)) = opened.live else {
             let (reader, writer) = tokio::io::split(client.socket);
             return close(reader, writer).await;
         };
         let stdin = opened.options.stdin;
         let terms = Terms { stdin, keys: watch, output: Output::AsItIs };
-        let end = relay(client, live.stream, terms, std::future::ready(None)).await;
+        let settled = async {
+            ending.seen().await;
+            None
+        };
+        let end = relay(client, live.stream, terms, settled).await;
         say_detached(&api, &name, end);
     };
     match doorway.take(head, session).await {}
@@ -130,7 +134,7 @@ async fn attach_ws(State(api): State<Api>, Name(name): Name, call: Call) -> Answ
                 }
             }
         }
-        let Some(live) = opened.live else {
+        let Some((live, _)) = opened.live else {
             return websocket::goodbye(client).await;
         };
         let stdin = opened.options.stdin;

@@ -53,7 +53,7 @@ async fn create(State(api): State<Api>, Name(name): Name, mut call: Call) -> Ans
         detach_keys: body.detach_keys,
         console_size,
     };
-    let id = api.engine.exec_create(&name, config)?;
+    let id = api.engine.exec_create(&name, config).await?;
     Ok(json(StatusCode::CREATED, &IdResponse { id }))
 }
 
@@ -69,7 +69,7 @@ async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer
         return empty(StatusCode::OK);
     }
     // What can be known before the connection changes is told as a status.
-    api.engine.exec_ready(&id)?;
+    api.engine.exec_ready(&id).await?;
     let doorway = call.doorway()?;
     let head = stream_head(call.upgrades(), content_type(&call, body.tty), &api.always);
     let config = state.config;

@@ -86,7 +86,7 @@ async fn wait(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
         "removed" => WaitCondition::Removed,
         other => return Err(Error::invalid(format!("invalid condition: {other:?}")).into()),
     };
-    let waiter = api.engine.wait_begin(&name, condition)?;
+    let waiter = api.engine.wait_begin(&name, condition).await?;
     let outcome = async move {
         let outcome = waiter.outcome().await;
         WaitResponse {

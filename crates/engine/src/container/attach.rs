@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
+use std::time::Duration;
 
 use proto::control::{Attach, Request};
 use proto::launch::WindowSize;
@@ -9,8 +10,14 @@ use tokio::net::UnixStream;
 use types::Error;
 use types::state::Status;
 
-use super::Container;
+use super::wait::{WaitCondition, Waiter};
+use super::{Container, Live};
 use crate::Engine;
+
+/// Longer nobody waits for the end of a container whose output has ended.
+const SEEN: Duration = Duration::from_secs(1);
+/// The same, where perhaps only its client has.
+const SEEN_OR_DETACHED: Duration = Duration::from_millis(100);
 
 /// What a client wants to be attached to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +40,22 @@ pub struct Attached {
     pub tty: bool,
 }
 
+/// The end of a container that somebody is attached to.
+#[derive(Debug)]
+pub struct Ending {
+    waiter: Waiter,
+    limit: Duration,
+}
+
+impl Ending {
+    /// Waits until everybody can see the end of the container, whose stream has ended: clients ask
+    /// how it was next. But a process may close its output and go on, so there is a limit.
+    pub async fn seen(self) {
+        // An error says that the limit was reached.
+        drop(tokio::time::timeout(self.limit, self.waiter.outcome()).await);
+    }
+}
+
 /// Both ends of a new stream: ours for tokio, theirs for a monitor.
 pub(crate) fn stream() -> Result<(UnixStream, OwnedFd), Error> {
     let failed = |error| Error::system(format!("cannot make a stream: {error}"));
@@ -41,13 +64,13 @@ pub(crate) fn stream() -> Result<(UnixStream, OwnedFd), Error> {
     Ok((UnixStream::from_std(ours).map_err(failed)?, theirs.into()))
 }
 
-/// Leaves a stream for the start of a container that does not run; gives it back for the monitor
-/// of one that does.
-fn wait_or_go(container: &Container, attach: Attach, stream: OwnedFd) -> Option<OwnedFd> {
+/// Leaves a stream for the start of a container that does not run; gives it back with the
+/// connection to the monitor of one that does.
+fn wait_or_go(container: &Container, attach: Attach, stream: OwnedFd) -> Option<(Live, OwnedFd)> {
     // A start takes what waits only after it has made the container live, under this lock.
     let mut waiting = crate::lock(&container.attaches);
-    if container.live().is_some() {
-        return Some(stream);
+    if let Some(live) = container.live() {
+        return Some((live, stream));
     }
     // Clients come and go while they wait for a start.
     waiting.retain(|(_, stream)| is_open(stream));
@@ -69,11 +92,19 @@ impl Engine {
     ///
     /// # Errors
     /// [`types::ErrorKind::Conflict`] when it is paused or being restarted.
-    pub async fn attach(&self, reference: &str, options: AttachOptions) -> Result<Attached, Error> {
+    pub async fn attach(
+        &self,
+        reference: &str,
+        options: AttachOptions,
+    ) -> Result<(Attached, Ending), Error> {
         let container = self.containers.find(reference)?;
-        let (status, tty, open_stdin) = {
+        if container.record().state.status == Status::Restarting {
+            container.settled().await;
+        }
+        let (status, tty, open_stdin, once) = {
             let record = container.record();
-            (record.state.status, record.config.tty, record.config.open_stdin)
+            let config = &record.config;
+            (record.state.status, config.tty, config.open_stdin, config.stdin_once)
         };
         match status {
             Status::Paused => {
@@ -96,11 +127,16 @@ impl Engine {
             stdout: options.stdout,
             stderr: options.stderr,
         };
-        if let Some(theirs) = wait_or_go(&container, attach, theirs) {
-            container.ask(Request::Attach(attach), Some(theirs)).await?;
+        let waiter = container.waiter(WaitCondition::NextExit);
+        if let Some((live, theirs)) = wait_or_go(&container, attach, theirs) {
+            let asked = live.link.ask(Request::Attach(attach), Some(theirs)).await;
+            asked.map_err(|error| container.unless_gone(error))?;
         }
         self.tell_container(&container, "attach", &[]);
-        Ok(Attached { stream: ours, tty })
+        // Their input's end detaches them from a container that goes on.
+        let detaches = attach.stdin && (tty || !once);
+        let limit = if detaches { SEEN_OR_DETACHED } else { SEEN };
+        Ok((Attached { stream: ours, tty }, Ending { waiter, limit }))
     }
 
     /// Tells listeners that a client has detached by its keys.
@@ -120,6 +156,7 @@ impl Engine {
     pub async fn resize(&self, reference: &str, rows: u16, cols: u16) -> Result<(), Error> {
         let container = self.containers.find(reference)?;
         let size = WindowSize { rows, cols };
+        container.settled().await;
         container.ask(Request::Resize { exec: None, size }, None).await?;
         let (height, width) = (rows.to_string(), cols.to_string());
         self.tell_container(&container, "resize", &[("height", &height), ("width", &width)]);

@@ -1,6 +1,7 @@
 //! Images of containers: commit.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use proto::control::Request;
 use types::container::ContainerConfig;
@@ -131,7 +132,10 @@ pub(crate) async fn freeze(container: &Container) -> Result<Option<Live>, Error>
     let running = container.record().state.status == Status::Running;
     match container.live() {
         Some(live) if running => match live.link.ask(Request::Pause, None).await {
-            Ok(_) => Ok(Some(live)),
+            Ok(_) => {
+                container.frozen.store(true, Ordering::SeqCst);
+                Ok(Some(live))
+            }
             // It has ended meanwhile.
             Err(error) if error.kind == ErrorKind::Conflict || live.link.is_gone() => Ok(None),
             Err(error) => Err(error),
@@ -142,6 +146,7 @@ pub(crate) async fn freeze(container: &Container) -> Result<Option<Live>, Error>
 
 /// Lets a container go on that [`freeze`] has stopped.
 pub(crate) async fn thaw(container: &Container, live: &Live) -> Result<(), Error> {
+    container.frozen.store(false, Ordering::SeqCst);
     match live.link.ask(Request::Resume, None).await {
         Err(error) if container.running().is_ok() => Err(error),
         _ => Ok(()),

@@ -75,7 +75,7 @@ impl Engine {
         to_the_end(async move {
             let created = engine.create_named(&name, id.clone(), spec).await;
             if created.is_err() {
-                engine.containers.release(&name);
+                engine.containers.release(&name, &id);
             }
             engine.unclaim(&id);
             created

@@ -5,6 +5,7 @@ mod process;
 mod saved;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::control::{Attach, Exec as ExecOrder, Reply, Request};
@@ -98,13 +99,13 @@ impl Engine {
     ///
     /// # Errors
     /// [`types::ErrorKind::Conflict`] when the container does not run or is paused.
-    pub fn exec_create(&self, reference: &str, config: ExecConfig) -> Result<String, Error> {
+    pub async fn exec_create(&self, reference: &str, config: ExecConfig) -> Result<String, Error> {
         let container = self.containers.find(reference)?;
         if config.cmd.is_empty() || config.cmd[0].is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
         container.refuse_whole("running a command in it")?;
-        check_ready(&container)?;
+        check_ready(&container).await?;
         for variable in &config.env {
             if variable.is_empty() || variable.starts_with('=') {
                 return Err(Error::invalid(format!("invalid environment variable: {variable}")));
@@ -178,7 +179,7 @@ impl Engine {
     ) -> Result<Option<Attached>, Error> {
         let exec = self.exec(id)?;
         let container = self.containers.find(exec.container.as_str())?;
-        check_ready(&container)?;
+        check_ready(&container).await?;
         self.begin_exec(&container, &exec)?;
         self.save_exec(&container, &exec, false);
         let engine = self.clone();
@@ -276,9 +277,9 @@ impl Engine {
     /// # Errors
     /// Not found; [`types::ErrorKind::Conflict`] when it has been started before or the container
     /// does not run.
-    pub fn exec_ready(&self, id: &str) -> Result<(), Error> {
+    pub async fn exec_ready(&self, id: &str) -> Result<(), Error> {
         let exec = self.exec(id)?;
-        check_ready(&*self.containers.find(exec.container.as_str())?)?;
+        check_ready(&*self.containers.find(exec.container.as_str())?).await?;
         if exec.progress.borrow().started {
             return Err(started(&exec));
         }
@@ -308,7 +309,8 @@ impl Engine {
             id: exec.id.clone(),
             container: exec.container.clone(),
             config: exec.config.clone(),
-            running: progress.started && exit_code.is_none() && progress.pid != 0,
+            // Also before it has a process: clients wait for the end of what does not run no more.
+            running: progress.started && exit_code.is_none(),
             pid: progress.pid,
             exit_code,
         })
@@ -353,10 +355,12 @@ fn started(exec: &Exec) -> Error {
 }
 
 /// Whether something can be run in a container now.
-fn check_ready(container: &Container) -> Result<(), Error> {
-    match container.record().state.status {
-        Status::Running => Ok(()),
-        Status::Paused => Err(Error::conflict(format!(
+async fn check_ready(container: &Container) -> Result<(), Error> {
+    container.settled().await;
+    let status = container.record().state.status;
+    match status {
+        Status::Running if !container.frozen.load(Ordering::SeqCst) => Ok(()),
+        Status::Running | Status::Paused => Err(Error::conflict(format!(
             "container {} is paused, unpause the container before exec",
             container.id
         ))),

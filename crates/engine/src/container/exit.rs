@@ -104,8 +104,8 @@ impl Engine {
     ) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
         let engine = self.clone();
-        let subject = Arc::clone(container);
-        let settled = blocking(move || Ok(engine.settle(&subject, end, run.as_deref()))).await;
+        let (subject, held) = (Arc::clone(container), run.clone());
+        let settled = blocking(move || Ok(engine.settle(&subject, end, held.as_deref()))).await;
         let exit = settled.unwrap_or_else(|error| {
             let mut exit = made_up(&container.record(), KILLED);
             exit.failures.push(error.message);
@@ -142,6 +142,9 @@ impl Engine {
                 Err(error) => Err(error),
             }
         };
+        for endpoint in run.iter().flat_map(|run| &run.endpoints) {
+            self.tell_network("disconnect", &endpoint.network, &container.id);
+        }
         self.tell_container(container, "die", &[("exitCode", &code), ("execDuration", &duration)]);
         if removal {
             self.announce_end(container, &exit, false);
@@ -179,9 +182,6 @@ impl Engine {
         };
         if let Some(run) = run {
             self.release_run(container, run);
-            for endpoint in &run.endpoints {
-                self.tell_network("disconnect", endpoint, &container.id);
-            }
         }
         exit
     }
@@ -242,6 +242,7 @@ impl Engine {
 /// Writes the end into the record.
 fn note_end(record: &mut Record, exit: &ExitRecord, again: bool) {
     record.state.status = if again { Status::Restarting } else { Status::Exited };
+    record.restart_count += u32::from(again);
     record.state.pid = 0;
     record.state.exit_code = exit.exit_code;
     record.state.oom_killed |= exit.oom_killed;

@@ -1,6 +1,7 @@
 //! Health checks: probes on a timer, and what follows from them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use types::Timestamp;
@@ -84,13 +85,13 @@ impl Plan {
 }
 
 impl Engine {
-    /// Begins to probe a container that has just been started, if it wants that.
-    pub(crate) fn watch_health(&self, container: &Arc<Container>) {
-        let (plan, started) = {
+    /// Begins to probe a container that was `started`, if it wants that; to be called before it
+    /// is seen running, as who sees that asks how it is.
+    pub(crate) fn watch_health(&self, container: &Arc<Container>, started: Timestamp) {
+        let plan = {
             let record = container.record();
             let config = record.config.healthcheck.as_ref();
-            let plan = config.and_then(|config| Plan::new(config, &record.config.shell));
-            (plan, record.state.started_at)
+            config.and_then(|config| Plan::new(config, &record.config.shell))
         };
         let Some(plan) = plan else {
             *crate::lock(&container.health) = None;
@@ -107,7 +108,8 @@ impl Engine {
                     .as_ref()
                     .is_some_and(|health| health.status == HealthStatus::Starting);
                 tokio::time::sleep(plan.pause(starting, since(started))).await;
-                if subject.record().state.status == Status::Running {
+                let running = subject.record().state.status == Status::Running;
+                if running && !subject.frozen.load(Ordering::SeqCst) {
                     engine.check(&subject, &plan, started).await;
                 }
             }

@@ -137,6 +137,9 @@ async fn read_all(
     sender: &Lines,
 ) -> std::io::Result<()> {
     // Watched before the past is read, so that nothing falls in between.
+    if options.follow {
+        container.settled().await;
+    }
     let follow = options.follow && container.live().is_some();
     let mut progress = container.progress.subscribe();
     let ends = progress.borrow().ends;

@@ -75,13 +75,13 @@ impl Engine {
     }
 
     pub(crate) async fn restart_now(&self, container: &Arc<Container>) {
+        self.settle_peers(container).await;
         let _operation = container.operation.lock().await;
         {
-            let mut record = container.record();
+            let record = container.record();
             if record.state.status != Status::Restarting || record.stopped_by_user {
                 return;
             }
-            record.restart_count += 1;
         }
         if let Err(error) = self.start_locked(container, Starter::Policy).await {
             tracing::error!(container = container.id.short(), "cannot restart: {error}");

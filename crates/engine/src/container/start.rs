@@ -19,7 +19,7 @@ use types::state::Status;
 use types::{Error, ErrorKind};
 
 use super::remove::Removal;
-use super::{Container, Live};
+use super::{Container, Live, links, validate};
 use crate::link::{Link, Notices};
 use crate::record::{Record, Run};
 use crate::{Engine, blocking, to_the_end};
@@ -55,8 +55,25 @@ impl Engine {
         container: &Arc<Container>,
         starter: Starter,
     ) -> Result<(), Error> {
+        self.settle_peers(container).await;
         let _operation = container.operation.lock().await;
         self.start_locked(container, starter).await
+    }
+
+    /// Waits for the starts of containers whose namespaces or addresses this one takes. Before its
+    /// own `operation` is held: two may name each other.
+    pub(super) async fn settle_peers(&self, container: &Container) {
+        let peers: Vec<_> = {
+            let record = container.record();
+            let host = &record.host;
+            let modes = [&host.network_mode, &host.ipc_mode, &host.pid_mode];
+            let joined = modes.into_iter().filter_map(|mode| validate::joined(mode));
+            let linked = host.links.iter().map(|link| links::split(link).0);
+            joined.chain(linked).filter_map(|name| self.containers.find(name).ok()).collect()
+        };
+        for peer in peers {
+            peer.settled().await;
+        }
     }
 
     /// Starts; the caller holds the container's `operation`.
@@ -175,6 +192,7 @@ impl Engine {
         begun: Begun,
     ) -> Result<(), Error> {
         container.set_live(Some(live.clone()));
+        self.watch_health(container, begun.at);
         // What a crash would lose of this, the monitor knows.
         self.change_soon(container, |record| {
             record.state.status = Status::Running;
@@ -188,10 +206,9 @@ impl Engine {
         self.names.watch(container.id.as_str(), begun.pid);
         container.progress.send_modify(|progress| progress.active = true);
         for endpoint in &live.run.endpoints {
-            self.tell_network("connect", endpoint, &container.id);
+            self.tell_network("connect", &endpoint.network, &container.id);
         }
         self.tell_container(container, "start", &[]);
-        self.watch_health(container);
         // Those who came while it was being started.
         let late = std::mem::take(&mut *crate::lock(&container.attaches));
         for (attach, stream) in late {

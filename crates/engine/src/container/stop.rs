@@ -50,7 +50,8 @@ impl Engine {
             if self.stop_restarting(container).await? {
                 return Ok(());
             }
-            if !self.starts_or_runs(container).await {
+            container.settled().await;
+            if !container.record().state.status.is_active() {
                 let why = format!("container {} is not running", container.id);
                 return Err(Error::not_modified(why));
             }
@@ -61,15 +62,6 @@ impl Engine {
                 return Ok(());
             }
         }
-    }
-
-    /// Whether a container runs, once a start that is under way is over: who sees it begin and has
-    /// it ended wants it ended, as with Docker.
-    async fn starts_or_runs(&self, container: &Container) -> bool {
-        if !container.record().state.status.is_active() {
-            drop(container.operation.lock().await);
-        }
-        container.record().state.status.is_active()
     }
 
     /// Signals a running container, kills it if that does not help, and waits for its end.
@@ -234,7 +226,7 @@ impl Engine {
         if self.stop_restarting(container).await? {
             return Ok(());
         }
-        self.starts_or_runs(container).await;
+        container.settled().await;
         container.running()?;
         let (stop, configured) = {
             let record = container.record();
@@ -333,6 +325,7 @@ impl Engine {
 
     async fn rename_one(&self, container: &Arc<Container>, name: String) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
+        container.still_there()?;
         let old = container.record().name.clone();
         if old == name {
             return Err(Error::invalid(
@@ -341,10 +334,10 @@ impl Engine {
         }
         self.containers.reserve(&name, &container.id).map_err(unnamed)?;
         if let Err(error) = self.change(container, |record| record.name.clone_from(&name)).await {
-            self.containers.release(&name);
+            self.containers.release(&name, &container.id);
             return Err(error);
         }
-        self.containers.release(&old);
+        self.containers.release(&old, &container.id);
         if let Err(error) = self.names_changed(container).await {
             tracing::error!(container = container.id.short(), "{error}");
         }

@@ -19,6 +19,19 @@ struct Inner {
     names: HashMap<String, ContainerId>,
 }
 
+/// Docker's words for a container that is not there.
+pub(crate) fn unknown(reference: &str) -> Error {
+    Error::not_found(format!("No such container: {reference}"))
+}
+
+impl Inner {
+    fn release(&mut self, name: &str, id: &ContainerId) {
+        if self.names.get(name) == Some(id) {
+            self.names.remove(name);
+        }
+    }
+}
+
 impl Containers {
     /// Takes `name` for `id`, so that nobody else gets it.
     ///
@@ -37,9 +50,9 @@ impl Containers {
         Ok(())
     }
 
-    /// Gives a name back.
-    pub(crate) fn release(&self, name: &str) {
-        crate::lock(&self.inner).names.remove(name);
+    /// Gives a name back, if `id` has it.
+    pub(crate) fn release(&self, name: &str, id: &ContainerId) {
+        crate::lock(&self.inner).release(name, id);
     }
 
     pub(crate) fn insert(&self, container: Arc<Container>) {
@@ -50,9 +63,7 @@ impl Containers {
         let name = container.record().name.clone();
         let mut inner = crate::lock(&self.inner);
         inner.by_id.remove(&container.id);
-        if inner.names.get(&name) == Some(&container.id) {
-            inner.names.remove(&name);
-        }
+        inner.release(&name, &container.id);
     }
 
     /// All of them, the newest first.
@@ -85,7 +96,7 @@ impl Containers {
             (Some(_), Some(_)) => {
                 Err(Error::invalid(format!("multiple IDs found with provided prefix: {reference}")))
             }
-            (None, _) => Err(Error::not_found(format!("No such container: {reference}"))),
+            (None, _) => Err(unknown(reference)),
         }
     }
 }

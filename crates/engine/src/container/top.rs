@@ -48,6 +48,7 @@ impl Engine {
         let arguments = if arguments.trim().is_empty() { "-ef" } else { arguments };
         let words: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
         container.refuse_whole("a list of its processes")?;
+        container.settled().await;
         if container.record().is_machine() {
             let top = match container.ask(Request::Processes, None).await? {
                 Reply::Processes(processes) => guest_top::print(&words, &processes)?,
@@ -79,6 +80,7 @@ impl Engine {
     /// Not found; those of its monitor.
     pub async fn stats(&self, reference: &str) -> Result<StatsSample, Error> {
         let container = self.containers.find(reference)?;
+        container.settled().await;
         let sample = match container.ask(Request::Stats, None).await {
             Ok(Reply::Sample(sample)) => Some(sample),
             Ok(other) => {

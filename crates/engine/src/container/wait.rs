@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 use types::Error;
 
-use super::Progress;
+use super::{Container, Progress};
 use crate::Engine;
 
 /// What is waited for.
@@ -53,14 +53,29 @@ impl Waiter {
 }
 
 impl Engine {
-    /// Begins to wait. Nothing that happens after this returns is missed.
+    /// Begins to wait. Nothing that happens after this returns is missed. A container that is being
+    /// started runs.
     ///
     /// # Errors
     /// Not found.
-    pub fn wait_begin(&self, reference: &str, condition: WaitCondition) -> Result<Waiter, Error> {
+    pub async fn wait_begin(
+        &self,
+        reference: &str,
+        condition: WaitCondition,
+    ) -> Result<Waiter, Error> {
         let container = self.containers.find(reference)?;
-        let progress = container.progress.subscribe();
+        if condition == WaitCondition::NotRunning {
+            container.settled().await;
+        }
+        Ok(container.waiter(condition))
+    }
+}
+
+impl Container {
+    /// Somebody who waits from now on.
+    pub(crate) fn waiter(&self, condition: WaitCondition) -> Waiter {
+        let progress = self.progress.subscribe();
         let ends = progress.borrow().ends;
-        Ok(Waiter { condition, progress, ends })
+        Waiter { condition, progress, ends }
     }
 }

@@ -44,6 +44,7 @@ impl Engine {
         settings: EndpointSettings,
     ) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
+        container.still_there()?;
         let mut record = container.record().clone();
         if let Some(why) = cannot_join(&record, &network.name) {
             return Err(Error::invalid(why));
@@ -82,7 +83,7 @@ impl Engine {
         }
         let named = self.names_changed(container).await;
         if let Some(endpoint) = &endpoint {
-            self.tell_network("connect", endpoint, &container.id);
+            self.tell_network("connect", &endpoint.network, &container.id);
         }
         named
     }
@@ -219,6 +220,7 @@ impl Engine {
         force: bool,
     ) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
+        container.still_there()?;
         if network.name == "host" {
             return Err(Error::invalid(NOT_HOST));
         }
@@ -247,7 +249,10 @@ impl Engine {
             record.networks.remove(&network.id);
         })
         .await?;
-        let Some(live) = container.live() else { return Ok(()) };
+        let Some(live) = container.live() else {
+            self.tell_network("disconnect", &network.id, &container.id);
+            return Ok(());
+        };
         let mut endpoints = live.run.endpoints.iter();
         let Some(endpoint) = endpoints.find(|endpoint| endpoint.network == network.id).cloned()
         else {
@@ -255,7 +260,7 @@ impl Engine {
         };
         // What fails is told at the end: the rest is done all the same.
         let left = self.leave(container, &endpoint).await;
-        self.tell_network("disconnect", &endpoint, &container.id);
+        self.tell_network("disconnect", &endpoint.network, &container.id);
         let named = self.names_changed(container).await;
         left.and(named)
     }
