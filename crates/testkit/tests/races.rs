@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use testkit::engine::VERSION;
-use testkit::{Daemon, Engine, Value, image, json};
+use testkit::{Container, Daemon, Engine, Value, image, json, on_both};
 
 const LASTS: Duration = Duration::from_secs(15);
 const CLIENTS: usize = 8;
@@ -244,35 +244,90 @@ fn privileged_followers_get_every_line_through_rotation_to_the_last() {
     daemon.stop().unwrap();
 }
 
-/// The start was asked for first, however long it takes: what ends containers waits for it.
-#[test]
-fn privileged_a_container_that_is_being_started_is_ended_when_it_runs() {
+/// Asks something of a container while its start, which was asked for first, is held up: the answer
+/// comes when it runs.
+fn during_start(daemon: &Daemon, ask: impl FnOnce(&Container) -> u16 + Send) -> Container {
     use rustix::process::{Pid, Signal, kill_process};
+    let engine = daemon.engine();
+    let launcher = daemon.process("isopod-launcher").and_then(Pid::from_raw).expect("a launcher");
+    let container = engine.create(json!({
+        "Cmd": ["sh", "-c", "sleep 2; exit 6"],
+        "HostConfig": {"NetworkMode": "none", "Init": true}}));
+    kill_process(launcher, Signal::STOP).unwrap();
+    let run = engine.exec_root.join("monitors").join(&container.id);
+    std::thread::scope(|scope| {
+        let container = &container;
+        let started = scope.spawn(|| engine.act(&container.path("/start")).status);
+        testkit::eventually("the start is under way", PATIENCE, || run.exists().then_some(()));
+        let (say, heard) = std::sync::mpsc::channel();
+        scope.spawn(move || say.send(ask(container)));
+        let early = heard.recv_timeout(Duration::from_millis(300));
+        kill_process(launcher, Signal::CONT).unwrap();
+        assert!(early.is_err(), "it does not wait for the start: {early:?}");
+        assert_eq!(started.join().unwrap(), 204);
+        let status = heard.recv_timeout(PATIENCE).expect("an answer");
+        assert!(status < 300, "{status}");
+    });
+    container
+}
+
+#[test]
+fn privileged_what_is_asked_during_a_start_is_answered_by_a_container_that_runs() {
     let daemon = Daemon::isopod();
     let engine = daemon.engine();
     let busybox = image::busybox(&["busybox:latest"]);
     let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
-    let launcher = daemon.process("isopod-launcher").and_then(Pid::from_raw).expect("a launcher");
-    for (verb, code) in [("stop", 143), ("kill", 137)] {
-        let container = engine.create(json!({
-            "Cmd": ["sleep", "300"],
-            "HostConfig": {"NetworkMode": "none", "Init": true}}));
-        kill_process(launcher, Signal::STOP).unwrap();
-        let run = engine.exec_root.join("monitors").join(&container.id);
-        std::thread::scope(|scope| {
-            let started = scope.spawn(|| engine.act(&container.path("/start")).status);
-            testkit::eventually("the start is under way", PATIENCE, || run.exists().then_some(()));
-            let (said, heard) = std::sync::mpsc::channel();
-            let path = container.path(&format!("/{verb}"));
-            let engine = &engine;
-            scope.spawn(move || said.send(engine.act(&path).status).unwrap());
-            let early = heard.recv_timeout(Duration::from_millis(300));
-            kill_process(launcher, Signal::CONT).unwrap();
-            assert!(early.is_err(), "{verb} does not wait for the start: {early:?}");
-            assert_eq!(started.join().unwrap(), 204);
-            assert_eq!(heard.recv_timeout(PATIENCE), Ok(204), "{verb}");
-        });
-        assert_eq!(container.wait(), code);
-    }
+    let act = |verb: &'static str| {
+        let engine = &engine;
+        move |container: &Container| engine.act(&container.path(verb)).status
+    };
+    assert_eq!(during_start(&daemon, act("/stop")).wait(), 143);
+    assert_eq!(during_start(&daemon, act("/kill")).wait(), 137);
+    let exec = json!({"Cmd": ["true"]});
+    during_start(&daemon, |container| engine.post(&container.path("/exec"), &exec).status);
+    during_start(&daemon, |container| engine.get(&container.path("/top")).status);
+    // What there is at a path of it, and not in a second mount of its files.
+    let container = during_start(&daemon, |container| {
+        engine.put(&container.path("/archive?path=/etc"), &file("put")).status
+    });
+    assert_eq!(
+        container.sh("cat /etc/put; rm /etc/put; echo more >> /etc/passwd; echo fine"),
+        "putfine"
+    );
+    // Whoever waits for the end has that of the run which begins.
+    during_start(&daemon, |container| {
+        assert_eq!(container.wait(), 6);
+        204
+    });
     daemon.stop().unwrap();
+}
+
+/// A tar with one file that has its name in it.
+fn file(name: &str) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(name.len() as u64);
+    header.set_mode(0o644);
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, name, name.as_bytes()).unwrap();
+    tar.into_inner().unwrap()
+}
+
+on_both! {
+    /// As Testcontainers do it: all files that a container is to have are copied into it at once.
+    fn privileged_many_copies_into_a_created_container_leave_it_whole(engine) {
+        let container = engine.create(json!({"Cmd": ["sleep", "300"]}));
+        let names: Vec<String> = (0..8).map(|number| format!("copied{number}")).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                let path = container.path("/archive?path=/etc");
+                scope.spawn(move || {
+                    let _ = engine.put(&path, &file(name)).expect(200);
+                    let _ = engine.get(&format!("{path}/{name}")).expect(200);
+                });
+            }
+        });
+        container.start();
+        let script = "cat /etc/copied*; echo more >> /etc/passwd; mv /etc/group /etc/group2; mkdir /bin/x; echo .";
+        assert_eq!(container.sh(script), format!("{}.", names.concat()));
+    }
 }

@@ -4,15 +4,17 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use image::archive::{IdMap, PathStat, PutOptions};
-use tokio::sync::mpsc;
+use oci_spec::runtime::LinuxIdMapping;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use types::Error;
 use types::state::Status;
 
 use super::{Container, assembled, volumes};
-use crate::record::Record;
+use crate::record::{IdRange, Record};
 use crate::spec::users;
 use crate::{ByteStream, Engine, aside, blocking, from_image, to_the_end};
 
@@ -35,35 +37,79 @@ struct Place {
     root: OwnedFd,
     path: String,
     ids: IdMap,
+    /// Keeps a container that does not run from being started, and others from its files: there
+    /// must never be two mounts that can be written to of one upper directory.
+    _operation: Option<OwnedMutexGuard<()>>,
 }
+
+/// How much of a container that does not run is put together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What its processes would see.
+    Mounts,
+    /// Only its root file system.
+    Root,
+}
+
+/// Longer nobody waits for the end of a container whose first process has ended to be noted.
+const NOTED: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// The directory that is the container's root, and the path in it.
     ///
     /// In a running container, its root as its processes see it; otherwise the same, put together.
-    fn place(&self, container: &Container, path: &str) -> Result<Place, Error> {
-        let record = container.record().clone();
-        let failed = |what: &Path, error: io::Error| {
-            Error::system(format!("cannot open {}: {error}", what.display()))
-        };
-        let (uids, gids) = crate::spec::mappings(record.remapped);
-        let triples = |mappings: Option<Vec<oci_spec::runtime::LinuxIdMapping>>| {
-            let one =
-                |m: &oci_spec::runtime::LinuxIdMapping| (m.container_id(), m.host_id(), m.size());
-            mappings.iter().flatten().map(one).collect()
-        };
-        if record.state.pid != 0 {
-            let root = Path::new("/proc").join(record.state.pid.to_string()).join("root");
-            let root = sys::fs::Root::open_host(&root).map_err(|error| failed(&root, error))?;
-            let ids = IdMap { uids: triples(uids), gids: triples(gids) };
-            return Ok(Place { root: root.into_fd(), path: path.to_owned(), ids });
+    async fn place(
+        &self,
+        container: &Arc<Container>,
+        path: &str,
+        extent: Extent,
+    ) -> Result<Place, Error> {
+        let path = path.to_owned();
+        loop {
+            // Counted before looking: an end after this moment is seen.
+            let ends = container.progress.borrow().ends;
+            let (pid, remapped) = {
+                let record = container.record();
+                (record.state.pid, record.remapped)
+            };
+            if pid != 0 {
+                let open = blocking(move || live_root(pid)).await;
+                let mut progress = container.progress.subscribe();
+                let noted = progress.wait_for(|now| now.ends > ends || now.removed);
+                match open {
+                    Ok(root) => {
+                        return Ok(Place { root, path, ids: id_map(remapped), _operation: None });
+                    }
+                    // It has just ended, and soon is a container that does not run.
+                    Err(error) => {
+                        tokio::time::timeout(NOTED, noted).await.map_err(|_| error)?.ok();
+                    }
+                }
+            } else {
+                let operation = Arc::clone(&container.operation).lock_owned().await;
+                container.still_there()?;
+                if container.record().state.pid != 0 {
+                    continue;
+                }
+                let (engine, subject) = (self.clone(), Arc::clone(container));
+                let root = blocking(move || engine.still_root(&subject, extent)).await?;
+                let _operation = Some(operation);
+                return Ok(Place { root, path, ids: IdMap::default(), _operation });
+            }
         }
+    }
+
+    /// The root of a container that does not run. Blocks; the caller holds its `operation`.
+    fn still_root(&self, container: &Container, extent: Extent) -> Result<OwnedFd, Error> {
+        let record = container.record().clone();
         let root = self.bare_root(&record)?;
+        if extent == Extent::Root {
+            return Ok(root);
+        }
         let directory = self.config.container_dir(record.id.as_str());
-        let root = assembled::assemble(root, &record, &directory).map_err(|error| {
+        assembled::assemble(root, &record, &directory).map_err(|error| {
             Error::system(format!("cannot put the container's mounts in their places: {error}"))
-        })?;
-        Ok(Place { root, path: path.to_owned(), ids: IdMap::default() })
+        })
     }
 
     /// The root file system of a container that does not run, without anything mounted in it.
@@ -94,8 +140,8 @@ impl Engine {
             let stat = async move { engine.guest_stat(&container, &subject, &path).await };
             return to_the_end(stat).await;
         }
+        let place = self.place(&container, &path, Extent::Mounts).await?;
         blocking(move || {
-            let place = engine.place(&container, &path)?;
             image::archive::stat(place.root.as_fd(), &place.path)
                 .map_err(|error| not_found(error, &subject, &place.path))
         })
@@ -121,8 +167,8 @@ impl Engine {
             self.tell_container(&container, "archive-path", &[]);
             return Ok(got);
         }
+        let place = self.place(&container, &path, Extent::Mounts).await?;
         let (stat, place) = blocking(move || {
-            let place = engine.place(&subject, &path)?;
             let stat = image::archive::stat(place.root.as_fd(), &place.path)
                 .map_err(|error| not_found(error, &name, &place.path))?;
             Ok((stat, place))
@@ -130,6 +176,8 @@ impl Engine {
         .await?;
         self.tell_container(&container, "archive-path", &[]);
         let stream = produce(move |output| {
+            // With all that it holds.
+            let place = place;
             image::archive::get(place.root.as_fd(), &place.path, &place.ids, output)
                 .map_err(from_image)
         });
@@ -174,8 +222,8 @@ impl Engine {
             self.tell_container(&container, "extract-to-dir", &[]);
             return Ok(());
         }
+        let place = self.place(&container, &path, Extent::Mounts).await?;
         aside(move || {
-            let place = engine.place(&subject, &path)?;
             let user = subject.record().config.user.clone();
             let owner = if options.copy_uid_gid && !user.is_empty() {
                 let user = users::resolve(place.root.as_fd(), &user, &[])?;
@@ -235,19 +283,31 @@ impl Engine {
             self.tell_container(&container, "export", &[]);
             return Ok(stream);
         }
-        let place = blocking(move || {
-            if subject.record().state.pid != 0 {
-                return engine.place(&subject, "/");
-            }
-            let root = engine.bare_root(&subject.record().clone())?;
-            Ok(Place { root, path: "/".to_owned(), ids: IdMap::default() })
-        })
-        .await?;
+        let place = self.place(&container, "/", Extent::Root).await?;
         self.tell_container(&container, "export", &[]);
         Ok(produce(move |output| {
+            let place = place;
             image::archive::export(place.root.as_fd(), &place.ids, output).map_err(from_image)
         }))
     }
+}
+
+/// The root of a running container, as its first process sees it.
+fn live_root(pid: i32) -> Result<OwnedFd, Error> {
+    let path = Path::new("/proc").join(pid.to_string()).join("root");
+    let root = sys::fs::Root::open_host(&path);
+    let failed = |error| Error::system(format!("cannot open {}: {error}", path.display()));
+    root.map(sys::fs::Root::into_fd).map_err(failed)
+}
+
+/// The owners of files in a running container, as the host sees them.
+fn id_map(remapped: Option<IdRange>) -> IdMap {
+    let (uids, gids) = crate::spec::mappings(remapped);
+    let triples = |mappings: Option<Vec<LinuxIdMapping>>| {
+        let one = |m: &LinuxIdMapping| (m.container_id(), m.host_id(), m.size());
+        mappings.iter().flatten().map(one).collect()
+    };
+    IdMap { uids: triples(uids), gids: triples(gids) }
 }
 
 /// Docker's words for a path that is not there.
