@@ -26,10 +26,12 @@
 //! that it was told, its answers those that were asked for; what else it sends is a
 //! [`Violation`], which ends its machine and nothing else.
 
+pub mod answer;
 pub mod channels;
 pub mod frame;
 pub mod message;
 
+pub use answer::*;
 pub use channels::{Channels, INITIAL_CREDIT, Way};
 pub use frame::{Decoder, Frame, Side};
 pub use message::*;

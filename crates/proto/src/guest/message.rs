@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use serde::{Deserialize, Serialize};
-use types::{Error, Timestamp};
+use types::Timestamp;
 
-use crate::control::Sample;
 use crate::launch::{Asked, WindowSize};
 
 /// A request with the number that its answer will bear.
@@ -22,12 +21,12 @@ pub struct ToGuest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// The machine's own things: always the first. [`Reply::Done`] when the root file system
+    /// The machine's own things: always the first. [`super::Reply::Done`] when the root file system
     /// stands.
     Boot(Box<Boot>),
-    /// Make the container. [`Reply::Created`].
+    /// Make the container. [`super::Reply::Created`].
     Create(Box<Create>),
-    /// Let the created process go. [`Reply::Started`], or [`Failure::status`] says how it ended.
+    /// Let the created process go. [`super::Reply::Started`], or [`super::Failure::status`] says how it ended.
     Start,
     /// Set the size of the container's terminal, or of an exec's.
     Resize {
@@ -49,13 +48,13 @@ pub enum Request {
     Pause,
     /// Let them go on.
     Resume,
-    /// Set new limits. [`Reply::Warnings`].
+    /// Set new limits. [`super::Reply::Warnings`].
     Update(Box<LinuxResources>),
-    /// How much does the container use? [`Reply::Sample`].
+    /// How much does the container use? [`super::Reply::Sample`].
     Stats,
-    /// Which processes are in it? [`Reply::Processes`].
+    /// Which processes are in it? [`super::Reply::Processes`].
     Processes,
-    /// Run one more process. [`Reply::ExecStarted`], and later [`Notice::ExecExited`].
+    /// Run one more process. [`super::Reply::ExecStarted`], and later [`super::Notice::ExecExited`].
     Exec(Box<Exec>),
     /// Add a bind mount from a directory of a share to the running container.
     Mount(Box<Mount>),
@@ -66,7 +65,7 @@ pub enum Request {
     /// Write everything to the disks and let go of them. What runs is killed.
     Shutdown,
     /// Be as before [`Request::Boot`]: the container has ended, other disks and cards take the places
-    /// of the machine's. [`Reply::Done`].
+    /// of the machine's. [`super::Reply::Done`].
     Forget,
 }
 
@@ -220,19 +219,19 @@ pub struct Exec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileRequest {
-    /// What is at a path? [`Reply::Stat`].
+    /// What is at a path? [`super::Reply::Stat`].
     Stat {
         /// The path.
         path: String,
     },
-    /// A tar of what is at a path. [`Reply::Done`] when it has been sent.
+    /// A tar of what is at a path. [`super::Reply::Done`] when it has been sent.
     Get {
         /// The path.
         path: String,
         /// From the guest.
         channel: u32,
     },
-    /// Unpack a tar into a directory. [`Reply::Done`] when it has been unpacked.
+    /// Unpack a tar into a directory. [`super::Reply::Done`] when it has been unpacked.
     Put {
         /// The directory.
         path: String,
@@ -243,18 +242,18 @@ pub enum FileRequest {
         /// Give everything to this user.
         owner: Option<User>,
     },
-    /// A tar of everything, what is mounted left out. [`Reply::Done`] when it has been sent.
+    /// A tar of everything, what is mounted left out. [`super::Reply::Done`] when it has been sent.
     Export {
         /// From the guest.
         channel: u32,
     },
-    /// How the files differ from the image's: one JSON list of [`Change`]. [`Reply::Done`] when it
+    /// How the files differ from the image's: one JSON list of [`super::Change`]. [`super::Reply::Done`] when it
     /// has been sent.
     Changes {
         /// From the guest.
         channel: u32,
     },
-    /// A tar of the writable layer, with whiteouts as images have them. [`Reply::Done`] when it
+    /// A tar of the writable layer, with whiteouts as images have them. [`super::Reply::Done`] when it
     /// has been sent.
     Layer {
         /// From the guest.
@@ -274,165 +273,4 @@ impl FileRequest {
             | Self::Layer { channel } => Some(*channel),
         }
     }
-}
-
-/// Everything that an agent sends as messages.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FromGuest {
-    /// It is there.
-    Hello(Hello),
-    /// The answer to the request of that number.
-    Reply {
-        /// [`ToGuest::number`].
-        number: u32,
-        /// The answer, or why there is none.
-        result: Result<Reply, Failure>,
-    },
-    /// Something happened.
-    Notice(Notice),
-}
-
-/// The first words of an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// [`super::VERSION`] of the agent.
-    pub version: u32,
-}
-
-/// Why a request could not be met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What the user is told.
-    pub error: Error,
-    /// The container's exit status, where its start failed.
-    #[serde(default)]
-    pub status: i32,
-}
-
-/// An agent's answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reply {
-    /// It is done.
-    Done,
-    /// To [`Request::Create`]: what the guest's kernel did not allow and nobody asked for.
-    Created {
-        /// One line each.
-        warnings: Vec<String>,
-    },
-    /// To [`Request::Start`].
-    Started,
-    /// To [`Request::Exec`].
-    ExecStarted {
-        /// The process's id in the guest.
-        pid: i32,
-    },
-    /// To [`Request::Update`]: what was not heeded.
-    Warnings(Vec<String>),
-    /// To [`Request::Stats`].
-    Sample(Box<Sample>),
-    /// To [`Request::Processes`].
-    Processes(Vec<ProcessInfo>),
-    /// To [`FileRequest::Stat`]; `None`: there is nothing.
-    Stat(Option<FileStat>),
-}
-
-/// Things that an agent tells unasked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Notice {
-    /// The container's first process ended.
-    Exited {
-        /// Its status, or 128 plus the signal.
-        exit_code: i32,
-    },
-    /// The guest's kernel killed a process of the container for want of memory.
-    OutOfMemory,
-    /// An exec's process ended.
-    ExecExited {
-        /// Its id.
-        exec: String,
-        /// Its status, or 128 plus the signal.
-        exit_code: i32,
-    },
-}
-
-/// A process of the container, as `ps` shows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ProcessInfo {
-    /// Its number in the machine.
-    pub pid: i32,
-    /// Its parent's.
-    pub ppid: i32,
-    /// Who runs it.
-    pub uid: u32,
-    /// The user's name in the container, or the number.
-    pub user: String,
-    /// Its state's letter.
-    pub state: String,
-    /// When it began, in seconds since the epoch.
-    pub started: i64,
-    /// CPU time in hundredths of a second.
-    pub cpu: u64,
-    /// The number of its terminal, as `pts/0`; `?`: it has none.
-    pub terminal: String,
-    /// Address space in KiB.
-    pub size: u64,
-    /// Memory that is there, in KiB.
-    pub resident: u64,
-    /// Threads.
-    pub threads: u64,
-    /// Nice value.
-    pub nice: i64,
-    /// The kernel's name for it.
-    pub name: String,
-    /// Its command line.
-    pub command: String,
-}
-
-/// What is at a path, as Docker's API has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStat {
-    /// Last component of the path that was asked for.
-    pub name: String,
-    /// Bytes.
-    pub size: i64,
-    /// Go's `os.FileMode` bits.
-    pub mode: u32,
-    /// Last change of the content.
-    pub mtime: Timestamp,
-    /// Where a symlink leads; else empty.
-    pub link_target: String,
-}
-
-/// A path that differs from the image's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// Docker's number: 0 modified, 1 added, 2 deleted.
-    pub kind: u8,
-    /// Absolute.
-    pub path: String,
-}
-
-/// Bytes as hexadecimal digits.
-pub fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-        .map(char::from)
-        .collect()
-}
-
-/// Hexadecimal digits as bytes; `None` for what is none.
-pub fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let value =
-        |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?)).collect()
 }
