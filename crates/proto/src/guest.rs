@@ -94,7 +94,7 @@ pub enum Violation {
     Version(u32),
 }
 
-/// Whether these bytes, the first that an agent has sent, are its whole [`message::Hello`]. What is
+/// Whether these bytes, the first that an agent has sent, are its whole [`Hello`]. What is
 /// no hello at all also ends the waiting: who reads it then finds out.
 pub fn whole_hello(bytes: &[u8]) -> bool {
     let mut decoder = Decoder::new(Side::Guest);

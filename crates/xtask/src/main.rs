@@ -1,10 +1,12 @@
 //! Repository chores that need a program: `cargo xtask tidy` keeps the design's rules, `cargo xtask
-//! bench` measures us and our rivals in one run, `cargo xtask external` runs other people's tests.
+//! bench` measures us and our rivals in one run, `cargo xtask external` runs other people's tests,
+//! `cargo xtask kernel` builds a small kernel for guests.
 //!
 //! It knows the shape of the repository and nothing of how containers work.
 
 mod bench;
 mod external;
+mod kernel;
 mod tidy;
 
 use anyhow::{Result, bail};
@@ -12,7 +14,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask bench start|exec|density|image|names|network|networks|registry|vm [--runs N] [--only NAME,…]
-       cargo xtask external bollard|docker-py isopod|dockerd FOLDER";
+       cargo xtask external bollard|docker-py isopod|dockerd FOLDER
+       cargo xtask kernel [FOLDER]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +33,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some(("tidy", [])) => tidy::run(),
         Some(("bench", rest)) => bench::run(rest),
         Some(("external", rest)) => external::run(rest),
+        Some(("kernel", rest)) => kernel::run(rest),
         _ => bail!(USAGE),
     }
 }
