@@ -33,7 +33,18 @@ pub(super) fn run(request: &Request, binary: &Path) -> Result<()> {
     let cloning = Rc::new(daemon_with(Kind::Isopod, Some(binary), &arguments)?);
     starts(request, binary, &kernel, &cloning)?;
     memory_of_clones(&cloning)?;
-    crowd(&cloning)
+    crowd(&cloning)?;
+    println!("\nGuests run {}.", release(&cloning)?);
+    Ok(())
+}
+
+/// What a guest calls its kernel.
+fn release(daemon: &Daemon) -> Result<String> {
+    let engine = daemon.engine();
+    let host = json!({"Isolation": "vm", "NetworkMode": "none"});
+    let output = engine.run(json!({"Cmd": ["uname", "-sr"], "HostConfig": host}));
+    ensure!(output.code == 0, "{output:?}");
+    Ok(output.stdout.trim().to_owned())
 }
 
 /// A kernel for guests, from the environment or Debian's newest.
