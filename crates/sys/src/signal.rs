@@ -33,6 +33,25 @@ fn set(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
     Ok(())
 }
 
+/// Does something with every signal blocked for the calling thread. A thread that is made by it gets
+/// none ever: a signal for the process goes to one that has not blocked it, also where a
+/// [`SignalFd`] of another thread waits for it.
+pub fn without<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: both sets are plain data, made valid before their use, and outlive the calls.
+    let before = unsafe {
+        let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&raw mut all);
+        libc::sigemptyset(&raw mut before);
+        // It cannot fail with a valid first argument.
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before);
+        before
+    };
+    let done = work();
+    // SAFETY: as above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    done
+}
+
 /// Some signals, blocked, and read from a descriptor instead.
 #[derive(Debug)]
 pub struct SignalFd {

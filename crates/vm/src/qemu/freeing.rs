@@ -19,26 +19,27 @@ const STACK: usize = 64 << 10;
 
 /// Has a thread answer the process for as long as that lives: its memory has this number there. Not
 /// the caller's own, because a process that waits for an answer gives none.
+///
+/// The thread takes no signals, which are the caller's, and never ends: it would free memory then,
+/// and if the caller made a process with clone3(2) at that moment, that would find the allocator
+/// locked for ever.
 pub(super) fn attend(listener: Option<OwnedFd>, memory: Option<RawFd>) -> Result<(), Error> {
     let Some(listener) = listener else { return Ok(()) };
     let thread = std::thread::Builder::new().name("freeing".to_owned()).stack_size(STACK);
-    let work = move || {
+    let work = move || -> () {
         let (mut poll, mut ready) = (Poll::default(), Vec::with_capacity(1));
         poll.add((), &listener, Interest::READ);
-        // Without the thread, calls fail with ENOSYS: nothing is freed then.
+        while poll.wait(None, &mut ready).is_ok()
+            && ready.drain(..).all(|(_, what)| what.readable && answer(&listener, memory).is_ok())
+        {
+        }
+        // Calls fail with ENOSYS from now on: nothing is freed then.
+        drop(listener);
         loop {
-            ready.clear();
-            if poll.wait(None, &mut ready).is_err() {
-                return;
-            }
-            for (_, what) in &ready {
-                if !what.readable || answer(&listener, memory).is_err() {
-                    return;
-                }
-            }
+            std::thread::park();
         }
     };
-    thread.spawn(work).map(drop).step("have freed memory given back")
+    sys::signal::without(|| thread.spawn(work)).map(drop).step("have freed memory given back")
 }
 
 /// Answers a call.
