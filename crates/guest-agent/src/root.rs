@@ -157,7 +157,7 @@ fn mount(node: &Path, place: &Path, kind: &str, flags: u32, options: &str) -> io
 /// The disk has a file system already; the overlay's two directories are made the first time.
 fn mount_writable(node: &Path) -> io::Result<()> {
     place_for(Path::new(DISK))?;
-    mount(node, Path::new(DISK), "ext4", NODEV, "noinit_itable")?;
+    mount(node, Path::new(DISK), "ext4", NODEV, "noinit_itable,discard")?;
     for name in ["upper", "work"] {
         place_for(&Path::new(DISK).join(name))?;
     }
