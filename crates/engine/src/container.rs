@@ -49,8 +49,8 @@ use crate::record::{Record, Run};
 ///
 /// Locks are taken in this order: `operation`, then any one of the others, each for moments
 /// only. `operation` is held by whoever creates, starts, ends, renames, updates or removes, or reads
-/// and writes files while nothing runs. Who asks something of a running container waits for it only
-/// when that does not run, because it may be about to ([`Container::settled`]).
+/// and writes files while nothing runs. Who asks something of a running container does without it,
+/// and waits for a start at most ([`Container::settled`]).
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
@@ -72,6 +72,8 @@ pub(crate) struct Container {
     restarting: AtomicUsize,
     /// An image is being made of it, and nothing in it moves.
     pub(crate) frozen: AtomicBool,
+    /// How many starts are under way, those that wait for `operation` too.
+    starts: watch::Sender<usize>,
 }
 
 /// What a running container has.
@@ -106,6 +108,16 @@ impl Drop for BeingRestarted {
     }
 }
 
+/// A container is being started.
+#[derive(Debug)]
+pub(crate) struct BeingStarted<'a>(&'a Container);
+
+impl Drop for BeingStarted<'_> {
+    fn drop(&mut self) {
+        self.0.starts.send_modify(|under_way| *under_way -= 1);
+    }
+}
+
 impl Container {
     pub(crate) fn new(record: Record) -> Self {
         let progress = Progress {
@@ -128,6 +140,7 @@ impl Container {
             gone: AtomicBool::new(false),
             restarting: AtomicUsize::new(0),
             frozen: AtomicBool::new(false),
+            starts: watch::Sender::new(0),
         }
     }
 
@@ -135,8 +148,16 @@ impl Container {
     /// answer from the container that runs.
     pub(crate) async fn settled(&self) {
         if !matches!(self.record().state.status, Status::Running | Status::Paused) {
-            drop(self.operation.lock().await);
+            let mut starts = self.starts.subscribe();
+            // The sender lives in the container.
+            drop(starts.wait_for(|under_way| *under_way == 0).await);
         }
+    }
+
+    /// Says, until what comes back is dropped, that it is being started.
+    pub(crate) fn being_started(&self) -> BeingStarted<'_> {
+        self.starts.send_modify(|under_way| *under_way += 1);
+        BeingStarted(self)
     }
 
     /// Replaces the task that probes it; the old one ends, and its probe with it.

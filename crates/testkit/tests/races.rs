@@ -246,23 +246,35 @@ fn privileged_followers_get_every_line_through_rotation_to_the_last() {
 
 /// Asks something of a container while its start, which was asked for first, is held up: the answer
 /// comes when it runs.
-fn during_start(daemon: &Daemon, ask: impl FnOnce(&Container) -> u16 + Send) -> Container {
+fn during_start(
+    daemon: &Daemon,
+    lasts: u32,
+    ask: impl FnOnce(&Container) -> u16 + Send,
+) -> Container {
     use rustix::process::{Pid, Signal, kill_process};
     let engine = daemon.engine();
     let launcher = daemon.process("isopod-launcher").and_then(Pid::from_raw).expect("a launcher");
     let container = engine.create(json!({
-        "Cmd": ["sh", "-c", "sleep 2; exit 6"],
+        "Cmd": ["sh", "-c", format!("sleep {lasts}; exit 6")],
         "HostConfig": {"NetworkMode": "none", "Init": true}}));
+    // However this ends: a launcher that stays stopped would keep the start waiting.
+    struct GoOn(Pid);
+    impl Drop for GoOn {
+        fn drop(&mut self) {
+            kill_process(self.0, Signal::CONT).unwrap();
+        }
+    }
     kill_process(launcher, Signal::STOP).unwrap();
+    let go_on = GoOn(launcher);
     let run = engine.exec_root.join("monitors").join(&container.id);
     std::thread::scope(|scope| {
-        let container = &container;
+        let (container, go_on) = (&container, go_on);
         let started = scope.spawn(|| engine.act(&container.path("/start")).status);
         testkit::eventually("the start is under way", PATIENCE, || run.exists().then_some(()));
         let (say, heard) = std::sync::mpsc::channel();
         scope.spawn(move || say.send(ask(container)));
         let early = heard.recv_timeout(Duration::from_millis(300));
-        kill_process(launcher, Signal::CONT).unwrap();
+        drop(go_on);
         assert!(early.is_err(), "it does not wait for the start: {early:?}");
         assert_eq!(started.join().unwrap(), 204);
         let status = heard.recv_timeout(PATIENCE).expect("an answer");
@@ -281,13 +293,13 @@ fn privileged_what_is_asked_during_a_start_is_answered_by_a_container_that_runs(
         let engine = &engine;
         move |container: &Container| engine.act(&container.path(verb)).status
     };
-    assert_eq!(during_start(&daemon, act("/stop")).wait(), 143);
-    assert_eq!(during_start(&daemon, act("/kill")).wait(), 137);
+    assert_eq!(during_start(&daemon, 300, act("/stop")).wait(), 143);
+    assert_eq!(during_start(&daemon, 300, act("/kill")).wait(), 137);
     let exec = json!({"Cmd": ["true"]});
-    during_start(&daemon, |container| engine.post(&container.path("/exec"), &exec).status);
-    during_start(&daemon, |container| engine.get(&container.path("/top")).status);
+    during_start(&daemon, 300, |container| engine.post(&container.path("/exec"), &exec).status);
+    during_start(&daemon, 300, |container| engine.get(&container.path("/top")).status);
     // What there is at a path of it, and not in a second mount of its files.
-    let container = during_start(&daemon, |container| {
+    let container = during_start(&daemon, 300, |container| {
         engine.put(&container.path("/archive?path=/etc"), &file("put")).status
     });
     assert_eq!(
@@ -295,7 +307,7 @@ fn privileged_what_is_asked_during_a_start_is_answered_by_a_container_that_runs(
         "putfine"
     );
     // Whoever waits for the end has that of the run which begins.
-    during_start(&daemon, |container| {
+    during_start(&daemon, 1, |container| {
         assert_eq!(container.wait(), 6);
         204
     });

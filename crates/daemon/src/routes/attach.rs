@@ -134,12 +134,12 @@ async fn attach_ws(State(api): State<Api>, Name(name): Name, call: Call) -> Answ
                 }
             }
         }
-        let Some((live, _)) = opened.live else {
+        let Some((live, ending)) = opened.live else {
             return websocket::goodbye(client).await;
         };
         let stdin = opened.options.stdin;
         let session = websocket::Session { stdin, framed: !live.tty, text, keys: watch };
-        let end = websocket::run(client, live.stream, session).await;
+        let end = websocket::run(client, live.stream, session, ending.seen()).await;
         say_detached(&api, &name, end);
     };
     match doorway.take(head, session).await {}

@@ -104,8 +104,14 @@ enum Reply {
     Close(u16),
 }
 
-/// Runs an accepted websocket to its end.
-pub(crate) async fn run(client: Client, engine: UnixStream, session: Session) -> End {
+/// Runs an accepted websocket to its end. After the last output, `settled` is waited for before the
+/// client is told that it was the last.
+pub(crate) async fn run(
+    client: Client,
+    engine: UnixStream,
+    session: Session,
+    settled: impl Future<Output = ()>,
+) -> End {
     let (mut client_reader, mut client_writer) = tokio::io::split(client.socket);
     let (engine_reader, engine_writer) = engine.into_split();
     let (replies, mut wanted) = mpsc::channel(8);
@@ -116,7 +122,8 @@ pub(crate) async fn run(client: Client, engine: UnixStream, session: Session) ->
             if session.stdin { (Some(engine_writer), None) } else { (None, Some(engine_writer)) };
         let input =
             receive((client.early.to_vec(), &mut client_reader), writer, session.keys, replies);
-        let output = send(engine_reader, &mut client_writer, session.framed, opcode, &mut wanted);
+        let manner = (session.framed, opcode);
+        let output = send(engine_reader, &mut client_writer, manner, &mut wanted, settled);
         tokio::pin!(output);
         tokio::select! {
             end = &mut output => end,
@@ -139,10 +146,11 @@ pub(crate) async fn run(client: Client, engine: UnixStream, session: Session) ->
 async fn send(
     mut from: impl AsyncRead + Unpin,
     to: &mut (impl AsyncWrite + Unpin),
-    framed: bool,
-    opcode: Opcode,
+    (framed, opcode): (bool, Opcode),
     wanted: &mut mpsc::Receiver<Reply>,
+    settled: impl Future<Output = ()>,
 ) -> End {
+    tokio::pin!(settled);
     let mut piece = vec![0; 16 << 10];
     let mut unframer = Unframer::default();
     let mut plain = Vec::new();
@@ -153,7 +161,10 @@ async fn send(
                 Reply::Close(status) => (frame::encode_close(status), Some(End::Output)),
             },
             read = from.read(&mut piece) => match read {
-                Ok(0) | Err(_) => (frame::encode_close(NORMAL), Some(End::Output)),
+                Ok(0) | Err(_) => {
+                    settled.as_mut().await;
+                    (frame::encode_close(NORMAL), Some(End::Output))
+                }
                 Ok(length) => {
                     plain.clear();
                     if framed {

@@ -92,9 +92,13 @@ impl Engine {
                     continue;
                 }
                 let (engine, subject) = (self.clone(), Arc::clone(container));
-                let root = blocking(move || engine.still_root(&subject, extent)).await?;
-                let _operation = Some(operation);
-                return Ok(Place { root, path, ids: IdMap::default(), _operation });
+                // The guard goes along: the work goes on when nobody waits for it any more.
+                return blocking(move || {
+                    let root = engine.still_root(&subject, extent)?;
+                    let _operation = Some(operation);
+                    Ok(Place { root, path, ids: IdMap::default(), _operation })
+                })
+                .await;
             }
         }
     }

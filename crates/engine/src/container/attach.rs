@@ -127,7 +127,7 @@ impl Engine {
             stdout: options.stdout,
             stderr: options.stderr,
         };
-        let waiter = container.waiter(WaitCondition::NextExit);
+        let waiter = container.waiter(WaitCondition::NotRunning);
         if let Some((live, theirs)) = wait_or_go(&container, attach, theirs) {
             let asked = live.link.ask(Request::Attach(attach), Some(theirs)).await;
             asked.map_err(|error| container.unless_gone(error))?;

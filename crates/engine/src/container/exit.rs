@@ -7,6 +7,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::control::{ExitRecord, Notice};
@@ -112,6 +113,7 @@ impl Engine {
             exit
         });
         container.set_live(None);
+        container.frozen.store(false, Ordering::SeqCst);
         self.stop_health(container);
         self.forget_execs(container);
         let again = self.decide_restart(container, &exit);

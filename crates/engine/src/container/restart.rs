@@ -76,6 +76,7 @@ impl Engine {
 
     pub(crate) async fn restart_now(&self, container: &Arc<Container>) {
         self.settle_peers(container).await;
+        let _start = container.being_started();
         let _operation = container.operation.lock().await;
         {
             let record = container.record();

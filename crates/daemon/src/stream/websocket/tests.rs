@@ -52,7 +52,7 @@ fn setup(session: Session) -> Setup {
     let (client, server) = UnixStream::pair().expect("a pair");
     let (engine, container) = UnixStream::pair().expect("a pair");
     let server = Client { socket: Socket::Unix(server), early: bytes::Bytes::new() };
-    let task = tokio::spawn(run(server, engine, session));
+    let task = tokio::spawn(run(server, engine, session, std::future::ready(())));
     Setup { client, container, task }
 }
 
