@@ -237,7 +237,7 @@ def test_networks(client, name):
         assert container.exec_run(["ping", "-c", "1", "-w", "20", "second"]).exit_code == 0
         assert other.exec_run(["cat", "/sys/class/net/eth1/mtu"]).output == b"1400\n"
         network.disconnect(other)
-        assert container.exec_run(["ping", "-c", "1", "-w", "2", "10.232.5.30"]).exit_code != 0
+        assert container.exec_run(["ping", "-c", "1", "-W", "1", "10.232.5.30"]).exit_code != 0
         with pytest.raises(APIError) as refused:
             network.remove()
         assert "active endpoints" in str(refused.value)
