@@ -37,7 +37,7 @@ enum Commands {
 enum Kernel {
     /// Install a kernel for guests: Debian's newest cloud kernel, or the one that is given
     Install {
-        /// A kernel, compressed or not
+        /// A kernel, compressed or not, or a directory that has boot/ and lib/modules/
         kernel: Option<PathBuf>,
         /// The directory of its modules (lib/modules/RELEASE)
         #[arg(long, value_name = "DIR", requires = "kernel")]
@@ -261,7 +261,9 @@ mod tests {
         let missing = dir.path().join("vmlinuz");
         let missing = missing.to_str().expect("path");
         let error = ask(&["vm", "--data-root", root, "kernel", "install", missing]);
-        assert!(error.expect_err("no kernel").contains("No such file"));
+        assert!(error.expect_err("no kernel").contains("there is no kernel at"));
+        let error = ask(&["vm", "--data-root", root, "kernel", "install", root]);
+        assert!(error.expect_err("an empty directory").contains("vmlinu"));
         assert!(ask(&["vm", "kernel", "install", "--modules", "/x"]).is_err());
         assert_eq!(ask(&["vm", "template", "ls"]).expect_err("no root"), "asked the daemon");
         let built = ask(&["vm", "template", "build", "-m", "64m", "--cpus", "2"]).expect("built");

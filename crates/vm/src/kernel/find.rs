@@ -51,7 +51,8 @@ fn is_for_others(found: Option<Arch>, wanted: Arch) -> bool {
     found.is_some_and(|arch| arch != wanted)
 }
 
-fn named(path: &Path) -> Result<Found, Error> {
+/// The kernel that a caller names: a file, or the newest one of a directory.
+pub(super) fn named(path: &Path) -> Result<Found, Error> {
     let about = std::fs::metadata(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::NotThere(path.into()),
         _ => Error::Named { path: path.into(), source },

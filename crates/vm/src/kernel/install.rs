@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::error::{Error, Step};
-use super::extract;
+use super::{extract, find};
 use crate::durable;
 use crate::machine::Arch;
 
@@ -50,23 +50,26 @@ pub fn from_debian(state: &Path, arch: Arch) -> Result<String, Error> {
     })
 }
 
-/// Takes a kernel, compressed or not, and the directory of its modules (`lib/modules/<release>`).
-/// Returns the kernel's release.
+/// Takes a kernel, compressed or not, and the directory of its modules (`lib/modules/<release>`);
+/// or a directory that has both below `boot/` and `lib/modules/`. Returns the kernel's release.
 ///
 /// # Errors
-/// [`Error::Unfit`] when it is no kernel that guests can boot.
+/// [`Error::NotThere`], [`Error::Empty`]; [`Error::Unfit`] when it is no kernel that guests can boot.
 pub fn from_files(
     state: &Path,
     arch: Arch,
     kernel: &Path,
     modules: Option<&Path>,
 ) -> Result<String, Error> {
-    let wrapped = std::fs::read(kernel).step("read", kernel)?;
-    let unfit = |why| Error::Unfit { path: kernel.to_owned(), why };
+    let found = find::named(kernel)?;
+    let wrapped = std::fs::read(&found.kernel).step("read", &found.kernel)?;
+    let unfit = |why| Error::Unfit { path: found.kernel.clone(), why };
     let unpacked = extract::kernel(wrapped.clone(), arch).map_err(unfit)?;
     let release =
         extract::release(&unpacked).ok_or_else(|| unfit(super::error::Unfit::NoRelease))?;
     drop(unpacked);
+    let beside = kernel.join("lib/modules").join(&release);
+    let modules = modules.or_else(|| beside.is_dir().then_some(&*beside));
     replace(state, arch, |directory| {
         let root = directory.join("root");
         let boot = root.join("boot");

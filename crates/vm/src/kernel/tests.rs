@@ -140,6 +140,19 @@ fn wanted<'a>(state: &'a Path, root: &'a PathBuf, agent: &'a PathBuf) -> Wanted<
     Wanted { state, kernels, agents, arch: Arch::X86_64 }
 }
 
+#[test]
+fn a_directory_is_installed_with_its_modules() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (root, agent) = stage(dir.path());
+    let state = dir.path().join("vm");
+    let release = install::from_files(&state, Arch::X86_64, &root, None).expect("installed");
+    assert_eq!(release, "6.1.0-9-cloud-amd64");
+    std::fs::remove_dir_all(&root).expect("removed");
+    let agents = std::slice::from_ref(&agent);
+    let wanted = Wanted { state: &state, kernels: &[], agents, arch: Arch::X86_64 };
+    assert_eq!(prepare(&wanted).expect("an image").release, release);
+}
+
 /// ARM's `Image`, of which the head is enough.
 fn image() -> Vec<u8> {
     let mut image = vec![0; 64];
