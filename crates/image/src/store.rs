@@ -1,5 +1,7 @@
 //! The store itself: what is shared by all that is done with images.
 
+mod hold;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,7 @@ use crate::gc::Sweeps;
 use crate::ingest::Claims;
 use crate::layer::{Form, LayerMeta, Layers, Staged};
 use crate::snapshot::Snapshots;
+pub(crate) use hold::Hold;
 
 /// Limits on what is taken in, so that a hostile archive cannot fill the disk or the memory.
 #[derive(Clone, Debug)]
@@ -249,7 +252,7 @@ impl Store {
         for layer in &layers {
             state.hold(layer);
         }
-        Hold { store: self, layers }
+        Hold::new(self, layers)
     }
 
     /// Keeps one layer from being removed until it is released.
@@ -372,35 +375,5 @@ impl Store {
             Ok(())
         })?;
         Ok(id)
-    }
-}
-
-/// Layers that must stay until this is dropped.
-pub(crate) struct Hold<'a> {
-    store: &'a Store,
-    layers: Vec<Digest>,
-}
-
-impl Hold<'_> {
-    /// Keeps further layers.
-    pub(crate) fn add(&mut self, layers: impl IntoIterator<Item = Digest>) {
-        for layer in layers {
-            self.store.keep(&layer);
-            self.layers.push(layer);
-        }
-    }
-
-    /// As [`Store::known_layer`]; the layer stays from now on.
-    pub(crate) fn known_layer(&mut self, blob: &Digest) -> Option<Digest> {
-        let diff_id = self.store.known_layer(blob)?;
-        // It may have gone before it was held.
-        self.add([diff_id.clone()]);
-        self.store.layer(&diff_id).map(|_| diff_id)
-    }
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.store.release(&self.layers);
     }
 }
