@@ -32,7 +32,7 @@ pub(crate) mod wait;
 mod whole;
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use proto::control::{Attach, Reply, Request};
@@ -69,7 +69,7 @@ pub(crate) struct Container {
     /// Its record has been removed from the database; changes under the record's lock.
     gone: AtomicBool,
     /// How many restarts by a user are between their stop and their start.
-    restarting: AtomicUsize,
+    restarting: watch::Sender<usize>,
     /// An image is being made of it, and nothing in it moves.
     pub(crate) frozen: AtomicBool,
     /// How many starts are under way, those that wait for `operation` too.
@@ -98,23 +98,20 @@ pub(crate) struct Progress {
     pub(crate) removed: bool,
 }
 
-/// A container is being restarted.
+/// Somebody who is counted until this is dropped.
 #[derive(Debug)]
-pub(crate) struct BeingRestarted(Arc<Container>);
+pub(crate) struct Counted<'a>(&'a watch::Sender<usize>);
 
-impl Drop for BeingRestarted {
-    fn drop(&mut self) {
-        self.0.restarting.fetch_sub(1, Ordering::SeqCst);
+impl<'a> Counted<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
     }
 }
 
-/// A container is being started.
-#[derive(Debug)]
-pub(crate) struct BeingStarted<'a>(&'a Container);
-
-impl Drop for BeingStarted<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.starts.send_modify(|under_way| *under_way -= 1);
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -138,7 +135,7 @@ impl Container {
             execs: Mutex::new(Vec::new()),
             trees: Mutex::new(Vec::new()),
             gone: AtomicBool::new(false),
-            restarting: AtomicUsize::new(0),
+            restarting: watch::Sender::new(0),
             frozen: AtomicBool::new(false),
             starts: watch::Sender::new(0),
         }
@@ -155,9 +152,8 @@ impl Container {
     }
 
     /// Says, until what comes back is dropped, that it is being started.
-    pub(crate) fn being_started(&self) -> BeingStarted<'_> {
-        self.starts.send_modify(|under_way| *under_way += 1);
-        BeingStarted(self)
+    pub(crate) fn being_started(&self) -> Counted<'_> {
+        Counted::new(&self.starts)
     }
 
     /// Replaces the task that probes it; the old one ends, and its probe with it.
@@ -185,14 +181,13 @@ impl Container {
 
     /// Says, until what comes back is dropped, that the next end of this container is a part of
     /// a restart.
-    pub(crate) fn restarting(self: &Arc<Self>) -> BeingRestarted {
-        self.restarting.fetch_add(1, Ordering::SeqCst);
-        BeingRestarted(Arc::clone(self))
+    pub(crate) fn restarting(&self) -> Counted<'_> {
+        Counted::new(&self.restarting)
     }
 
     /// Whether it is removed when it ends.
     pub(crate) fn removes_itself(&self) -> bool {
-        self.record().host.auto_remove && self.restarting.load(Ordering::SeqCst) == 0
+        self.record().host.auto_remove && *self.restarting.borrow() == 0
     }
 
     /// What is remembered; never held across an await.

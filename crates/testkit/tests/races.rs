@@ -16,6 +16,14 @@ const NAMES: [&str; 3] = ["red", "green", "blue"];
 /// No request may take longer; a stop has to kill after a second.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// One of their own for each test, with an image.
+fn daemon() -> Daemon {
+    let daemon = Daemon::isopod();
+    let busybox = image::busybox(&["busybox:latest"]);
+    let _ = daemon.engine().upload("/images/load?quiet=1", &busybox.tar).expect(200);
+    daemon
+}
+
 struct Dice(u64);
 
 impl Dice {
@@ -123,10 +131,8 @@ fn send(
 
 #[test]
 fn privileged_alone_many_clients_do_everything_at_once() {
-    let daemon = Daemon::isopod();
+    let daemon = daemon();
     let engine = daemon.engine();
-    let busybox = image::busybox(&["busybox:latest"]);
-    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
     println!("seed {seed}");
     let ledger = Ledger::default();
@@ -166,10 +172,8 @@ fn privileged_alone_many_clients_do_everything_at_once() {
 #[test]
 fn privileged_a_client_that_hangs_up_leaves_nothing_by_halves() {
     use std::io::Write;
-    let daemon = Daemon::isopod();
+    let daemon = daemon();
     let engine = daemon.engine();
-    let busybox = image::busybox(&["busybox:latest"]);
-    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
     let hang_up = |method: &str, path: &str, body: &Value, after: Duration| {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut stream = std::os::unix::net::UnixStream::connect(&engine.socket).unwrap();
@@ -214,10 +218,8 @@ fn privileged_a_client_that_hangs_up_leaves_nothing_by_halves() {
 /// who come when it is over, get every line once.
 #[test]
 fn privileged_followers_get_every_line_through_rotation_to_the_last() {
-    let daemon = Daemon::isopod();
+    let daemon = daemon();
     let engine = daemon.engine();
-    let busybox = image::busybox(&["busybox:latest"]);
-    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
     let script = "sleep 0.3; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done";
     std::thread::scope(|scope| {
         let kinds =
@@ -285,10 +287,8 @@ fn during_start(
 
 #[test]
 fn privileged_what_is_asked_during_a_start_is_answered_by_a_container_that_runs() {
-    let daemon = Daemon::isopod();
+    let daemon = daemon();
     let engine = daemon.engine();
-    let busybox = image::busybox(&["busybox:latest"]);
-    let _ = engine.upload("/images/load?quiet=1", &busybox.tar).expect(200);
     let act = |verb: &'static str| {
         let engine = &engine;
         move |container: &Container| engine.act(&container.path(verb)).status
@@ -316,12 +316,7 @@ fn privileged_what_is_asked_during_a_start_is_answered_by_a_container_that_runs(
 
 /// A tar with one file that has its name in it.
 fn file(name: &str) -> Vec<u8> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(name.len() as u64);
-    header.set_mode(0o644);
-    let mut tar = tar::Builder::new(Vec::new());
-    tar.append_data(&mut header, name, name.as_bytes()).unwrap();
-    tar.into_inner().unwrap()
+    image::Layer::new().file(name, 0o644, name.as_bytes()).bytes()
 }
 
 on_both! {

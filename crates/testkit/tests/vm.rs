@@ -178,13 +178,7 @@ fn content(engine: &Engine, container: &Container, path: &str) -> String {
 }
 
 fn archive(name: &str, text: &str) -> Vec<u8> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(text.len() as u64);
-    header.set_mode(0o640);
-    header.set_cksum();
-    let mut tar = tar::Builder::new(Vec::new());
-    tar.append_data(&mut header, name, text.as_bytes()).unwrap();
-    tar.into_inner().unwrap()
+    image::Layer::new().file(name, 0o640, text.as_bytes()).bytes()
 }
 
 #[test]
