@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
@@ -41,11 +41,10 @@ impl Socket {
     /// library loses what it reads together with the head of an answer that becomes a stream.
     pub(crate) async fn heard(&self) {
         let Socket::Unix(stream) = self else { return };
-        let waiting = async {
-            while sys::stream::unread(stream).is_ok_and(|bytes| bytes > 0) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
+        let waiting = stream.async_io(Interest::WRITABLE, || match sys::stream::all_read(stream) {
+            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+            read => read,
+        });
         // A client that does not read is served all the same.
         drop(tokio::time::timeout(PATIENCE, waiting).await);
     }

@@ -338,3 +338,37 @@ on_both! {
         assert_eq!(container.sh(script), format!("{}.", names.concat()));
     }
 }
+
+/// Some HTTP libraries throw away what they read together with the head of an answer that becomes
+/// a stream, so nothing follows the head until the client has taken it.
+#[test]
+fn privileged_a_stream_waits_until_its_head_is_read() {
+    use std::io::{Read, Write};
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let container = engine.create_named("said", json!({"Cmd": ["echo", "hello"]}));
+    container.start();
+    container.wait();
+    let mut buffer = [0; 4096];
+    for slow in [0, 1, 5, 20] {
+        for _ in 0..10 {
+            let mut stream = std::os::unix::net::UnixStream::connect(&engine.socket).unwrap();
+            let request = format!(
+                "POST {VERSION}/containers/said/attach?logs=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n\
+                 Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).unwrap();
+            let _ =
+                rustix::net::recv(&stream, &mut buffer[..1], rustix::net::RecvFlags::PEEK).unwrap();
+            std::thread::sleep(Duration::from_millis(slow));
+            let size = stream.read(&mut buffer).unwrap();
+            let head = String::from_utf8_lossy(&buffer[..size]);
+            assert!(head.starts_with("HTTP/1.1 101 ") && head.ends_with("\r\n\r\n"), "{head:?}");
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, b"\x01\0\0\0\0\0\0\x06hello\n");
+        }
+    }
+    container.remove();
+    daemon.stop().unwrap();
+}

@@ -90,6 +90,7 @@ async fn attach(State(api): State<Api>, Name(name): Name, call: Call) -> Answer 
     let session = async move |mut client: Client| {
         let watch = opened.watch();
         if let Some(mut past) = opened.past {
+            client.socket.heard().await;
             while let Some(Ok(line)) = past.receiver.recv().await {
                 if client.socket.write_all(&frame(&line, past.tty)).await.is_err() {
                     return;
