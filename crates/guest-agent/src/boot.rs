@@ -27,10 +27,12 @@ pub(crate) fn start() -> Result<(OwnedFd, Modules), Fatal> {
     mount_kernel("").map_err(step("mounting the kernel's file systems"))?;
     let modules = Modules::read(Path::new("/modules")).map_err(step("reading the modules"))?;
     modules.load_early().map_err(step("loading the first modules"))?;
-    // Interfaces wait: what they can do is read when they are bound, which in a clone of a template
-    // is after the clone was made.
-    no_autoprobe().map_err(step("keeping devices unbound"))?;
-    unbind_cards().map_err(step("letting go of interfaces"))?;
+    if !own_cards().map_err(step("reading the kernel's command line"))? {
+        // Interfaces wait: what they can do is read when they are bound, which in a clone of a
+        // template is after the clone was made.
+        no_autoprobe().map_err(step("keeping devices unbound"))?;
+        unbind_cards().map_err(step("letting go of interfaces"))?;
+    }
     modules.load_late().map_err(step("loading modules"))?;
     leave_initramfs().map_err(step("leaving the first root file system"))?;
     settings().map_err(step("setting the kernel up"))?;
@@ -59,6 +61,12 @@ fn mount_kernel(below: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the machine has the cards already that it will have.
+fn own_cards() -> io::Result<bool> {
+    let line = std::fs::read_to_string("/proc/cmdline")?;
+    Ok(line.split_whitespace().any(|word| word == proto::guest::OWN_CARDS))
 }
 
 /// A kernel without the bus has no devices that could be bound.

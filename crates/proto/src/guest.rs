@@ -39,6 +39,10 @@ pub use message::*;
 /// Both sides must be of the same version: the agent comes with the monitor that starts it.
 pub const VERSION: u32 = 1;
 
+/// What the kernel's command line says in a machine that is not going to be cloned: its network
+/// cards stay what they are.
+pub const OWN_CARDS: &str = "isopod.own_cards";
+
 /// What the other side may not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {

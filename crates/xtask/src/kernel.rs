@@ -3,11 +3,14 @@
 //! where processors are emulated.
 
 use anyhow::{Context, Result, ensure};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What it has beyond the smallest kernel that there is.
 const CONFIG: &str = include_str!("kernel/guest.config");
+/// What its emulated processors know without measuring.
+const EMULATED: &str = include_str!("kernel/emulated.c");
 
 /// What it is built with.
 const PACKAGES: [&str; 7] =
@@ -26,6 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     done(Command::new("scripts/packages").args(PACKAGES))?;
     let work = tempfile::TempDir::new_in("target").context("a folder for the source")?;
     let source = unpack(work.path())?;
+    extend(&source)?;
     configure(&source)?;
     let processors = std::thread::available_parallelism()?.get();
     done(make(&source).arg(format!("-j{processors}")).args(["vmlinux", "modules.builtin"]))?;
@@ -52,6 +56,20 @@ fn unpack(work: &Path) -> Result<PathBuf> {
                   mkdir source; tar -C source --strip-components=1 -xf usr/src/linux-source-*.tar.xz";
     done(Command::new("sh").args(["-c", script]).current_dir(work))?;
     Ok(work.join("source"))
+}
+
+/// Adds a file of our own, and leaves the memory of what only boots as it is: an emulator that is
+/// told to write where it has translated code takes 56 ms over those 760 KiB.
+fn extend(source: &Path) -> Result<()> {
+    let folder = source.join("arch/x86/kernel");
+    std::fs::write(folder.join("emulated.c"), EMULATED)?;
+    let mut list = std::fs::OpenOptions::new().append(true).open(folder.join("Makefile"))?;
+    writeln!(list, "obj-y += emulated.o")?;
+    let path = source.join("arch/x86/mm/init.c");
+    let text = std::fs::read_to_string(&path)?;
+    let poison = "POISON_FREE_INITMEM";
+    ensure!(text.contains(poison), "{} has no {poison} any more", path.display());
+    Ok(std::fs::write(&path, text.replace(poison, "-1"))?)
 }
 
 /// Has the smallest configuration and ours on top of it, of which nothing may be lost.

@@ -7,10 +7,11 @@ use sys::poll::{Interest, Poll, Ready};
 use sys::seccomp::notify;
 
 use super::arguments::{Memory, RAM};
+use super::command_line::{self, Fate};
 use super::complaints::Complaints;
 use super::devices::{self, Life, Plan, Started};
 use super::qmp::PATIENCE;
-use super::{Asked, Qemu, command_line};
+use super::{Asked, Qemu};
 use crate::backend::{Conditions, Places, Vm};
 use crate::error::{Error, Step};
 use crate::machine::Machine;
@@ -27,7 +28,7 @@ pub(super) fn boot(
 ) -> Result<Vm, Error> {
     let served = share::serve(&machine.shares, &machine.directory, conditions)?;
     let memory = if machine.shares.is_empty() { Memory::Anonymous } else { Memory::Shared };
-    let command_line = command_line::kernel(machine.arch, conditions.cpu);
+    let command_line = command_line::kernel(machine.arch, conditions.cpu, Fate::Used);
     let plan = Plan {
         machine,
         memory,

@@ -3,8 +3,17 @@
 use crate::backend::Cpu;
 use crate::machine::Arch;
 
+/// What becomes of a machine that boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It runs a container.
+    Used,
+    /// It becomes a template.
+    Cloned,
+}
+
 /// The kernel's command line for a machine whose agent is `/init`.
-pub(super) fn kernel(arch: Arch, cpu: Cpu) -> String {
+pub(super) fn kernel(arch: Arch, cpu: Cpu, fate: Fate) -> String {
     let mut words: Vec<String> = ["quiet", "panic=-1", "random.trust_cpu=on", "cryptomgr.notests"]
         .map(str::to_owned)
         .to_vec();
@@ -20,12 +29,17 @@ pub(super) fn kernel(arch: Arch, cpu: Cpu) -> String {
                 // finds it unstable, and often hangs then.
                 let khz = tsc_khz(&cpuinfo()).unwrap_or(1_000_000);
                 words.push(format!("tsc_early_khz={khz}"));
+                // A kernel of `xtask kernel` then measures nothing. To others it says nothing.
+                words.push(format!("isopod.emulated_khz={khz}"));
                 words.push("tsc=reliable".to_owned());
                 // The host's kernel has done all that can be done about its own processor.
                 words.push("mitigations=off".to_owned());
             }
         }
         Arch::Aarch64 => words.push("console=ttyAMA0".to_owned()),
+    }
+    if fate == Fate::Used {
+        words.push(proto::guest::OWN_CARDS.to_owned());
     }
     words.join(" ")
 }
@@ -52,10 +66,12 @@ mod tests {
         let text = "processor\t: 0\ncpu MHz\t\t: 800.012\nbogomips\t: 4200.50\n";
         assert_eq!(tsc_khz(text), Some(2_100_250));
         assert_eq!(tsc_khz("processor : 0\n"), None);
-        let line = kernel(Arch::X86_64, Cpu::Emulated);
+        let line = kernel(Arch::X86_64, Cpu::Emulated, Fate::Used);
         assert!(line.contains(" tsc_early_khz="), "{line}");
-        assert!(!kernel(Arch::X86_64, Cpu::Hardware).contains("tsc"));
-        let arm = kernel(Arch::Aarch64, Cpu::Emulated);
+        assert!(!kernel(Arch::X86_64, Cpu::Hardware, Fate::Used).contains("tsc"));
+        assert!(line.ends_with(" isopod.own_cards"), "{line}");
+        let arm = kernel(Arch::Aarch64, Cpu::Emulated, Fate::Cloned);
         assert!(arm.contains(" console=ttyAMA0") && !arm.contains("tsc"), "{arm}");
+        assert!(!arm.contains("isopod."), "{arm}");
     }
 }

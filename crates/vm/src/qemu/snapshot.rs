@@ -13,8 +13,9 @@ use sys::poll::{Interest, Poll};
 
 use super::arguments::Memory;
 use super::boot::{answer, hello};
+use super::command_line::{self, Fate};
 use super::devices::{self, Life, Plan, Started};
-use super::{Qemu, command_line, freeing};
+use super::{Qemu, freeing};
 use crate::backend::{Conditions, Places, Snapshot, Vm};
 use crate::error::{Error, Step};
 use crate::machine::Machine;
@@ -36,7 +37,7 @@ pub(super) fn take(
     };
     let (ram, state) = (create(RAM)?, create(STATE)?);
     ram.set_len(machine.mebibytes() << 20).step("make room for a template's memory")?;
-    let command_line = command_line::kernel(machine.arch, conditions.cpu);
+    let command_line = command_line::kernel(machine.arch, conditions.cpu, Fate::Cloned);
     let plan = Plan {
         machine,
         memory: Memory::Written,
