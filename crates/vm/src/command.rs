@@ -37,7 +37,8 @@ enum Commands {
 enum Kernel {
     /// Install a kernel for guests: Debian's newest cloud kernel, or the one that is given
     Install {
-        /// A kernel, compressed or not, or a directory that has boot/ and lib/modules/
+        /// A kernel, compressed or not, a directory that has boot/ and lib/modules/, or a Debian
+        /// package of one
         kernel: Option<PathBuf>,
         /// The directory of its modules (lib/modules/RELEASE)
         #[arg(long, value_name = "DIR", requires = "kernel")]

@@ -43,15 +43,13 @@ pub fn from_debian(state: &Path, arch: Arch) -> Result<String, Error> {
             apt.run("apt-get", &["-q", "update"])?;
             apt.run("apt-get", &["-q", "download", &package])?;
         }
-        let archive = only_package(directory)?;
-        let root = directory.join("root");
-        run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&root), "dpkg-deb")?;
-        Ok((root, package))
+        Ok((unpack(&only_package(directory)?, directory)?, package))
     })
 }
 
 /// Takes a kernel, compressed or not, and the directory of its modules (`lib/modules/<release>`);
-/// or a directory that has both below `boot/` and `lib/modules/`. Returns the kernel's release.
+/// a directory that has both below `boot/` and `lib/modules/`; or a Debian package of such a
+/// directory. Returns the kernel's release.
 ///
 /// # Errors
 /// [`Error::NotThere`], [`Error::Empty`]; [`Error::Unfit`] when it is no kernel that guests can boot.
@@ -61,13 +59,18 @@ pub fn from_files(
     kernel: &Path,
     modules: Option<&Path>,
 ) -> Result<String, Error> {
-    let found = find::named(kernel)?;
-    let wrapped = std::fs::read(&found.kernel).step("read", &found.kernel)?;
-    let unfit = |why| Error::Unfit { path: found.kernel.clone(), why };
-    let unpacked = extract::kernel(wrapped.clone(), arch).map_err(unfit)?;
-    let release =
-        extract::release(&unpacked).ok_or_else(|| unfit(super::error::Unfit::NoRelease))?;
-    drop(unpacked);
+    if modules.is_none() && kernel.extension().is_some_and(|extension| extension == "deb") {
+        return replace(state, arch, |directory| {
+            let root = unpack(kernel, directory)?;
+            let fit = Fit::read(&root, arch).map_err(|error| match error {
+                Error::Empty(_) => Error::Empty(kernel.to_owned()),
+                Error::Unfit { why, .. } => Error::Unfit { path: kernel.to_owned(), why },
+                other => other,
+            })?;
+            Ok((root, fit.release))
+        });
+    }
+    let Fit { wrapped, release } = Fit::read(kernel, arch)?;
     let beside = kernel.join("lib/modules").join(&release);
     let modules = modules.or_else(|| beside.is_dir().then_some(&*beside));
     replace(state, arch, |directory| {
@@ -85,6 +88,32 @@ pub fn from_files(
         }
         Ok((root, release))
     })
+}
+
+/// A kernel that guests can boot.
+struct Fit {
+    /// As it was found.
+    wrapped: Vec<u8>,
+    release: String,
+}
+
+impl Fit {
+    fn read(kernel: &Path, arch: Arch) -> Result<Self, Error> {
+        let found = find::named(kernel)?;
+        let wrapped = std::fs::read(&found.kernel).step("read", &found.kernel)?;
+        let unfit = |why| Error::Unfit { path: found.kernel.clone(), why };
+        let unpacked = extract::kernel(wrapped.clone(), arch).map_err(unfit)?;
+        let release =
+            extract::release(&unpacked).ok_or_else(|| unfit(super::error::Unfit::NoRelease))?;
+        Ok(Self { wrapped, release })
+    }
+}
+
+/// Unpacks a package, and says where.
+fn unpack(package: &Path, directory: &Path) -> Result<PathBuf, Error> {
+    let root = directory.join("root");
+    run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&root), "dpkg-deb")?;
+    Ok(root)
 }
 
 /// Puts what `fill` makes in the place of what was there.

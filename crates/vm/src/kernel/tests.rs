@@ -153,6 +153,36 @@ fn a_directory_is_installed_with_its_modules() {
     assert_eq!(prepare(&wanted).expect("an image").release, release);
 }
 
+#[test]
+fn a_package_is_installed_as_its_content_is() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (root, agent) = stage(dir.path());
+    let state = dir.path().join("vm");
+    let package = |name: &str, root: &Path| {
+        let control = format!(
+            "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n"
+        );
+        std::fs::create_dir_all(root.join("DEBIAN")).expect("create");
+        std::fs::write(root.join("DEBIAN/control"), control).expect("write");
+        let file = dir.path().join(format!("{name}.deb"));
+        let mut build = std::process::Command::new("dpkg-deb");
+        build.args(["--build", "-Znone"]).arg(root).arg(&file);
+        assert!(build.stdout(std::process::Stdio::null()).status().expect("dpkg-deb").success());
+        file
+    };
+    let full = package("full", &root);
+    let release = install::from_files(&state, Arch::X86_64, &full, None).expect("installed");
+    let agents = std::slice::from_ref(&agent);
+    let wanted = Wanted { state: &state, kernels: &[], agents, arch: Arch::X86_64 };
+    assert_eq!(prepare(&wanted).expect("an image").release, release);
+
+    let empty = package("empty", &dir.path().join("nothing"));
+    let error = install::from_files(&state, Arch::X86_64, &empty, None).expect_err("empty");
+    let expected = "empty.deb: there is no vmlinuz or vmlinux in it, nor in its boot directory";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    assert_eq!(prepare(&wanted).expect("what was there").release, release);
+}
+
 /// ARM's `Image`, of which the head is enough.
 fn image() -> Vec<u8> {
     let mut image = vec![0; 64];
