@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::control::{Attach, Request};
@@ -43,6 +44,7 @@ pub struct Attached {
 /// The end of a container that somebody is attached to.
 #[derive(Debug)]
 pub struct Ending {
+    container: Arc<Container>,
     waiter: Waiter,
     limit: Duration,
 }
@@ -51,8 +53,13 @@ impl Ending {
     /// Waits until everybody can see the end of the container, whose stream has ended: clients ask
     /// how it was next. But a process may close its output and go on, so there is a limit.
     pub async fn seen(self) {
+        let seen = async {
+            // What runs for a moment only may have ended before its start has.
+            self.container.settled().await;
+            self.waiter.outcome().await
+        };
         // An error says that the limit was reached.
-        drop(tokio::time::timeout(self.limit, self.waiter.outcome()).await);
+        drop(tokio::time::timeout(self.limit, seen).await);
     }
 }
 
@@ -136,7 +143,7 @@ impl Engine {
         // Their input's end detaches them from a container that goes on.
         let detaches = attach.stdin && (tty || !once);
         let limit = if detaches { SEEN_OR_DETACHED } else { SEEN };
-        Ok((Attached { stream: ours, tty }, Ending { waiter, limit }))
+        Ok((Attached { stream: ours, tty }, Ending { container, waiter, limit }))
     }
 
     /// Tells listeners that a client has detached by its keys.

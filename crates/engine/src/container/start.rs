@@ -194,6 +194,8 @@ impl Engine {
     ) -> Result<(), Error> {
         container.set_live(Some(live.clone()));
         self.watch_health(container, begun.at);
+        // First, for who sees that it runs may wait for its end.
+        container.progress.send_modify(|progress| progress.active = true);
         // What a crash would lose of this, the monitor knows.
         self.change_soon(container, |record| {
             record.state.status = Status::Running;
@@ -205,7 +207,6 @@ impl Engine {
             self.note_endpoints(record, &live.run.endpoints);
         });
         self.names.watch(container.id.as_str(), begun.pid);
-        container.progress.send_modify(|progress| progress.active = true);
         for endpoint in &live.run.endpoints {
             self.tell_network("connect", &endpoint.network, &container.id);
         }
