@@ -64,7 +64,7 @@ fn machines(settings: &Settings, config: &mut Config) -> Result<(), ConfigError>
     }
     machines.kernels.clone_from(&settings.vm_kernel);
     machines.agents.clone_from(&settings.vm_agent);
-    machines.agents.extend(AGENTS.into_iter().filter_map(agent));
+    machines.agent_places = agent_places();
     for (directive, text, place, least) in [
         ("vm-memory", &settings.vm_memory, &mut machines.memory, 128 << 20),
         ("vm-disk-size", &settings.vm_disk_size, &mut machines.disk_size, 64 << 20),
@@ -101,8 +101,8 @@ fn machines(settings: &Settings, config: &mut Config) -> Result<(), ConfigError>
 /// architecture, and those for others.
 const AGENTS: [&str; 3] = ["guest-agent", "guest-agent-aarch64", "guest-agent-x86_64"];
 
-/// The program of such an agent, where it is installed.
-fn agent(name: &str) -> Option<PathBuf> {
+/// Where such programs are installed, if they are.
+fn agent_places() -> Vec<PathBuf> {
     // The program itself runs from a copy of its mount: what it was started as says where it is.
     let started = std::env::args_os().next().map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -116,8 +116,11 @@ fn agent(name: &str) -> Option<PathBuf> {
         .into_iter()
         .flatten()
         .filter_map(|program| program.canonicalize().ok())
-        .filter_map(|program| Some(program.parent()?.join(name)));
-    beside.chain([Path::new("/usr/lib/isopod").join(name)]).find(|path| path.is_file())
+        .filter_map(|program| program.parent().map(Path::to_owned));
+    beside
+        .chain([PathBuf::from("/usr/lib/isopod")])
+        .flat_map(|directory| AGENTS.map(|name| directory.join(name)))
+        .collect()
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {

@@ -74,8 +74,10 @@ pub struct Config {
 pub struct MachineSettings {
     /// The kernels that they boot, one for each architecture; one is looked for where none is named.
     pub kernels: Vec<PathBuf>,
-    /// The programs of agents that are named or installed, for any architecture.
+    /// The programs of agents that are named, for any architecture.
     pub agents: Vec<PathBuf>,
+    /// Where others may be installed, now or later.
+    pub agent_places: Vec<PathBuf>,
     /// How their processors are made.
     pub accelerator: Accelerator,
     /// Whether they are cloned.
@@ -95,6 +97,7 @@ impl Default for MachineSettings {
         Self {
             kernels: Vec::new(),
             agents: Vec::new(),
+            agent_places: Vec::new(),
             accelerator: Accelerator::Auto,
             templates: Templates::Make,
             spare: true,
@@ -102,6 +105,14 @@ impl Default for MachineSettings {
             cpus: 1,
             disk_size: 20 << 30,
         }
+    }
+}
+
+impl MachineSettings {
+    /// The programs of agents that there are.
+    pub(crate) fn agents(&self) -> Vec<PathBuf> {
+        let installed = self.agent_places.iter().filter(|path| path.is_file());
+        self.agents.iter().chain(installed).cloned().collect()
     }
 }
 

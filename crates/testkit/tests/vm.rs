@@ -5,10 +5,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use testkit::daemon::{Daemon, Options};
-use testkit::engine::{Kind, encode, target_dir};
+use testkit::engine::{Kind, encode, isopod_binary, target_dir};
 use testkit::{Container, Engine, eventually, image, json, unique};
 
 use crate::names::upstream::Server;
@@ -539,6 +540,40 @@ fn privileged_a_hostile_agent_ends_its_machine_with_a_clear_error_and_nothing_el
     let log = daemon.log_end();
     assert!(log.contains("the virtual machine was ended: the other side sent a frame of"), "{log}");
     assert_eq!(other.sh("echo there"), "there");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_an_agent_may_be_installed_while_the_daemon_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("isopod");
+    std::fs::copy(isopod_binary(), &alone).unwrap();
+    // What a user may have installed is not there for this one.
+    let program = folder.path().join("start");
+    let script = format!(
+        "#!/bin/sh\nexec unshare --mount sh -c '[ ! -d /usr/lib/isopod ] || mount -t tmpfs none \
+         /usr/lib/isopod; exec \"$@\"' sh {} \"$@\"\n",
+        alone.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").ok();
+    let kernel = kernel.map(|kernel| ["--vm-kernel".to_owned(), kernel]);
+    let mut arguments = vec!["--vm-templates".to_owned(), "never".to_owned()];
+    arguments.extend(kernel.into_iter().flatten());
+    let program = Some(program);
+    let options = Options { kind: Kind::Isopod, program, arguments, host_network: false };
+    let daemon = Daemon::start(options).unwrap();
+    let engine = daemon.engine();
+    let saved = image::busybox(&["busybox:latest"]);
+    assert_eq!(engine.upload("/images/load?quiet=1", &saved.tar).status, 200);
+    let run =
+        || engine.isopod_cli(&["run", "--rm", "--isolation", "vm", "busybox", "echo", "fine"]);
+    let refused = run();
+    assert!(refused.stderr.contains("guests need the program guest-agent"), "{refused:?}");
+    std::fs::copy(target_dir().join("guest-agent"), folder.path().join("guest-agent")).unwrap();
+    let done = run();
+    assert_eq!((done.code, done.stdout.as_str()), (0, "fine\n"), "{done:?}");
     daemon.stop().unwrap();
 }
 

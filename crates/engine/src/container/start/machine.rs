@@ -159,7 +159,7 @@ impl Engine {
             state: self.config.data_root.join("vm"),
             architecture: architecture.to_owned(),
             kernels: config.kernels.clone(),
-            agents: config.agents.clone(),
+            agents: config.agents(),
             accelerator: config.accelerator,
             templates: config.templates,
             memory,

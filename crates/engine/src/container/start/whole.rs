@@ -44,7 +44,7 @@ impl Engine {
         let whole = Whole {
             state: self.config.data_root.join("vm"),
             kernels: config.kernels.clone(),
-            agents: config.agents.clone(),
+            agents: config.agents(),
             accelerator: config.accelerator,
             memory,
             cpus,
