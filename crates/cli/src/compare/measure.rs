@@ -20,6 +20,11 @@ use super::work::{Computed, Filed, Task};
 
 /// How long one measurement may take.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How long the daemon may take until it has a machine ready, if it does.
+const READY: Duration = Duration::from_secs(8);
+/// What such a machine's monitor is called.
+const SPARE: &str = "isopod-spare";
+const NOT_READY: &str = "no machine was ready when it was started";
 /// How long containers are left alone before they count as idle.
 const SETTLING: Duration = Duration::from_millis(300);
 
@@ -130,8 +135,16 @@ impl Measuring<'_> {
                 continue;
             }
             self.progress.say(&format!("warming up, {}", wall.name()));
-            match limited(self.start(wall)).await {
-                Ok(_) => able.push((column, wall)),
+            let warmed = async {
+                self.start(wall).await?;
+                if wall == Wall::Vm {
+                    // The first one made a template. Only after one from it is one had ready.
+                    self.start(wall).await?;
+                }
+                anyhow::Ok(())
+            };
+            match limited(warmed).await {
+                Ok(()) => able.push((column, wall)),
                 Err(error) => {
                     report.columns[column].failure = Some(crate::failure::describe(&error));
                 }
@@ -178,7 +191,14 @@ impl Measuring<'_> {
     ) -> anyhow::Result<Vec<f64>> {
         let sizes = &self.sizes;
         match step {
-            Step::Start => self.start(wall).await.map(|(first, gone)| vec![first, gone]),
+            Step::Start => {
+                // As a user has it who does not start one after the other.
+                let none = report.columns[column].notes.iter().any(|note| note == NOT_READY);
+                if wall == Wall::Vm && !none && !processes::appears(SPARE, READY).await {
+                    report.note(column, NOT_READY.to_owned());
+                }
+                self.start(wall).await.map(|(first, gone)| vec![first, gone])
+            }
             Step::ComputeOne | Step::ComputeAll => {
                 let everywhere = step == Step::ComputeAll;
                 let task = Task::Compute { rounds: sizes.rounds, everywhere };

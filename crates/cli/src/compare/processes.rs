@@ -5,6 +5,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
+
+/// Between two looks for a process.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Memory of a process in bytes: its own pages, and its share of those that it shares.
 ///
@@ -71,6 +75,22 @@ fn parent(pid: u32) -> Option<u32> {
     // The name may have blanks and brackets; behind its last bracket are the state and the parent.
     let (_, rest) = text.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Waits until a process is called so, or until that has taken too long.
+pub(super) async fn appears(name: &str, patience: Duration) -> bool {
+    let there = || {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path().join("comm"))
+            .any(|path| fs::read_to_string(path).is_ok_and(|own| own.trim_end() == name))
+    };
+    let appears = async {
+        while !there() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(patience, appears).await.is_ok()
 }
 
 /// Bytes on disk of a directory and all that is in it, without what is mounted there.

@@ -33,7 +33,8 @@ impl Measure {
         match self {
             Self::FirstOutput => "A program that says one line and ends. Containers: from the request \
                 to create one until the line is here, over the daemon's API. Native: from the start of \
-                the process. The first start of each is not counted."
+                the process. The first start of each is not counted, and that of a machine waits until the \
+                daemon has one ready, if it does."
                 .to_owned(),
             Self::Gone => "The same, until the process has ended; of containers, until the daemon says \
                 that the container is removed."
