@@ -1,6 +1,7 @@
 //! One client's connection, of whatever kind, and the door through which HTTP sees it.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -41,11 +42,28 @@ impl Socket {
     /// library loses what it reads together with the head of an answer that becomes a stream.
     pub(crate) async fn heard(&self) {
         let Socket::Unix(stream) = self else { return };
-        let waiting = stream.async_io(Interest::WRITABLE, || match sys::stream::all_read(stream) {
-            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
-            read => read,
-        });
-        // A client that does not read is served all the same.
+        if !matches!(sys::stream::all_read(stream), Ok(false)) {
+            return;
+        }
+        let waiting = async {
+            // Of its own, for the stream must go on thinking that it can be written to: no edge
+            // would tell it.
+            let own = std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+            let own = UnixStream::from_std(own)?;
+            let look = || match sys::stream::all_read(stream) {
+                Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+                read => read,
+            };
+            while !own.ready(Interest::WRITABLE).await?.is_write_closed() {
+                // An edge that comes after the look is not lost.
+                match own.try_io(Interest::WRITABLE, look) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    other => return other.map(drop),
+                }
+            }
+            Ok(())
+        };
+        // A client that does not read, or has gone, is served all the same.
         drop(tokio::time::timeout(PATIENCE, waiting).await);
     }
 }

@@ -90,12 +90,18 @@ pub(crate) struct Progress {
     pub(crate) active: bool,
     /// How often it has ended since the engine knows it.
     pub(crate) ends: u64,
+    /// The same, with an end that its record shows, but that is not told yet.
+    pub(crate) noted: u64,
     /// Exit status of the last end.
     pub(crate) code: i64,
     /// Why the last start failed; empty when it did not.
     pub(crate) error: String,
     /// It has been removed.
     pub(crate) removed: bool,
+    /// How often it could not be removed.
+    pub(crate) failed_removals: u64,
+    /// Why it could not be the last time.
+    pub(crate) unremoved: String,
 }
 
 /// Somebody who is counted until this is dropped.
@@ -120,6 +126,7 @@ impl Container {
         let progress = Progress {
             active: record.state.status.is_active(),
             code: i64::from(record.state.exit_code),
+            error: record.state.error.clone(),
             ..Progress::default()
         };
         Self {

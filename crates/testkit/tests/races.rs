@@ -350,16 +350,19 @@ fn privileged_a_stream_waits_until_its_head_is_read() {
     container.start();
     container.wait();
     let mut buffer = [0; 4096];
+    let ask = || {
+        let mut stream = std::os::unix::net::UnixStream::connect(&engine.socket).unwrap();
+        let request = format!(
+            "POST {VERSION}/containers/said/attach?logs=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n\
+             Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let _ = rustix::net::recv(&stream, &mut [0], rustix::net::RecvFlags::PEEK).unwrap();
+        stream
+    };
     for slow in [0, 1, 5, 20] {
         for _ in 0..10 {
-            let mut stream = std::os::unix::net::UnixStream::connect(&engine.socket).unwrap();
-            let request = format!(
-                "POST {VERSION}/containers/said/attach?logs=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n\
-                 Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
-            );
-            stream.write_all(request.as_bytes()).unwrap();
-            let _ =
-                rustix::net::recv(&stream, &mut buffer[..1], rustix::net::RecvFlags::PEEK).unwrap();
+            let mut stream = ask();
             std::thread::sleep(Duration::from_millis(slow));
             let size = stream.read(&mut buffer).unwrap();
             let head = String::from_utf8_lossy(&buffer[..size]);
@@ -369,6 +372,37 @@ fn privileged_a_stream_waits_until_its_head_is_read() {
             assert_eq!(rest, b"\x01\0\0\0\0\0\0\x06hello\n");
         }
     }
+    // More clients than the daemon has threads, which neither read nor go.
+    let held: Vec<_> = (0..16).map(|_| ask()).collect();
+    for stream in &held {
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+    let _ = engine.get("/version").expect(200);
+    drop(held);
+    container.remove();
+    daemon.stop().unwrap();
+}
+
+/// Only so many ended execs are remembered; which ended last is the last to be forgotten, also
+/// after the daemon was started again.
+#[test]
+fn privileged_an_exec_that_outlasts_many_others_tells_its_status() {
+    let mut daemon = daemon();
+    let engine = daemon.engine();
+    let container = engine.sleeper(json!({"HostConfig": {"NetworkMode": "none"}}));
+    let wait = "while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 9";
+    let long = container.exec_create(json!({"Cmd": ["sh", "-c", wait]}));
+    let path = format!("/exec/{long}");
+    let _ = engine.post(&format!("{path}/start"), &json!({"Detach": true})).expect(200);
+    for _ in 0..70 {
+        let _ = container.sh("true");
+    }
+    let _ = container.sh("touch /tmp/go");
+    let code = || engine.get(&format!("{path}/json")).expect(200).json()["ExitCode"].as_i64();
+    assert_eq!(testkit::eventually("it has ended", PATIENCE, code), 9);
+    daemon.restart();
+    let _ = container.sh("true");
+    assert_eq!(code(), Some(9));
     container.remove();
     daemon.stop().unwrap();
 }

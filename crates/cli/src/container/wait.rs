@@ -19,9 +19,6 @@ pub(crate) async fn wait(session: &Session, args: Args) -> anyhow::Result<u8> {
     for_each(session, &args.containers, async |name| {
         let answer: WaitResponse =
             client.post_for(&Target::named("/containers", name, "/wait")).await?;
-        if let Some(error) = answer.error.filter(|error| !error.message.is_empty()) {
-            anyhow::bail!(error.message);
-        }
         Ok(Some(answer.status_code.to_string()))
     })
     .await

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use engine::{AttachOptions, Attached, Ending, LogOptions, LogReader};
 use tokio::io::AsyncWriteExt;
-use types::Error;
+use types::{Error, Timestamp};
 
 use super::logs::frame;
 use crate::api::Api;
@@ -61,14 +61,21 @@ async fn open(
     let text = call.text("detachKeys");
     let keys = detach::parse(text)
         .map_err(|_| Error::invalid(format!("Invalid detach keys ({text}) provided")))?;
-    let past = if call.flag("logs") && (options.stdout || options.stderr) {
+    let logs = call.flag("logs") && (options.stdout || options.stderr);
+    if logs {
+        // Before anything is attached: a client that comes and goes may end the container's input.
+        api.engine.keeps_logs(name)?;
+    }
+    let live =
+        if call.flag("stream") { Some(api.engine.attach(name, options).await?) } else { None };
+    let past = if logs {
         let (stdout, stderr) = (options.stdout, options.stderr);
-        Some(api.engine.logs(name, LogOptions { stdout, stderr, ..LogOptions::default() })?)
+        // What is said from now on comes live, and not a second time from the log.
+        let until = if live.is_some() { Timestamp::now() } else { Timestamp::NEVER };
+        Some(api.engine.logs(name, LogOptions { stdout, stderr, until, ..LogOptions::default() })?)
     } else {
         None
     };
-    let live =
-        if call.flag("stream") { Some(api.engine.attach(name, options).await?) } else { None };
     let tty = match (&live, &past) {
         (Some((live, _)), _) => live.tty,
         (None, Some(past)) => past.tty,

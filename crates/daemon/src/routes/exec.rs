@@ -23,8 +23,11 @@ use crate::stream::frames::{self, Channel};
 use crate::stream::relay::{Output, Terms, close, relay};
 use crate::takeover::{Client, stream_head};
 
-/// How long to wait for the exit status after the last output.
-const STATUS: Duration = Duration::from_secs(1);
+/// How long to wait for the exit status after the last output: clients take one that is not there
+/// yet for success.
+const STATUS: Duration = Duration::from_secs(10);
+/// The same on a terminal, where perhaps only the client's input has ended, and with it the stream.
+const STATUS_OR_DETACHED: Duration = Duration::from_secs(1);
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -89,8 +92,10 @@ async fn start(State(api): State<Api>, Name(id): Name, mut call: Call) -> Answer
         let keys = detach::parse(&config.detach_keys).ok().filter(|_| config.tty);
         // Clients ask for the exit status as soon as the stream ends. The output may end long
         // before the process does, so there is an end to this patience.
+        let detaches = config.tty && config.attach_stdin;
+        let limit = if detaches { STATUS_OR_DETACHED } else { STATUS };
         let ended = async {
-            let status = tokio::time::timeout(STATUS, api.engine.exec_wait(&id)).await;
+            let status = tokio::time::timeout(limit, api.engine.exec_wait(&id)).await;
             status.ok()?.ok().filter(|_| wants_status)
         };
         // Whether there are frames is said by the start, as with dockerd, also where it disagrees

@@ -92,10 +92,11 @@ async fn wait(State(api): State<Api>, Name(name): Name, call: Call) -> Answer {
         WaitResponse {
             status_code: outcome.code,
             // dockerd tells of a failed start only those who ask how the container is; others
-            // hear of it from the start itself, and clients would print it twice.
+            // hear of it from the start itself, and clients would print it twice. Who waits for a
+            // removal is told why there is none.
             error: outcome
                 .error
-                .filter(|_| condition == WaitCondition::NotRunning)
+                .filter(|_| condition != WaitCondition::NextExit)
                 .map(|message| WaitError { message }),
         }
     };

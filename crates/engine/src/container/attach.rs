@@ -15,8 +15,9 @@ use super::wait::{WaitCondition, Waiter};
 use super::{Container, Live};
 use crate::Engine;
 
-/// Longer nobody waits for the end of a container whose output has ended.
-const SEEN: Duration = Duration::from_secs(1);
+/// Longer nobody waits for the end of a container whose output has ended. On a busy host it may
+/// take seconds.
+const SEEN: Duration = Duration::from_secs(10);
 /// The same, where perhaps only its client has.
 const SEEN_OR_DETACHED: Duration = Duration::from_millis(100);
 
@@ -55,7 +56,9 @@ impl Ending {
     pub async fn seen(self) {
         let seen = async {
             // What runs for a moment only may have ended before its start has.
-            self.container.settled().await;
+            if !self.waiter.has_ended() {
+                self.container.settled().await;
+            }
             self.waiter.outcome().await
         };
         // An error says that the limit was reached.

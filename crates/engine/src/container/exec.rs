@@ -232,6 +232,16 @@ impl Engine {
     pub(crate) fn exec_ended(&self, container: &Container, id: &str, exit_code: i32) {
         // A probe that has been given up is not in the table any more.
         let Ok(exec) = self.exec(id) else { return };
+        // In the order in which they end, for the oldest end is forgotten first.
+        {
+            let mut execs = crate::lock(&container.execs);
+            if exec.done.borrow().is_none()
+                && let Some(at) = execs.iter().position(|known| known == id)
+            {
+                let id = execs.remove(at);
+                execs.push(id);
+            }
+        }
         let first = exec.done.send_if_modified(|code| {
             let first = code.is_none();
             code.get_or_insert(exit_code);

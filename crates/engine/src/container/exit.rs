@@ -131,13 +131,15 @@ impl Engine {
             );
         }
         let removal = container.removes_itself();
+        let note = |record: &mut Record| {
+            note_end(record, &exit, again.is_some());
+            container.progress.send_modify(|progress| progress.noted += 1);
+        };
         let written = if removal {
-            note_end(&mut container.record(), &exit, false);
+            note(&mut container.record());
             Ok(())
         } else {
-            let pending = self.begin_change(container, |record| {
-                note_end(record, &exit, again.is_some());
-            });
+            let pending = self.begin_change(container, note);
             match pending {
                 Ok(Some(pending)) => pending.done().await,
                 Ok(None) => Ok(()),

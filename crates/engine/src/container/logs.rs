@@ -82,23 +82,31 @@ impl Engine {
         if !options.stdout && !options.stderr {
             return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
         }
-        let (log, tty) = {
-            let record = container.record();
-            let directory = self.config.container_dir(container.id.as_str());
-            (start::log(&directory, &record), record.config.tty)
-        };
-        let (file, format) = match log {
-            Log::None => {
-                return Err(Error::not_implemented(
-                    "configured logging driver does not support reading",
-                ));
-            }
-            Log::JsonFile(file) => (file, Format::Json),
-            Log::Local(file) => (file, Format::Local),
-        };
+        let (file, format) = self.readable_log(&container)?;
+        let tty = container.record().config.tty;
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(read(container, file, format, options, sender));
         Ok(LogReader { tty, receiver })
+    }
+
+    /// Whether there is a log that can be read.
+    ///
+    /// # Errors
+    /// [`types::ErrorKind::NotImplemented`] when the driver keeps none.
+    pub fn keeps_logs(&self, reference: &str) -> Result<(), Error> {
+        self.readable_log(&*self.containers.find(reference)?).map(drop)
+    }
+
+    /// A container's log, if it can be read.
+    fn readable_log(&self, container: &Container) -> Result<(LogFile, Format), Error> {
+        let directory = self.config.container_dir(container.id.as_str());
+        match start::log(&directory, &container.record()) {
+            Log::None => {
+                Err(Error::not_implemented("configured logging driver does not support reading"))
+            }
+            Log::JsonFile(file) => Ok((file, Format::Json)),
+            Log::Local(file) => Ok((file, Format::Local)),
+        }
     }
 
     /// Where a container's log is, for inspect.

@@ -132,11 +132,13 @@ impl Engine {
         }
         if !failures.is_empty() {
             self.change_soon(container, |record| record.state.status = Status::Dead);
-            return Err(Error::system(format!(
-                "cannot remove container {}: {}",
-                container.id,
-                failures.join("; ")
-            )));
+            let message =
+                format!("cannot remove container {}: {}", container.id, failures.join("; "));
+            container.progress.send_modify(|progress| {
+                progress.failed_removals += 1;
+                progress.unremoved.clone_from(&message);
+            });
+            return Err(Error::system(message));
         }
         self.containers.remove(container);
         crate::lock(&self.execs).retain(|_, exec| *exec.container() != container.id);

@@ -195,7 +195,10 @@ impl Engine {
         container.set_live(Some(live.clone()));
         self.watch_health(container, begun.at);
         // First, for who sees that it runs may wait for its end.
-        container.progress.send_modify(|progress| progress.active = true);
+        container.progress.send_modify(|progress| {
+            progress.active = true;
+            progress.error.clear();
+        });
         // What a crash would lose of this, the monitor knows.
         self.change_soon(container, |record| {
             record.state.status = Status::Running;
@@ -252,6 +255,7 @@ impl Engine {
         container.progress.send_modify(|progress| {
             progress.active = false;
             progress.code = i64::from(code);
+            progress.error.clone_from(&error.message);
         });
         let auto_remove = container.record().host.auto_remove;
         if auto_remove

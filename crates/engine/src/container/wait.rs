@@ -24,6 +24,7 @@ pub struct Waiter {
     condition: WaitCondition,
     progress: watch::Receiver<Progress>,
     ends: u64,
+    failed_removals: u64,
 }
 
 /// How the wait ended.
@@ -31,24 +32,34 @@ pub struct Waiter {
 pub struct WaitOutcome {
     /// The container's exit status.
     pub code: i64,
-    /// Why it could not be started, if it could not.
+    /// Why it could not be started, or removed if that was waited for; if it could not.
     pub error: Option<String>,
 }
 
 impl Waiter {
     /// Waits.
     pub async fn outcome(mut self) -> WaitOutcome {
-        let (condition, ends) = (self.condition, self.ends);
+        let Self { condition, ends, failed_removals, .. } = self;
         let done = |now: &Progress| match condition {
             // As in Docker, an end counts even if the restart policy goes on from there.
             WaitCondition::NotRunning => !now.active || now.ends > ends || now.removed,
             WaitCondition::NextExit => now.ends > ends || now.removed,
-            WaitCondition::Removed => now.removed,
+            WaitCondition::Removed => now.removed || now.failed_removals > failed_removals,
         };
         // The sender lives in the container, which lives at least as long as its removal takes.
         let seen = self.progress.wait_for(done).await.map(|now| now.clone());
         let last = seen.unwrap_or_else(|_| self.progress.borrow().clone());
-        WaitOutcome { code: last.code, error: (!last.error.is_empty()).then_some(last.error) }
+        let error = match condition {
+            WaitCondition::Removed if last.removed => String::new(),
+            WaitCondition::Removed => last.unremoved,
+            WaitCondition::NotRunning | WaitCondition::NextExit => last.error,
+        };
+        WaitOutcome { code: last.code, error: (!error.is_empty()).then_some(error) }
+    }
+
+    /// Whether it has ended since.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.progress.borrow().ends > self.ends
     }
 }
 
@@ -75,7 +86,11 @@ impl Container {
     /// Somebody who waits from now on.
     pub(crate) fn waiter(&self, condition: WaitCondition) -> Waiter {
         let progress = self.progress.subscribe();
-        let ends = progress.borrow().ends;
-        Waiter { condition, progress, ends }
+        // An end that can be seen already is not waited for.
+        let (ends, failed_removals) = {
+            let now = progress.borrow();
+            (now.noted, now.failed_removals)
+        };
+        Waiter { condition, progress, ends, failed_removals }
     }
 }

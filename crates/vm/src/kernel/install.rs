@@ -59,7 +59,8 @@ pub fn from_files(
     kernel: &Path,
     modules: Option<&Path>,
 ) -> Result<String, Error> {
-    if modules.is_none() && kernel.extension().is_some_and(|extension| extension == "deb") {
+    let package = kernel.extension().is_some_and(|extension| extension == "deb");
+    if package && modules.is_none() && kernel.is_file() {
         return replace(state, arch, |directory| {
             let root = unpack(kernel, directory)?;
             let fit = Fit::read(&root, arch).map_err(|error| match error {

@@ -56,10 +56,14 @@ fn read(journal: &[u8]) -> Vec<Saved<ExecConfig>> {
     let mut all: Vec<Saved<ExecConfig>> = Vec::new();
     for line in journal.split(|byte| *byte == b'\n') {
         let Ok(saved) = serde_json::from_slice::<Saved<ExecConfig>>(line) else { continue };
-        match all.iter_mut().find(|known| known.id == saved.id) {
-            Some(known) => {
+        match all.iter().position(|known| known.id == saved.id) {
+            Some(at) => {
+                let mut known = all.remove(at);
                 known.progress = saved.progress;
+                let ended = known.exit_code.is_none() && saved.exit_code.is_some();
                 known.exit_code = saved.exit_code;
+                // In the order in which they have ended, as in the engine.
+                all.insert(if ended { all.len() } else { at }, known);
             }
             None if saved.config.is_some() => all.push(saved),
             None => {}
@@ -176,6 +180,6 @@ mod tests {
 {"id":"b","progress":{"started":true,"p"#;
         let found: Vec<_> =
             read(journal).into_iter().map(|s| (s.id, s.progress.pid, s.exit_code)).collect();
-        assert_eq!(found, [("a".to_owned(), 9, Some(4)), ("b".to_owned(), 0, None)]);
+        assert_eq!(found, [("b".to_owned(), 0, None), ("a".to_owned(), 9, Some(4))]);
     }
 }
