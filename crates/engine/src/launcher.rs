@@ -144,11 +144,11 @@ mod tests {
         // An order on its way has a copy of the descriptor, as a message in a socket has.
         let order = before.as_fd().try_clone_to_owned().expect("a copy");
         drop(before);
+        let begun = Instant::now();
         let launched = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));
             drop(order);
         });
-        let begun = Instant::now();
         drop(Guard::take(&directory).expect("free at last"));
         assert!(begun.elapsed() >= Duration::from_millis(90), "{:?}", begun.elapsed());
         launched.join().expect("no panic");

@@ -26,11 +26,9 @@ fn privileged_monitor_takes_its_container_along() {
     let world = World::new();
     let mut container = world.sh("sleep 1000 & sleep 1000").start();
     let Reply::Pids(pids) = container.control.ask(Request::Pids) else { panic!("pids") };
-    let began = Instant::now();
     kill_9(container.monitor_pid());
     container.control.gone();
     eventually("the container is dead", || pids.iter().all(|pid| !is_alive(*pid)));
-    assert!(began.elapsed() < Duration::from_secs(1));
     assert!(container.record().is_none());
     assert!(!container.cgroups().is_empty(), "this is left to be reaped");
     assert_eq!(world.reap(&container.id).failures, Vec::<String>::new());
@@ -72,7 +70,10 @@ fn privileged_monitor_survives_launcher_and_engine() {
     world.drop_launcher();
     let (_, unused) = std::os::unix::net::UnixStream::pair().expect("pair");
     container.control = support::Control::new(unused);
-    std::thread::sleep(Duration::from_millis(400));
+    eventually("the second has ended with nobody there", || {
+        let hello = container.connect().hello();
+        hello.execs.iter().all(|exec| exec.exit_code.is_some())
+    });
     let mut again = container.connect();
     let hello = again.hello();
     assert_eq!((hello.phase, hello.pid), (Phase::Running, container.pid));
@@ -104,7 +105,6 @@ fn privileged_monitor_tells_a_lost_client_from_a_lost_daemon() {
     let (_, unused) = std::os::unix::net::UnixStream::pair().expect("pair");
     // As in a dying process: first the one, then the other.
     drop(client);
-    std::thread::sleep(Duration::from_millis(50));
     container.control = support::Control::new(unused);
     std::thread::sleep(Duration::from_millis(800));
     assert!(is_alive(container.pid), "a daemon's death ends no container");
@@ -215,7 +215,7 @@ fn privileged_monitor_goes_on_when_the_disk_is_full() {
     let world = World::new();
     let small = Small::new(world.path("small"), "64k");
     let log = small.0.join("x.log");
-    let script = "seq 1 20000; sleep 0.3; echo after; exit 3";
+    let script = "seq 1 20000; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo after; exit 3";
     let mut container = world.sh(script).log_at(log_file(&log, None, 1)).start();
     eventually("the disk is full", || log.metadata().is_ok_and(|log| log.len() > 30_000));
     // Room again, for what comes later.
@@ -224,6 +224,7 @@ fn privileged_monitor_goes_on_when_the_disk_is_full() {
     let kept = entries(&full).len();
     let resized = Command::new("mount").args(["-o", "remount,size=1m"]).arg(&small.0).status();
     assert!(resized.expect("mount runs").success());
+    drop(container.control.exec("go", &["touch", "/tmp/go"], OUTPUT, false));
     let record = container.exited();
     assert_eq!(record.exit_code, 3, "the container did not notice");
     let lines = entries(&std::fs::read(&log).expect("a log"));

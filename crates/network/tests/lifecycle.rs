@@ -89,7 +89,7 @@ fn privileged_network_datagrams_find_the_next_container() {
             let c = lab.start("bridge", name, &[udp]);
             serve_udp(c.fd(), "0.0.0.0:53", name);
             let mut answer = String::new();
-            eventually(name, 3 * SECOND, || {
+            eventually(name, SOON, || {
                 answer = ask().unwrap_or_default();
                 answer.starts_with(name)
             });

@@ -469,7 +469,7 @@ fn privileged_alone_an_execs_status_outlives_the_daemon() {
     let long = exec("sleep 100");
     let never = container.exec_create(json!({"Cmd": ["sh", "-c", "exit 8"]}));
     daemon.kill();
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_secs(3));
     daemon.restart();
     let look = |id: &str| engine.get(&format!("/exec/{id}/json")).expect(200).json();
     assert_eq!(look(&quick)["ExitCode"], 5);

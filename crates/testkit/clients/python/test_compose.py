@@ -449,7 +449,7 @@ def test_scale_wait_commit_and_export(app, tmp_path):
     assert len(app("ps", "-q", "worker").split()) == 2
     app("scale", "--no-deps", "worker=1")
     (tmp_path / "compose.yaml").write_text(
-        "services:\n  job:\n    image: busybox:latest\n    command: sh -c 'sleep 1; exit 4'\n"
+        "services:\n  job:\n    image: busybox:latest\n    command: sh -c 'sleep 15; exit 4'\n"
         "  stays:\n    image: busybox:latest\n    command: sleep 600\n    init: true\n"
     )
     small = App(tmp_path, "jobs", "compose.yaml")

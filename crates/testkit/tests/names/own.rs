@@ -36,7 +36,7 @@ fn privileged_names_go_on_without_a_daemon() {
     let (asker, asked) = (network.sleeper(&[], json!({})), network.sleeper(&["db"], json!({})));
     let (there, inside) = (address(&asked, &network), namespace(&asker));
     let pid = asked.inspect()["State"]["Pid"].as_i64().unwrap() as i32;
-    let first = resolver(&daemon).expect("a resolver");
+    let first = eventually("a resolver", SOON, || resolver(&daemon));
     daemon.kill();
     let answer = ask_in(&inside, "db", dns::A, Manner::default()).expect("an answer");
     assert_eq!(answer.addresses, [there.parse::<IpAddr>().unwrap()]);
@@ -67,7 +67,7 @@ fn privileged_a_killed_resolver_is_replaced_at_once() {
         if again {
             daemon.restart();
         }
-        let before = resolver(&daemon).expect("a resolver");
+        let before = eventually("a resolver", SOON, || resolver(&daemon));
         kill(before);
         let begun = Instant::now();
         // A question that is asked now waits for its answer.
@@ -147,7 +147,7 @@ fn privileged_a_hostile_container_harms_nobody() {
     let engine = daemon.engine();
     let network = Network::plain(&engine);
     let (hostile, good) = (network.sleeper(&[], json!({})), network.sleeper(&["good"], json!({})));
-    let before = resolver(&daemon).expect("a resolver");
+    let before = eventually("a resolver", SOON, || resolver(&daemon));
     let inside = namespace(&hostile);
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
