@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::{Process, Spec};
 
+use sys::process::Stat;
 use sys::{errno, namespace};
 
 use crate::cgroup::Cgroup;
@@ -16,9 +17,6 @@ use crate::namespaces::{Namespaces, id_maps};
 use crate::process::{Given, ProcessPlan, SeccompSource};
 use crate::seccomp::Filter;
 use crate::spawn::{Child, Side, Spawn};
-
-/// How long an init takes from its last instruction until it has ended, its children with it.
-const LAST_BREATH: Duration = Duration::from_millis(500);
 
 /// Everything about a process that is to join a container.
 #[derive(Debug)]
@@ -94,7 +92,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
             process.label()
         },
     };
-    match spawn.run().map_err(|error| ended(error, options.pidfd))? {
+    match spawn.run().map_err(|error| ended(error, options.container_pid, options.pidfd))? {
         Side::Child(channel) => {
             child::run_exec(process, given, terminal, kinds & namespace::USER != 0, channel)
         }
@@ -108,9 +106,15 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Exec> {
 /// What an error means when the container is ending: no process can be made any more in the pid
 /// namespace of an init that is on its way out, for which the kernel says `ENOMEM`
 /// (pid_namespaces(7)).
-fn ended(error: Error, pidfd: BorrowedFd<'_>) -> Error {
+///
+/// It cannot be waited for: it has not ended before all others in the namespace are reaped, and
+/// the caller is the parent of some.
+fn ended(error: Error, pid: i32, pidfd: BorrowedFd<'_>) -> Error {
     let maybe = error.step() == Step::Clone && error.errno() == Some(errno::ENOMEM);
-    if !maybe || !sys::poll::readable_within(pidfd, LAST_BREATH).unwrap_or(false) {
+    let readable = || sys::poll::readable_within(pidfd, Duration::ZERO).unwrap_or(false);
+    // While its descriptor says nothing, the number is still that of the same process.
+    let exiting = || Stat::of(pid).is_ok_and(|stat| stat.is_exiting());
+    if !maybe || !(exiting() || readable()) {
         return error;
     }
     let what = "the container's first process has ended".to_owned();
@@ -135,5 +139,46 @@ fn follow(child: Child) -> Result<Exec> {
             child.destroy();
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use sys::process::{CloneOptions, Forked, clone3, pidfd_signal, wait_pidfd};
+
+    use super::*;
+
+    fn idle(namespaces: u64) -> std::io::Result<(i32, OwnedFd)> {
+        match clone3(&CloneOptions { namespaces, ..CloneOptions::default() })? {
+            Forked::Child => {
+                std::thread::sleep(Duration::from_mins(5));
+                sys::process::exit_now(0)
+            }
+            Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        }
+    }
+
+    #[test]
+    fn privileged_no_memory_means_an_init_on_its_way_out() {
+        let (pid, init) = idle(namespace::PID).unwrap();
+        namespace::join(&init, namespace::PID).unwrap();
+        let (_, unreaped) = idle(0).unwrap();
+        let what = |errno| {
+            let error = Error::Setup { step: Step::Clone, what: String::new(), errno: Some(errno) };
+            ended(error, pid, init.as_fd()).errno()
+        };
+        assert_eq!(what(errno::ENOMEM), Some(errno::ENOMEM), "it lives");
+        pidfd_signal(&init, 9).unwrap();
+        assert!(sys::poll::readable_within(&unreaped, Duration::from_mins(1)).unwrap());
+        // It waits for the other, which waits for its parent.
+        assert!(!sys::poll::readable_within(&init, Duration::ZERO).unwrap());
+        assert_eq!(idle(0).unwrap_err().raw_os_error(), Some(errno::ENOMEM));
+        assert_eq!(what(errno::ENOMEM), Some(errno::ESRCH));
+        assert_eq!(what(errno::EAGAIN), Some(errno::EAGAIN));
+        wait_pidfd(&unreaped).unwrap();
+        wait_pidfd(&init).unwrap();
+        assert_eq!(what(errno::ENOMEM), Some(errno::ESRCH));
     }
 }

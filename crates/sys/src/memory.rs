@@ -76,10 +76,7 @@ pub fn trim_stack() {
     const STACK: usize = 8 << 20;
     let marker = 0u8;
     let here = std::ptr::addr_of!(marker) as usize;
-    let start = std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| {
-        // Field 28, counted behind the name, which may itself have blanks and brackets.
-        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(25)?.parse::<usize>().ok()
-    });
+    let start = crate::process::Stat::own().ok().and_then(|stat| stat.field::<usize>(28));
     // A fork made by a thread goes on on that thread's stack, with who knows what below it.
     if !start.is_some_and(|start| start > here && start - here < STACK) {
         return;

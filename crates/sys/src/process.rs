@@ -10,6 +10,7 @@ mod fork;
 mod maps;
 mod sched;
 mod signal;
+mod stat;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use sched::{
     IoPriority, Sched, get_rlimit, set_affinity, set_ioprio, set_personality, set_rlimit, set_sched,
 };
 pub use signal::{block_all, reset_signals, signal_wait, signal_wait_timeout, unblock_all};
+pub use stat::Stat;
 
 use std::io;
 

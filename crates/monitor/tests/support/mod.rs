@@ -533,8 +533,7 @@ impl Drop for Container {
 
 /// Whether a process is there and no zombie.
 pub(crate) fn is_alive(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    sys::process::Stat::of(pid).is_ok_and(|stat| !stat.has_ended())
 }
 
 pub(crate) fn entries(bytes: &[u8]) -> Vec<Entry> {

@@ -274,9 +274,10 @@ fn privileged_cgroup_freeze_really_stops() {
     let mut child = scratch.spawn("while :; do :; done");
     scratch.get().freeze().unwrap();
     assert!(scratch.get().frozen().unwrap());
+    // The time that it has spent in user mode.
     let time = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        stat.rsplit(')').next().unwrap().split(' ').nth(12).unwrap().to_owned()
+        let stat = sys::process::Stat::of(i32::try_from(child.id()).unwrap()).unwrap();
+        stat.field::<u64>(14).unwrap()
     };
     let before = time();
     std::thread::sleep(Duration::from_millis(100));

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sys::process::Stat;
 
 use super::{Error, FileContext, Global, Result};
 use crate::cgroup::{Cgroup, Driver, Layout};
@@ -243,29 +244,6 @@ pub(crate) fn driver(systemd: bool) -> Driver {
 
 /// When a process started, in clock ticks since boot; none when it is gone or a zombie.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(&stat)
-}
-
-/// After the last `)` (the name may contain anything) come the state, field 3, and 19 fields later
-/// the start time.
-fn parse_stat(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stat_lines() {
-        let line = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 99 88";
-        assert_eq!(parse_stat(line), Some(12345));
-        assert_eq!(parse_stat(&line.replace(") S", ") Z")), None);
-        assert!(start_time(sys::process::getpid()).is_some());
-    }
+    let stat = Stat::of(pid).ok()?;
+    if stat.has_ended() { None } else { stat.field(22) }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use runtime::{Error, Stdio};
 use serde_json::json;
@@ -105,5 +106,24 @@ fn privileged_exec_dies_with_the_container() {
     sys::process::pidfd_signal(&running.pidfd, 9).unwrap();
     let exit = sys::process::wait_pidfd(&exec.pidfd).unwrap();
     assert_eq!(exit, Exit::Signal { signal: 9, core: false });
+    sys::process::wait_pidfd(&running.pidfd).unwrap();
+}
+
+/// Nothing can be made any more in a container that ends, however long that takes: an init waits
+/// for everybody in its namespace, and whoever was executed there waits for its parent.
+#[test]
+fn privileged_exec_into_a_container_that_is_ending_finds_no_process() {
+    let fixture = Fixture::new(&["sleep", "100"]);
+    let running = fixture.start();
+    let mut process = fixture.spec["process"].clone();
+    process["args"] = json!(["sleep", "100"]);
+    let (stdio, _streams) = crate::fixture::pipes();
+    let unreaped = fixture.exec_process(&running, process, stdio).unwrap();
+    sys::process::pidfd_signal(&running.pidfd, 9).unwrap();
+    assert!(sys::poll::readable_within(&unreaped.pidfd, Duration::from_mins(1)).unwrap());
+    assert!(!sys::poll::readable_within(&running.pidfd, Duration::ZERO).unwrap());
+    let error = fixture.exec(&running, &["true"]).err().unwrap();
+    assert_eq!(error.errno(), Some(sys::errno::ESRCH), "{error}");
+    sys::process::wait_pidfd(&unreaped.pidfd).unwrap();
     sys::process::wait_pidfd(&running.pidfd).unwrap();
 }
