@@ -117,6 +117,8 @@ impl Worker {
             extra_hosts,
             privileged: run.insecure,
             resources: run.resources,
+            // The layer is what the process wrote on the host, whatever wall the daemon prefers.
+            isolation: "process".to_owned(),
             // Its files are flushed when they become a layer.
             auto_remove: true,
             log_config: LogConfig { kind: "none".to_owned(), ..LogConfig::default() },

@@ -65,6 +65,24 @@ fn privileged_mounts_and_documents_serve_their_step_only() {
     eventually("directories are left", || remains(&engine).is_empty());
 }
 
+/// Where every container is put into a machine, the steps of a build are not: their layer is what they
+/// wrote on the host.
+#[test]
+fn privileged_steps_are_processes_whatever_the_daemon_prefers() {
+    let daemon = Daemon::isopod_with(&["--isolation", "vm"]);
+    let engine = daemon.engine();
+    let saved = image::busybox(&["busybox:latest"]);
+    assert_eq!(engine.upload("/images/load?quiet=1", &saved.tar).status, 200);
+    let context = alone(
+        "FROM busybox\n\
+         RUN --mount=type=cache,target=/cache echo kept > /cache/n && cp /cache/n /kept\n",
+    );
+    let built = Build::of(&engine, &context).done();
+    let config = json!({"Image": built.id(), "HostConfig": {"Isolation": "process"}});
+    assert_eq!(engine.sh("cat /kept", config), "kept\n");
+    daemon.stop().unwrap();
+}
+
 /// A client's end of a session, by hand.
 struct Session {
     stream: Hijacked,
