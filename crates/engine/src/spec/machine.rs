@@ -28,12 +28,15 @@ pub(crate) const ISOLATION: &str = "vm";
 /// What the guest's kernel needs beside what containers may use, in bytes.
 const KERNEL_MEMORY: u64 = 96 << 20;
 
-/// What the machine's own process needs beside the guest's memory, in bytes.
-const MACHINE_MEMORY: i64 = 192 << 20;
+/// What the machine's own process needs beside the guest's memory, in bytes: half of it for code that
+/// it has translated, where processors are emulated (`TRANSLATED` in `vm`).
+const MACHINE_MEMORY: i64 = 256 << 20;
 
-/// Threads that a machine's process has at most: for itself and its disks, and for each processor.
+/// Threads that a machine's processes have at most: for itself and its disks, for each processor, and
+/// for each directory of the host that it shares.
 const PROCESS_TASKS: i64 = 256;
 const TASKS_PER_CPU: i64 = 16;
+const TASKS_PER_SHARE: i64 = 80;
 
 /// Memory comes in such steps, in bytes: few sizes mean few templates.
 const MEMORY_STEP: u64 = 64 << 20;
@@ -139,31 +142,26 @@ impl DivCeil for i64 {
     }
 }
 
-/// What the machine's own process may use of the host: everything that was asked for, and for
-/// memory what it needs itself.
-pub(crate) fn limits(resources: &LinuxResources, memory: u64) -> LinuxResources {
+/// What the machine's processes may use of the host: what was asked for, and always as much memory
+/// and as many threads as a machine of this size with so many shares needs, so that no mistake of
+/// theirs costs the host more than that.
+pub(crate) fn limits(
+    resources: &LinuxResources,
+    size: MachineSize,
+    shares: usize,
+) -> LinuxResources {
     let mut limits = resources.clone();
-    // Rules for devices are the guest's; the machine's process is confined by other means. Its
-    // threads are not the container's processes.
-    limits.set_devices(None).set_pids(None);
-    let asked = resources.memory().as_ref().is_some_and(|memory| memory.limit().is_some());
-    let mut own = LinuxMemory::default();
-    if asked {
-        own.set_limit(Some(with_process(memory)));
-    }
-    limits.set_memory(Some(own));
-    limits
-}
-
-/// The same for a machine with a system of its own, whose size is all that it can use: it always has a
-/// limit, so that no mistake of its process costs the host more than that.
-pub(crate) fn whole_limits(resources: &LinuxResources, size: MachineSize) -> LinuxResources {
-    let mut limits = limits(resources, size.memory);
-    let mut own = LinuxMemory::default();
-    own.set_limit(Some(with_process(size.memory)));
+    let mut memory = LinuxMemory::default();
+    memory.set_limit(Some(with_process(size.memory)));
+    let shares = i64::try_from(shares).unwrap_or(i64::MAX);
     let mut pids = LinuxPids::default();
-    pids.set_limit(PROCESS_TASKS + TASKS_PER_CPU * i64::from(size.cpus));
-    limits.set_memory(Some(own)).set_pids(Some(pids));
+    pids.set_limit(
+        PROCESS_TASKS
+            .saturating_add(TASKS_PER_CPU * i64::from(size.cpus))
+            .saturating_add(TASKS_PER_SHARE.saturating_mul(shares)),
+    );
+    // Rules for devices are the guest's; the machine's process is confined by other means.
+    limits.set_devices(None).set_memory(Some(memory)).set_pids(Some(pids));
     limits
 }
 

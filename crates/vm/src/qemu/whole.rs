@@ -107,7 +107,7 @@ impl Arguments<'_> {
         self.quiet();
         self.add(["-S", "-M", "q35,graphics=off,memory-backend=ram"]);
         let (accelerator, model) = processors(Arch::X86_64, cpu);
-        self.add(["-accel", accelerator, "-cpu", model]);
+        self.add(["-accel", &accelerator, "-cpu", model]);
         self.add(["-smp", &whole.cpus.max(1).to_string()]);
         let size = whole.mebibytes();
         self.add(["-m", &format!("{size}M")]);

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use network::Sandbox;
+use oci_spec::runtime::LinuxResources;
 use proto::guest;
 use proto::launch::{Launch, Machine};
 use types::Error;
@@ -18,6 +19,12 @@ use crate::{Engine, blocking, from_image};
 
 /// The writable disk's file in the container's directory.
 pub(crate) const DISK: &str = "disk.ext4";
+
+/// What the processes of a machine may use of the host.
+fn limits(resources: &LinuxResources, machine: &Machine) -> Box<LinuxResources> {
+    let size = MachineSize { memory: machine.memory, cpus: machine.cpus };
+    Box::new(machine::limits(resources, size, machine.shares.len()))
+}
 
 impl Engine {
     /// Makes everything the run of a machine needs and gives the order.
@@ -69,7 +76,7 @@ impl Engine {
         let mut machine = self.machine_of(record, lent)?;
         machine.interfaces = run.endpoints.iter().map(machine::interface).collect();
         machine.names = sandbox.is_some() && self.resolves(&run.endpoints);
-        machine.limits = Some(Box::new(machine::limits(&resources, machine.memory)));
+        machine.limits = Some(limits(&resources, &machine));
         write_run(directory, run)?;
         let launch = Launch {
             netns: sandbox.is_some(),
@@ -109,6 +116,7 @@ impl Engine {
         let cgroups_path = spec::cgroups_path(&self.config, record);
         let run = Run { cgroups_path, ..Run::default() };
         let mut machine = self.machine_of(record, Lent::default())?;
+        machine.limits = Some(limits(&LinuxResources::default(), &machine));
         machine.files_only = true;
         machine.volatile = false;
         write_run(&directory, &run)?;

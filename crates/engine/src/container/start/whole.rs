@@ -52,7 +52,7 @@ impl Engine {
             seed,
             names,
             links: run.endpoints.iter().map(|endpoint| endpoint.interface.clone()).collect(),
-            limits: Some(Box::new(machine::whole_limits(&limits, size))),
+            limits: Some(Box::new(machine::limits(&limits, size, 0))),
         };
         run.machine = Some(size);
         write_run(directory, run)?;

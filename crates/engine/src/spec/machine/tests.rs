@@ -121,10 +121,10 @@ fn mounts_are_lent_once_and_named_as_the_machine_has_them() {
 }
 
 #[test]
-fn a_machine_of_its_own_system_is_always_limited() {
+fn a_machine_is_always_limited_on_the_host() {
     let size = MachineSize { memory: 512 << 20, cpus: 2 };
-    let limits = whole_limits(&LinuxResources::default(), size);
+    let limits = limits(&LinuxResources::default(), size, 3);
     let memory = limits.memory().as_ref().and_then(|memory| memory.limit());
-    assert_eq!(memory, Some((512 + 192) << 20));
-    assert_eq!(limits.pids().as_ref().map(|pids| pids.limit()), Some(256 + 32));
+    assert_eq!(memory, Some((512 + 256) << 20));
+    assert_eq!(limits.pids().as_ref().map(|pids| pids.limit()), Some(256 + 32 + 240));
 }
