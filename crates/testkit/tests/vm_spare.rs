@@ -72,8 +72,10 @@ fn privileged_a_machine_that_was_ready_is_like_any_other() {
     assert!(links.contains("eth0") && links.contains("vmbr"), "{links}");
 
     let other = in_a_spare(&daemon, &engine, json!({})).0;
-    let drawn = [&container, &other].map(|one| one.sh("cat /proc/sys/kernel/random/uuid"));
-    assert_ne!(drawn[0], drawn[1], "two machines are alike");
+    for drawn in ["uuid", "boot_id"] {
+        let path = format!("cat /proc/sys/kernel/random/{drawn}");
+        assert_ne!(container.sh(&path), other.sh(&path), "two machines are alike: {drawn}");
+    }
     assert_eq!(other.sh("ls /sys/class/net").split_whitespace().collect::<Vec<_>>(), ["lo"]);
 
     // It serves, outlives its daemon, and what it wrote is there in its next machine.
