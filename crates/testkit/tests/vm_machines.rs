@@ -116,7 +116,11 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     let up = format!("web is up with 2 processors, {sectors} sectors, packets of 1400");
     assert!(log(&engine, &web).contains(&up), "{}", log(&engine, &web));
 
-    assert!(ask(&engine, &web, "/network-config").contains("mtu: 1400"));
+    let told = ask(&engine, &web, "/network-config");
+    assert!(told.contains("mtu: 1400") && told.contains("search: [\"n\""), "{told}");
+    // Who appends what it was told to.
+    let fetched = ask(&engine, &web, "/cgi-bin/fetch?http://peer.n/passwd");
+    assert!(fetched.contains("root:"), "{fetched}");
     // What passes is counted once, although the namespace has a bridge and a tap as well.
     let stats = engine.get(&web.path("/stats?stream=false")).json();
     let counted: Vec<&String> = stats["networks"].as_object().unwrap().keys().collect();

@@ -96,6 +96,11 @@ impl Engine {
         if let (Some(names), Some((first, rest))) = (names, cards.split_first_mut()) {
             first.addresses.push((names.guest.into(), NamesAt::PREFIX));
             first.servers = vec![names.server.into()];
+            // systemd-resolved asks no server for a name without a dot unless there is a domain to
+            // append; ours knows every name with its network's behind it too.
+            let known =
+                endpoints.iter().filter_map(|endpoint| self.networks.find(&endpoint.network).ok());
+            first.search.splice(0..0, known.map(|network| network.name));
             rest.iter_mut().for_each(|card| card.servers.clear());
         }
         let seed = Seed {
