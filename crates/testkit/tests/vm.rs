@@ -13,6 +13,7 @@ use testkit::engine::{Kind, encode, isopod_binary, target_dir};
 use testkit::{Container, Engine, eventually, image, json, unique};
 
 use crate::names::upstream::Server;
+use crate::vm_machines::Mounted;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -423,6 +424,33 @@ fn privileged_a_machine_that_is_killed_ends_its_container_and_no_other() {
     assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
     let log = daemon.log_end();
     assert!(log.contains("Kernel panic - not syncing: sysrq triggered crash"), "{log}");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_full_disk_of_the_host_is_an_error_in_a_machine_and_stops_none() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let container = sleeper(&engine, json!({}));
+    container.kill("KILL");
+    container.wait();
+    // Its disk is on a file system with room for next to nothing more.
+    let folder = tempfile::tempdir().unwrap();
+    let disk = engine.data_root.join("containers").join(&container.id).join("disk.ext4");
+    let mounted = Mounted::tmpfs(folder.path(), "24m");
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg("--sparse=always").arg(&disk).arg(folder.path()).status();
+    assert!(copied.unwrap().success());
+    std::fs::remove_file(&disk).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("disk.ext4"), &disk).unwrap();
+    container.start();
+    let said = container.sh("dd if=/dev/zero of=/x bs=1M count=60 conv=fsync 2>&1 || true");
+    let ended = container.sh("echo it goes on");
+    container.kill("KILL");
+    container.wait();
+    drop(mounted);
+    assert!(said.contains("error"), "{said}");
+    assert_eq!(ended, "it goes on");
     daemon.stop().unwrap();
 }
 

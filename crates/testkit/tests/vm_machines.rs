@@ -352,10 +352,10 @@ fn privileged_a_full_disk_of_the_host_stops_no_machine_and_no_file_is_in_two() {
 }
 
 /// A file system in memory, until this is dropped.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
-    fn tmpfs(at: &Path, size: &str) -> Self {
+    pub(crate) fn tmpfs(at: &Path, size: &str) -> Self {
         let options = format!("size={size}");
         let mount = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])

@@ -123,7 +123,7 @@ impl Backend for Qemu {
 }
 
 /// Counts up whenever machines get other devices: templates of before are of no use then.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// Sets of descriptors that come when a machine runs already have numbers from here on.
 const FIRST_GIVEN: usize = 1000;

@@ -27,6 +27,11 @@ const FIRST_NIC: usize = FIRST_DISK + LIMITS.disks;
 const BALLOON: usize = FIRST_NIC + LIMITS.nics;
 const BALLOON_DEVICE: &str = "virtio-balloon-device,free-page-reporting=on,page-poison=off";
 
+/// What a disk does that cannot be read or written, as when the host's is full: the guest gets an
+/// error, as of a disk that fails. By itself QEMU would stop the processors until somebody lets them
+/// go on.
+pub(super) const DISK_ERRORS: &str = "werror=report,rerror=report";
+
 const _: () = assert!(BALLOON < TRANSPORTS - 1);
 
 /// Bytes that no disk has more of.
@@ -196,7 +201,8 @@ impl<'a> Arguments<'a> {
     fn block_device(&mut self, n: usize, node: &str) {
         self.add(["-blockdev", node]);
         let bus = self.transport(FIRST_DISK + n);
-        self.add(["-device", &format!("virtio-blk-device,drive=disk{n},bus={bus}")]);
+        let device = format!("virtio-blk-device,drive=disk{n},{DISK_ERRORS},bus={bus}");
+        self.add(["-device", &device]);
     }
 
     /// What the n-th network card is joined to.
@@ -338,6 +344,19 @@ mod tests {
                 .collect();
             let used = 1 + LIMITS.disks + LIMITS.nics + 1;
             assert_eq!(numbers, places[..used], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_the_guests_to_hear_of() {
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            let line = line(arch, Cpu::Emulated);
+            let disks: Vec<&str> =
+                line.split(' ').filter(|word| word.starts_with("virtio-blk-device,")).collect();
+            assert_eq!(disks.len(), LIMITS.disks, "{line}");
+            for disk in disks {
+                assert!(disk.contains(",werror=report,rerror=report,"), "{disk}");
+            }
         }
     }
 

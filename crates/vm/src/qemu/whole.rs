@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::arguments::{Arguments, mac, processors};
+use super::arguments::{Arguments, DISK_ERRORS, mac, processors};
 use super::complaints::{Complaints, Tail};
 use super::qmp::Qmp;
 use super::{Asked, Qemu, stream};
@@ -149,12 +149,10 @@ fn add_devices<'a>(arguments: &mut Arguments<'a>, whole: &'a Whole) {
         "file": {"driver": "file", "filename": set, "locking": "off", "read-only": true},
     }));
     let device = |text: String| ["-device".to_owned(), text];
-    // Without this a write that finds the host's disk full would stop the processors until somebody
-    // lets them go on: the guest gets an error, as of a disk that fails.
-    let errors = "werror=report,rerror=report";
-    arguments
-        .add(device(format!("virtio-blk-pci,drive=disk0,bootindex=0,{errors},addr={DISK:#x}")));
-    arguments.add(device(format!("virtio-blk-pci,drive=seed,addr={SEED:#x}")));
+    arguments.add(device(format!(
+        "virtio-blk-pci,drive=disk0,bootindex=0,{DISK_ERRORS},addr={DISK:#x}"
+    )));
+    arguments.add(device(format!("virtio-blk-pci,drive=seed,{DISK_ERRORS},addr={SEED:#x}")));
     arguments.add(["-object", "rng-builtin,id=entropy"]);
     arguments.add(device(format!("virtio-rng-pci,rng=entropy,addr={ENTROPY:#x}")));
     arguments.add(device(format!("virtio-balloon-pci,free-page-reporting=on,addr={BALLOON:#x}")));
