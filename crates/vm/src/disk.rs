@@ -4,6 +4,7 @@
 //! `vm/disks`. The host never mounts what a guest has written to: a kernel that reads a file system
 //! trusts it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -19,8 +20,9 @@ const JOURNAL: u64 = 8;
 /// The smallest disk, MiB: the journal and as much again.
 const SMALLEST: u64 = 32;
 
-/// Makes a disk of a size in bytes, which is rounded up to MiB. The file must not exist; it is
-/// flushed.
+/// Makes a disk of a size in bytes, which is rounded up to MiB. The file must not exist; it has its
+/// name when it is complete and flushed. Its directory is the caller's alone: what a caller that was
+/// killed has left there half made, the next one begins anew.
 ///
 /// Mount it with `noinit_itable`, or the guest's kernel writes all inode tables full of zeros,
 /// which makes the file longer for nothing.
@@ -28,13 +30,30 @@ const SMALLEST: u64 = 32;
 /// # Errors
 /// [`Error::NoProgram`] without `mkfs.ext4`, [`Error::Program`], [`Error::File`].
 pub fn make_upper(state: &Path, path: &Path, size: u64) -> Result<(), Error> {
-    let prototype = prototype(state, size)?;
-    let disk = File::options().write(true).create_new(true).open(path).file("create", path)?;
-    let made = sys::content::copy(&prototype, &disk).and_then(|_| disk.sync_all());
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput)).file("create", path);
+    };
+    let mut new = OsString::from(".");
+    new.push(name);
+    new.push(".new");
+    let temporary = directory.join(&new);
+    let disk = File::create(&temporary).file("create", &temporary)?;
+    let made = fill(state, &disk, size).and_then(|()| {
+        let directory = File::open(directory).file("open", directory)?;
+        sys::entry::rename(&directory, &new, &directory, name, false).file("create", path)?;
+        directory.sync_all().file("flush", path)
+    });
     if made.is_err() {
-        let _ = std::fs::remove_file(path);
+        let _ = std::fs::remove_file(&temporary);
     }
-    made.file("write", path)
+    made
+}
+
+/// Makes an empty file a disk of a size in bytes, flushed.
+pub(crate) fn fill(state: &Path, disk: &File, size: u64) -> Result<(), Error> {
+    let prototype = prototype(state, size)?;
+    let filled = sys::content::copy(&prototype, disk).and_then(|_| disk.sync_all());
+    filled.step("fill a disk")
 }
 
 /// The prototype of a size, made if there is none.
@@ -113,8 +132,29 @@ mod tests {
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
         let again = make_upper(dir.path(), &path, 4 << 30).expect_err("it is there");
         assert!(again.to_string().contains("File exists"), "{again}");
+        assert_eq!(std::fs::metadata(&path).expect("disk").len(), 4 << 30, "it is as it was");
         // The second of a size comes from the prototype.
         make_upper(dir.path(), &dir.path().join("other"), (4 << 30) - 1).expect("made");
         assert_eq!(std::fs::read_dir(dir.path().join(DIRECTORY)).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn a_disk_has_its_name_when_it_is_complete_and_half_a_one_is_begun_anew() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (state, own) = (dir.path().join("vm"), dir.path().join("own"));
+        std::fs::create_dir(&own).expect("create");
+        // A prototype that cannot be copied: the disk is never there, not even half.
+        let folder = state.join(DIRECTORY);
+        std::fs::create_dir_all(folder.join("64.ext4")).expect("create");
+        make_upper(&state, &own.join("upper"), 64 << 20).expect_err("it is a directory");
+        assert_eq!(std::fs::read_dir(&own).expect("list").count(), 0);
+        std::fs::remove_dir(folder.join("64.ext4")).expect("remove");
+
+        // What somebody had done when he was killed.
+        std::fs::write(own.join(".upper.new"), "half of it").expect("write");
+        make_upper(&state, &own.join("upper"), 64 << 20).expect("made");
+        let names = std::fs::read_dir(&own).expect("list").map(|entry| entry.expect("one"));
+        assert_eq!(names.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["upper"]);
+        assert_eq!(std::fs::metadata(own.join("upper")).expect("disk").len(), 64 << 20);
     }
 }
