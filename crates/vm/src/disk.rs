@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::durable::Temporary;
 use crate::error::{Error, Step};
 
 pub(crate) const DIRECTORY: &str = "disks";
@@ -66,16 +67,12 @@ fn prototype(state: &Path, size: u64) -> Result<File, Error> {
         other => return other.file("open", &path),
     }
     std::fs::create_dir_all(&directory).file("create", &directory)?;
-    let temporary = directory.join(format!(".{mebibytes}.{}", std::process::id()));
-    let made = File::create(&temporary)
-        .and_then(|file| file.set_len(mebibytes << 20))
-        .file("create", &temporary)
-        .and_then(|()| format(&temporary))
-        .and_then(|()| keep(&temporary, &path, &directory));
-    if made.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    made
+    crate::sweep(state);
+    let temporary =
+        Temporary::file(&directory, &mebibytes.to_string()).file("create in", &directory)?;
+    temporary.opened().set_len(mebibytes << 20).file("create", temporary.path())?;
+    format(temporary.path())?;
+    keep(temporary.path(), &path, &directory)
 }
 
 fn keep(temporary: &Path, path: &Path, directory: &Path) -> Result<File, Error> {
@@ -156,5 +153,21 @@ mod tests {
         let names = std::fs::read_dir(&own).expect("list").map(|entry| entry.expect("one"));
         assert_eq!(names.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["upper"]);
         assert_eq!(std::fs::metadata(own.join("upper")).expect("disk").len(), 64 << 20);
+    }
+
+    #[test]
+    fn what_killed_makers_left_goes_with_the_next_prototype() {
+        let dir = tempfile::tempdir().expect("directory");
+        let state = dir.path();
+        let folder = state.join(DIRECTORY);
+        std::fs::create_dir_all(&folder).expect("create");
+        let left = [folder.join(".upper.1"), folder.join(".64.1"), state.join(".accelerator.1")];
+        for path in &left {
+            std::fs::write(path, "x").expect("write");
+            crate::durable::age(path);
+        }
+        make_upper(state, &state.join("upper"), 64 << 20).expect("made");
+        assert!(left.iter().all(|path| !path.exists()));
+        assert!(folder.join("64.ext4").exists());
     }
 }

@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::durable;
+use crate::durable::{self, Temporary};
 use crate::machine::{Arch, KernelImage};
 pub use error::Error;
 use error::Step;
 use find::Found;
 pub use find::{Listed, list};
 
-const DIRECTORY: &str = "kernel";
+pub(crate) const DIRECTORY: &str = "kernel";
 const LOCK: &str = "lock";
 const VMLINUX: &str = "vmlinux";
 const INITRAMFS: &str = "initramfs";
@@ -80,15 +80,11 @@ pub fn prepare(wanted: &Wanted<'_>) -> Result<KernelImage, Error> {
     if let Some(image) = cached(&path, &key) {
         return Ok(image);
     }
+    crate::sweep(wanted.state);
     sweep(&directory, &key);
-    let temporary = directory.join(format!(".{key}.{}", std::process::id()));
-    std::fs::create_dir(&temporary).step("create", &temporary)?;
-    let made = fill(wanted.arch, &found, agent, &temporary)
-        .and_then(|()| durable::publish(&temporary, &path).step("keep", &path));
-    if made.is_err() {
-        let _ = std::fs::remove_dir_all(&temporary);
-    }
-    made?;
+    let temporary = Temporary::directory(&directory, &key).step("create in", &directory)?;
+    fill(wanted.arch, &found, agent, temporary.path())?;
+    durable::publish(temporary.path(), &path).step("keep", &path)?;
     cached(&path, &key).ok_or(Error::Vanished(path))
 }
 

@@ -19,7 +19,8 @@
 //! vm/accelerator                                 whether hardware virtualization was found to work
 //! ```
 //!
-//! All of it can be made again, and is when it is missing or damaged.
+//! All of it can be made again, and is when it is missing or damaged. What is being made is called
+//! `.<name>.<pid>` and locked meanwhile; what makers leave that are killed is swept.
 //!
 //! The crate never knows what a container is, what the agent says beyond that its first words are
 //! complete, or what is on the disks. It blocks; call it from a process of one thread, for it
@@ -52,3 +53,13 @@ pub use machine::{Arch, Disk, KernelImage, Machine, Nic, Share};
 pub use qemu::Tail;
 pub use running::{Origin, Running};
 pub use start::{BOOT_LIMIT, Options, Templates, start};
+
+/// Removes what makers of kernels, templates and disks that were killed have left below the directory
+/// `vm` of the data root. Whatever somebody makes is let alone.
+pub fn sweep(state: &std::path::Path) {
+    for part in [disk::DIRECTORY, kernel::DIRECTORY, template::DIRECTORY] {
+        durable::sweep(&state.join(part));
+    }
+    kernel::install::sweep(state);
+    durable::sweep(state);
+}

@@ -20,6 +20,9 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// All of them.
+    pub(crate) const ALL: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
+
     /// That of this program, if guests can have it.
     pub fn host() -> Option<Arch> {
         Arch::named(std::env::consts::ARCH)

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::disk::{self, DIRECTORY};
+use crate::durable::Temporary;
 use crate::error::{Error, Step};
 use crate::machine::{Disk, KernelImage};
 
@@ -29,13 +30,14 @@ const SIZE: u64 = 64 << 20;
 /// # Errors
 /// As those of [`disk::make_upper`].
 pub fn disks(state: &Path, kernel: &KernelImage, agent: &Path) -> Result<Vec<Disk>, Error> {
+    // Nobody waits for this one.
+    crate::sweep(state);
     let layer = layer(state, kernel, agent)?;
-    let path = state.join(DIRECTORY).join(format!(".upper.{}", std::process::id()));
-    disk::make_upper(state, &path, SIZE)?;
-    let file = File::options().read(true).write(true).open(&path).file("open", &path);
-    std::fs::remove_file(&path).file("remove", &path)?;
+    let upper = Temporary::file(&state.join(DIRECTORY), "upper").file("create", state)?;
+    disk::fill(state, upper.opened(), SIZE)?;
+    let file = upper.opened().try_clone().file("open", upper.path())?;
     Ok(vec![
-        Disk { file: file?.into(), read_only: false },
+        Disk { file: file.into(), read_only: false },
         Disk { file: layer.into(), read_only: true },
     ])
 }
@@ -57,19 +59,12 @@ fn layer(state: &Path, kernel: &KernelImage, agent: &Path) -> Result<File, Error
         // Somebody else was waited for.
         return Ok(file);
     }
-    let temporary = directory.join(format!("{PREFIX}{}", std::process::id()));
-    let image = temporary.join("image");
-    let made = fill(&temporary, agent)
-        .and_then(|files| make(&files, &image))
-        .and_then(|()| File::open(&image).file("open", &image))
-        .and_then(|file| {
-            file.sync_all().file("flush", &image)?;
-            std::fs::rename(&image, &path).file("keep", &path)?;
-            Ok(file)
-        });
-    let removed = std::fs::remove_dir_all(&temporary).file("remove", &temporary);
-    let file = made?;
-    removed?;
+    let temporary = Temporary::directory(&directory, "rehearsal").file("create in", &directory)?;
+    let image = temporary.path().join("image");
+    make(&fill(temporary.path(), agent)?, &image)?;
+    let file = File::open(&image).file("open", &image)?;
+    file.sync_all().file("flush", &image)?;
+    std::fs::rename(&image, &path).file("keep", &path)?;
     Ok(file)
 }
 
@@ -90,8 +85,8 @@ fn make(files: &Path, image: &Path) -> Result<(), Error> {
     disk::run("mkfs.erofs", "erofs-utils", command.arg("--quiet").args([image, files]))
 }
 
-/// Removes what was left half made, and the layers of other kernels and agents, which whoever needs
-/// them makes again. Only for whoever holds the lock.
+/// Removes the layers of other kernels and agents, which whoever needs them makes again. Only for
+/// whoever holds the lock.
 fn sweep(directory: &Path, name: &str) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {

@@ -5,7 +5,7 @@
 //!                    ram      the memory, sparse
 //!                    state    everything else
 //!                    hello    what the agent had said
-//! vm/templates/.<key>.<pid>   being made; swept by whoever makes the next one
+//! vm/templates/.<key>.<pid>   being made, and locked meanwhile; swept when nobody does
 //! vm/templates/lock           held while one is made
 //! vm/templates/<key>.failed   why the last try to make one failed
 //! ```
@@ -22,12 +22,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::backend::{Backend, Conditions, Cpu, Places, Snapshot, Vm};
-use crate::durable;
+use crate::durable::{self, Temporary};
 use crate::error::{Error, Step};
 use crate::machine::{Arch, Disk, Machine};
 use crate::start::{Options, Templates};
 
-const DIRECTORY: &str = "templates";
+pub(crate) const DIRECTORY: &str = "templates";
 const LOCK: &str = "lock";
 const SHAPE: &str = "shape";
 const HELLO: &str = "hello";
@@ -145,10 +145,12 @@ pub fn remove(state: &Path, name: &str) -> Result<Option<String>, Error> {
 
 /// Takes the name away first, so that nobody finds half of it.
 fn discard(directory: &Path, key: &str) -> Result<(), Error> {
-    let temporary = directory.join(format!(".{key}.{}", std::process::id()));
     let path = directory.join(key);
-    std::fs::rename(&path, &temporary).file("remove", &path)?;
-    std::fs::remove_dir_all(&temporary).file("remove", &temporary)
+    // Inside of another, whose name is not that of the one that may be made meanwhile.
+    let temporary = Temporary::directory(directory, "discarded").file("create in", directory)?;
+    let aside = temporary.path().join(key);
+    std::fs::rename(&path, &aside).file("remove", &path)?;
+    std::fs::remove_dir_all(&aside).file("remove", &aside)
 }
 
 /// Makes the template for machines like this one, if there is none. Returns its name.
@@ -297,17 +299,16 @@ fn make(
     if path.is_dir() || waited && recent_failure(&directory, &key).is_some() {
         return Ok(());
     }
+    crate::sweep(state);
     sweep(&directory);
-    let temporary = directory.join(format!(".{key}.{}", std::process::id()));
-    std::fs::create_dir(&temporary).file("create", &temporary)?;
-    let made = fill(shape, machine, backend, conditions, &temporary)
-        .and_then(|()| durable::publish(&temporary, &path).file("keep", &path));
+    let temporary = Temporary::directory(&directory, &key).file("create in", &directory)?;
+    let made = fill(shape, machine, backend, conditions, temporary.path())
+        .and_then(|()| durable::publish(temporary.path(), &path).file("keep", &path));
     match &made {
         Ok(()) => {
             let _ = std::fs::remove_file(failure(&directory, &key));
         }
         Err(error) => {
-            let _ = std::fs::remove_dir_all(&temporary);
             // Only so that nobody tries in vain.
             let _ = std::fs::write(failure(&directory, &key), error.to_string());
         }

@@ -90,7 +90,7 @@ pub struct Listed {
 /// [`Error::File`].
 pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
     let mut all = Vec::new();
-    for arch in [Arch::X86_64, Arch::Aarch64] {
+    for arch in Arch::ALL {
         let wanted = Wanted { state, kernels: &[], agents: &[], arch };
         let used = match find(&wanted) {
             Err(Error::None(_)) => None,

@@ -2,15 +2,23 @@
 //!
 //! It is unpacked, not installed: nothing of the host changes but `vm/packages/<arch>`.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sys::errno::{EINVAL, ENOSYS, EOPNOTSUPP};
+use sys::fs::Root;
+
 use super::error::{Error, Step};
 use super::{extract, find};
-use crate::durable;
+use crate::durable::{self, Temporary};
 use crate::machine::Arch;
 
 const DIRECTORY: &str = "packages";
+
+/// What is being replaced, in the directory of what comes.
+const OLD: &str = "old";
 
 /// Where the kernel for guests of an architecture is, if one was installed.
 pub(super) fn root(state: &Path, arch: Arch) -> PathBuf {
@@ -125,25 +133,51 @@ fn replace(
 ) -> Result<String, Error> {
     let target = root(state, arch);
     let parent = state.join(DIRECTORY);
-    let temporary = parent.join(format!(".{}.{}", arch.debian(), std::process::id()));
-    std::fs::create_dir_all(&temporary).step("create", &temporary)?;
-    let done = fill(&temporary).and_then(|(made, name)| {
-        sys::entry::syncfs(std::fs::File::open(&made).step("open", &made)?).step("flush", &made)?;
-        // A crash between the two leaves none, and then the host's own is used until the next try.
-        let old = temporary.join("old");
-        match std::fs::rename(&target, &old) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).step("remove", &target);
-            }
-            _ => {}
-        }
+    std::fs::create_dir_all(&parent).step("create", &parent)?;
+    sweep(state);
+    let temporary = Temporary::directory(&parent, arch.debian()).step("create in", &parent)?;
+    let (made, name) = fill(temporary.path())?;
+    sys::entry::syncfs(File::open(&made).step("open", &made)?).step("flush", &made)?;
+    if target.exists() {
+        take_its_place(&made, &target, &temporary.path().join(OLD)).step("keep", &target)?;
+        sys::entry::fsync(File::open(&parent).step("open", &parent)?).step("flush", &parent)?;
+    } else {
         durable::publish_tree(&made, &target).step("keep", &target)?;
-        Ok(name)
-    });
-    let removed = std::fs::remove_dir_all(&temporary);
-    let name = done?;
-    removed.step("remove", &temporary)?;
+    }
     Ok(name)
+}
+
+/// What was there goes to `old`, or to where the new one was.
+fn take_its_place(made: &Path, target: &Path, old: &Path) -> io::Result<()> {
+    let host = Root::open_host("/")?;
+    match host.exchange(made, target) {
+        // A file system that cannot do it in one step: [`sweep`] mends it if it is not done to the end.
+        Err(error) if matches!(error.raw_os_error(), Some(EINVAL | EOPNOTSUPP | ENOSYS)) => {
+            std::fs::rename(target, old)?;
+            std::fs::rename(made, target)
+        }
+        other => other,
+    }
+}
+
+/// Removes what installs that were killed have left; a kernel that one of them had taken away already
+/// comes back.
+pub(crate) fn sweep(state: &Path) {
+    let parent = state.join(DIRECTORY);
+    for left in durable::abandoned(&parent) {
+        for arch in Arch::ALL {
+            let begin = format!(".{}.", arch.debian());
+            let name = left.file_name().unwrap_or_default().as_encoded_bytes();
+            let (old, target) = (left.join(OLD), root(state, arch));
+            if name.starts_with(begin.as_bytes()) && old.is_dir() && !target.exists() {
+                // What fails leaves it where it is: it is all there is.
+                if durable::publish_tree(&old, &target).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    durable::sweep(&parent);
 }
 
 /// apt as it is set up on the host, or for another architecture with lists of its own.
@@ -251,5 +285,45 @@ mod tests {
             let left = std::fs::read_dir(dir.path().join(DIRECTORY)).expect("list").count();
             assert_eq!(left, 1, "remains after {content}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_install_took_away_comes_back_and_its_rest_goes() {
+        let dir = tempfile::tempdir().expect("directory");
+        let parent = dir.path().join(DIRECTORY);
+        for old in ["root", OLD] {
+            let left = parent.join(".amd64.1").join(old);
+            std::fs::create_dir_all(&left).expect("create");
+            std::fs::write(left.join("file"), old).expect("write");
+        }
+        sweep(dir.path());
+        assert!(!root(dir.path(), Arch::X86_64).exists(), "somebody may be at it");
+        durable::age(&parent.join(".amd64.1"));
+        sweep(dir.path());
+        let file = root(dir.path(), Arch::X86_64).join("file");
+        assert_eq!(std::fs::read_to_string(&file).expect("file"), OLD);
+        std::fs::create_dir_all(parent.join(".arm64.1/root")).expect("create");
+        for path in [parent.join(".arm64.1"), parent.join(".amd64.1")] {
+            if path.exists() {
+                durable::age(&path);
+            }
+        }
+        sweep(dir.path());
+        assert_eq!(std::fs::read_dir(&parent).expect("list").count(), 1);
+        assert_eq!(std::fs::read_to_string(&file).expect("file"), OLD);
+    }
+
+    #[test]
+    fn a_kernel_is_replaced_without_a_moment_when_there_is_none() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (made, target) = (dir.path().join("made"), dir.path().join("target"));
+        for path in [&made, &target] {
+            std::fs::create_dir(path).expect("create");
+            std::fs::write(path.join("file"), path.as_os_str().as_encoded_bytes()).expect("write");
+        }
+        let nowhere = dir.path().join("no such directory").join(OLD);
+        take_its_place(&made, &target, &nowhere).expect("in one step");
+        let found = std::fs::read(target.join("file")).expect("read");
+        assert_eq!(found, made.as_os_str().as_encoded_bytes());
     }
 }
