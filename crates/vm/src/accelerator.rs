@@ -3,22 +3,35 @@
 //!
 //! That `/dev/kvm` can be opened says little: on some nested hosts it makes virtual processors that
 //! hang or cannot run an unmodified kernel.
+//!
+//! ```text
+//!  hardware boots ─────────────────────────────────────────────────► yes
+//!      │ no                                                           ▲
+//!      ▼                                                              │
+//!  the same machine boots by emulation ──► hardware again, which boots┘
+//!      │ no             │ in time, and      │ no
+//!      ▼                ▼ hardware did not  ▼
+//!   unknown             no                  no
+//! ```
 
+use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Cpu};
+use crate::backend::{Backend, Conditions, Cpu};
 use crate::durable;
 use crate::error::{Error, Step};
 use crate::machine::Machine;
-use crate::start::Options;
+use crate::start::{BOOT_LIMIT, Options};
 
 /// How long a machine may take to boot when it is tried out: hardware needs a tenth of it.
 const TRIAL: Duration = Duration::from_secs(6);
 
 const FILE: &str = "accelerator";
+/// Held while somebody tries: many at once would make each other late.
+const LOCK: &str = "accelerator.lock";
 
 /// How a guest's processors are to be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,8 +56,11 @@ struct Verdict {
     failure: Option<String>,
 }
 
-/// Chooses; may boot a machine without devices to find out. Without one that could be booted,
-/// hardware that is there is believed to work.
+/// Chooses; may boot a machine without devices to find out, of the kernel of the one that is given.
+/// Without one that could be booted, hardware that is there is believed to work.
+///
+/// # Errors
+/// [`Error::NoHardware`]; why that machine does not boot by emulation either.
 pub(crate) fn choose(
     backend: &dyn Backend,
     bare: &dyn Fn() -> Option<Machine>,
@@ -55,10 +71,7 @@ pub(crate) fn choose(
         return Ok(Cpu::Emulated);
     }
     let failure = match backend.hardware() {
-        Ok(()) => match known(backend, options.state) {
-            Some(verdict) => verdict,
-            None => bare().map_or(Ok(None), |machine| try_out(backend, machine, options))?,
-        },
+        Ok(()) => find_out(backend, bare, options)?,
         Err(why) => Some(why.to_owned()),
     };
     match (failure, wanted) {
@@ -76,25 +89,23 @@ fn known(backend: &dyn Backend, state: &Path) -> Option<Option<String>> {
     same.then_some(verdict.failure)
 }
 
-/// Boots a machine.
-fn try_out(
+/// What is known, or what a trial says. `None`: it works.
+fn find_out(
     backend: &dyn Backend,
-    machine: Machine,
+    bare: &dyn Fn() -> Option<Machine>,
     options: &Options<'_>,
 ) -> Result<Option<String>, Error> {
-    let conditions = options.conditions(Cpu::Hardware, TRIAL);
-    let failure = match backend.boot(machine, &conditions) {
-        Ok(vm) => {
-            let _ = sys::process::pidfd_signal(&vm.pidfd, sys::signal::SIGKILL);
-            let _ = sys::process::wait_pidfd(&vm.pidfd);
-            None
-        }
-        Err(error @ (Error::Ended { .. } | Error::Late { .. } | Error::Refused { .. })) => {
-            Some(error.to_string())
-        }
-        // That says nothing about the hardware.
-        Err(error) => return Err(error),
-    };
+    if let Some(verdict) = known(backend, options.state) {
+        return Ok(verdict);
+    }
+    let Some(machine) = bare() else { return Ok(None) };
+    std::fs::create_dir_all(options.state).file("create", options.state)?;
+    let lock = File::create(options.state.join(LOCK)).file("lock", options.state)?;
+    sys::entry::lock(&lock).file("lock", options.state)?;
+    if let Some(verdict) = known(backend, options.state) {
+        return Ok(verdict);
+    }
+    let failure = judge(|cpu, limit| boot(backend, &machine, options, cpu, limit))?;
     let verdict =
         Verdict { boot: boot_id(), backend: backend.identity(), failure: failure.clone() };
     let text = serde_json::to_vec(&verdict).map_err(std::io::Error::from);
@@ -103,8 +114,58 @@ fn try_out(
     Ok(failure)
 }
 
+/// Why the hardware does not work, or nothing. An error says nothing about it, and is not to be
+/// remembered. `boot` returns how long it took.
+fn judge(
+    mut boot: impl FnMut(Cpu, Duration) -> Result<Duration, Error>,
+) -> Result<Option<String>, Error> {
+    let Some(mut failure) = by_hardware(&mut boot, TRIAL)? else { return Ok(None) };
+    // A kernel or an agent that is of no use boots in neither way.
+    let emulated = boot(Cpu::Emulated, BOOT_LIMIT)?;
+    if emulated > TRIAL || !matches!(failure, Error::Late { .. }) {
+        // Everything may have been slow just then, or memory short: it has as long once more.
+        let again = by_hardware(&mut boot, emulated.max(TRIAL))?;
+        let Some(again) = again else { return Ok(None) };
+        failure = again;
+    }
+    Ok(Some(failure.to_string()))
+}
+
+/// How the machine failed by hardware, if it did.
+fn by_hardware(
+    boot: &mut impl FnMut(Cpu, Duration) -> Result<Duration, Error>,
+    limit: Duration,
+) -> Result<Option<Error>, Error> {
+    match boot(Cpu::Hardware, limit) {
+        Ok(_) => Ok(None),
+        Err(error) if error.is_the_machines() => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Boots the smallest machine with a machine's kernel, where no container's limits hold.
+fn boot(
+    backend: &dyn Backend,
+    machine: &Machine,
+    options: &Options<'_>,
+    cpu: Cpu,
+    limit: Duration,
+) -> Result<Duration, Error> {
+    let begin = Instant::now();
+    let conditions =
+        Conditions { cgroup: None, enter: &|| Ok(()), ..options.conditions(cpu, limit) };
+    let machine = Machine::empty(machine.arch, machine.kernel.clone(), &machine.directory);
+    let vm = backend.boot(machine, &conditions)?;
+    let _ = sys::process::pidfd_signal(&vm.pidfd, sys::signal::SIGKILL);
+    let _ = sys::process::wait_pidfd(&vm.pidfd);
+    Ok(begin.elapsed())
+}
+
 fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|text| text.trim().to_owned())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

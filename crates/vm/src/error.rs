@@ -111,6 +111,14 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether it was the machine that failed, once there was one: not its process, which could not be
+    /// made, nor anything that was prepared for it.
+    pub(crate) fn is_the_machines(&self) -> bool {
+        matches!(self, Error::Ended { .. } | Error::Late { .. } | Error::Refused { .. })
+    }
+}
+
 fn told(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!("; its last words: {said}") }
 }

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::accelerator;
-use crate::backend::{Backend, Control};
+use crate::accelerator::{self, Accelerator};
+use crate::backend::{Backend, Control, Cpu};
 use crate::error::Error;
 use crate::machine::{Arch, KernelImage, Machine};
 use crate::network::Joined;
@@ -149,7 +149,13 @@ pub fn power(
     }
     let backend = Qemu::find(arch)?;
     let bare = || kernel().map(|kernel| Machine::empty(arch, kernel, options.state));
-    let cpu = accelerator::choose(&backend, &bare, options)?;
+    let cpu = match accelerator::choose(&backend, &bare, options) {
+        // What it was tried with boots in no way, and this machine boots something else.
+        Err(error) if error.is_the_machines() && options.accelerator == Accelerator::Auto => {
+            Cpu::Emulated
+        }
+        other => other?,
+    };
     let standing = backend.power(whole, &options.conditions(cpu, options.limit))?;
     let Standing { pid, pidfd, console, control } = standing;
     Ok((Powered { pid, pidfd, control }, console))

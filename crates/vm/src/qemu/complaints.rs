@@ -17,7 +17,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         Self { fd, kept: Vec::new(), ended: false }
     }
 
