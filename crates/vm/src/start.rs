@@ -89,10 +89,7 @@ pub fn start(machine: Machine, options: &Options<'_>) -> Result<Running, Error> 
                 let again = machine.try_clone()?;
                 match found.restore(again, &backend, &options.conditions(cpu, options.limit)) {
                     Ok(vm) => return Ok(Running::new(vm, Origin::Template)),
-                    Err(error) => {
-                        found.condemn();
-                        why = Some(error.to_string());
-                    }
+                    Err(error) => why = Some(error.to_string()),
                 }
             }
             Ok(Some(_)) => why = Some("it has more devices than a template".to_owned()),

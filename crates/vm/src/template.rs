@@ -243,6 +243,8 @@ impl Template {
             && machine.nics.len() <= self.places.nics
     }
 
+    /// Makes a clone. When that fails because of the template, nobody is to try it again; when there
+    /// could be no process, or not what it needs, the template is as good as before.
     pub(crate) fn restore(
         &self,
         machine: Machine,
@@ -256,13 +258,12 @@ impl Template {
             hello: &self.hello,
             places: self.places,
         };
-        backend.restore(machine, from, conditions)
-    }
-
-    /// It does not work: nobody is to try it again.
-    pub(crate) fn condemn(&self) {
-        // It may be gone already; if it stays, the next start tries it in vain and boots.
-        let _ = discard(&self.directory, &self.key);
+        let made = backend.restore(machine, from, conditions);
+        if made.as_ref().is_err_and(Error::is_the_machines) {
+            // It may be gone already; if it stays, the next start tries it in vain and boots.
+            let _ = discard(&self.directory, &self.key);
+        }
+        made
     }
 }
 
@@ -308,6 +309,8 @@ fn make(
         Ok(()) => {
             let _ = std::fs::remove_file(failure(&directory, &key));
         }
+        // It has taken no time, and the next one may have what it takes.
+        Err(Error::Prepare { .. } | Error::Confine { .. }) => {}
         Err(error) => {
             // Only so that nobody tries in vain.
             let _ = std::fs::write(failure(&directory, &key), error.to_string());

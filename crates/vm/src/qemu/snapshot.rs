@@ -178,7 +178,7 @@ fn goes_on(started: &mut Started, conditions: &Conditions<'_>) -> Result<(), Err
     ] {
         let command = json!({"execute": command, "arguments": arguments});
         let done = started.qmp.command(what, &command, deadline);
-        done.map_err(|error| explain(started, error))?;
+        done.map_err(|error| explain(started, error, conditions))?;
     }
     // A state that cannot be loaded ends the process.
     match started.qmp.wait_for("RESUME", deadline) {
@@ -192,9 +192,12 @@ fn goes_on(started: &mut Started, conditions: &Conditions<'_>) -> Result<(), Err
 }
 
 /// A process that ended says why on its standard error, not to the protocol.
-fn explain(started: &mut Started, error: Error) -> Error {
+fn explain(started: &mut Started, error: Error, conditions: &Conditions<'_>) -> Error {
     match error {
-        Error::Prepare { source, .. } if source.kind() != std::io::ErrorKind::TimedOut => {
+        Error::Prepare { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => {
+            started.late(conditions)
+        }
+        Error::Prepare { .. } => {
             // It is about to be gone; what it said is complete then.
             started.process.end();
             started.ended()

@@ -10,6 +10,8 @@ use crate::whole::{Standing, Whole};
 struct Fake {
     snapshots: Cell<usize>,
     fails: Cell<bool>,
+    /// Why the next clone cannot be made.
+    refuses: Cell<Option<Error>>,
 }
 
 impl Backend for Fake {
@@ -39,6 +41,9 @@ impl Backend for Fake {
         self.snapshots.set(self.snapshots.get() + 1);
         let ram = File::create(directory.join(RAM)).expect("ram");
         ram.set_len(machine.mebibytes() << 20).expect("length");
+        if let Some(error) = self.refuses.take() {
+            return Err(error);
+        }
         if self.fails.get() {
             return Err(Error::Ended { said: "it failed".to_owned() });
         }
@@ -47,7 +52,7 @@ impl Backend for Fake {
     }
 
     fn restore(&self, _: Machine, _: Snapshot<'_>, _: &Conditions<'_>) -> Result<Vm, Error> {
-        Err(Error::Ended { said: "it cannot".to_owned() })
+        Err(self.refuses.take().expect("a reason"))
     }
 
     fn power(&self, _: &Whole, _: &Conditions<'_>) -> Result<Standing, Error> {
@@ -75,13 +80,8 @@ fn machine(memory: u64) -> Machine {
     }
 }
 
-fn opened(
-    state: &Path,
-    backend: &Fake,
-    memory: u64,
-    templates: Templates,
-) -> Result<Option<Template>, Error> {
-    let options = Options {
+fn options(state: &Path, templates: Templates) -> Options<'_> {
+    Options {
         state,
         templates,
         accelerator: crate::Accelerator::Emulation,
@@ -89,7 +89,16 @@ fn opened(
         cgroup: None,
         enter: &|| Ok(()),
         limit: Duration::from_secs(1),
-    };
+    }
+}
+
+fn opened(
+    state: &Path,
+    backend: &Fake,
+    memory: u64,
+    templates: Templates,
+) -> Result<Option<Template>, Error> {
+    let options = options(state, templates);
     let machine = machine(memory);
     let shape = Shape::of(&machine, backend, Cpu::Emulated);
     open(&shape, &machine, backend, &options, Cpu::Emulated)
@@ -134,11 +143,46 @@ fn a_damaged_template_goes_and_says_so() {
 }
 
 #[test]
+fn a_template_goes_for_its_own_failures_and_not_for_those_of_the_host() {
+    use sys::errno::{EAGAIN, EMFILE, ENOMEM};
+    let dir = tempfile::tempdir().expect("directory");
+    let fake = Fake::default();
+    let restored = |why: Error| {
+        let template =
+            opened(dir.path(), &fake, 64, Templates::Make).expect("opens").expect("template");
+        fake.refuses.set(Some(why));
+        let options = options(dir.path(), Templates::Use);
+        let conditions = options.conditions(Cpu::Emulated, options.limit);
+        assert!(template.restore(machine(64), &fake, &conditions).is_err());
+        list(dir.path()).expect("lists").len()
+    };
+    let io = io::Error::from_raw_os_error;
+    for errno in [EAGAIN, EMFILE, ENOMEM] {
+        assert_eq!(restored(Error::Prepare { step: "start a process", source: io(errno) }), 1);
+        assert_eq!(restored(Error::Confine { step: "make a root".to_owned(), errno }), 1);
+    }
+    let said = || "nonsense".to_owned();
+    for why in [
+        Error::Ended { said: said() },
+        Error::Late { limit: Duration::from_secs(1), said: said() },
+        Error::Refused { what: "go on", said: said() },
+    ] {
+        assert_eq!(restored(why), 0);
+    }
+    assert_eq!(fake.snapshots.get(), 3);
+}
+
+#[test]
 fn what_fails_leaves_nothing() {
     let dir = tempfile::tempdir().expect("directory");
     let fake = Fake::default();
-    fake.fails.set(true);
+    let source = io::Error::from_raw_os_error(sys::errno::EAGAIN);
+    fake.refuses.set(Some(Error::Prepare { step: "start a process", source }));
     assert!(opened(dir.path(), &fake, 64, Templates::Make).is_err());
+    fake.snapshots.set(0);
+    fake.fails.set(true);
+    let error = opened(dir.path(), &fake, 64, Templates::Make).err().expect("it is tried at once");
+    assert!(matches!(error, Error::Ended { .. }), "{error}");
     let names = || {
         let entries = std::fs::read_dir(dir.path().join(DIRECTORY)).expect("list");
         let mut names: Vec<String> = entries
