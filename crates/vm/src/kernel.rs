@@ -15,9 +15,13 @@ mod lz4;
 mod modules;
 mod note;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -33,9 +37,11 @@ const LOCK: &str = "lock";
 const VMLINUX: &str = "vmlinux";
 const INITRAMFS: &str = "initramfs";
 const RELEASE: &str = "release";
+/// Paths of the files that the modules are from, a NUL after each.
+const TAKEN: &str = "taken";
 
 /// Changes whenever another list of modules, or another layout, is made of the same files.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// So many images are kept: those that were used last. An upgrade needs two for a while.
 const KEPT: usize = 4;
@@ -68,50 +74,73 @@ pub fn agent<'a>(wanted: &Wanted<'a>) -> Result<&'a Path, Error> {
 pub fn prepare(wanted: &Wanted<'_>) -> Result<KernelImage, Error> {
     let found = find::find(wanted)?;
     let agent = find::agent(wanted)?;
-    let key = key(wanted.arch, &found, agent)?;
+    let begin = key(wanted.arch, &found, agent)?;
     let directory = wanted.state.join(DIRECTORY);
-    let path = directory.join(&key);
-    if let Some(image) = cached(&path, &key) {
+    if let Some(image) = cached(&directory, &begin) {
         return Ok(image);
     }
     std::fs::create_dir_all(&directory).step("create", &directory)?;
     let lock = File::create(directory.join(LOCK)).step("lock", &directory)?;
     sys::entry::lock(&lock).step("lock", &directory)?;
-    if let Some(image) = cached(&path, &key) {
+    if let Some(image) = cached(&directory, &begin) {
         return Ok(image);
     }
     crate::sweep(wanted.state);
-    sweep(&directory, &key);
-    let temporary = Temporary::directory(&directory, &key).step("create in", &directory)?;
-    fill(wanted.arch, &found, agent, temporary.path())?;
+    sweep(&directory);
+    let temporary = Temporary::directory(&directory, &begin).step("create in", &directory)?;
+    let modules = fill(wanted.arch, &found, agent, temporary.path())?;
+    let key = whole_key(&begin, &modules);
+    let path = directory.join(&key);
     durable::publish(temporary.path(), &path).step("keep", &path)?;
-    cached(&path, &key).ok_or(Error::Vanished(path))
+    opened(&path, &key).ok_or(Error::Vanished(path))
 }
 
-fn fill(arch: Arch, found: &Found, agent: &Path, directory: &Path) -> Result<(), Error> {
+/// Makes an image; returns what its modules' files are known by.
+fn fill(arch: Arch, found: &Found, agent: &Path, directory: &Path) -> Result<String, Error> {
     let wrapped = std::fs::read(&found.kernel).step("read", &found.kernel)?;
     let unfit = |why| Error::Unfit { path: found.kernel.clone(), why };
     let kernel = extract::kernel(wrapped, arch).map_err(unfit)?;
     let release = extract::release(&kernel).ok_or_else(|| unfit(error::Unfit::NoRelease))?;
-    let modules = modules::of(&found.roots, &release, &found.kernel)?;
+    let chosen = modules::choose(&found.roots, &release, &found.kernel)?;
+    // Before they are read: what changes meanwhile is then another image's.
+    let known_by = identity(chosen.files())?;
+    let taken: Vec<u8> =
+        chosen.files().flat_map(|file| [file.as_os_str().as_bytes(), b"\0"].concat()).collect();
+    let modules = chosen.read()?;
     let program = std::fs::read(agent).step("read", agent)?;
     let program = note::static_program(program, arch)
         .map_err(|why| Error::Agent { path: agent.to_owned(), why })?;
     let initramfs = archive::initramfs(&program, &modules);
-    for (name, content) in
-        [(VMLINUX, &kernel), (INITRAMFS, &initramfs), (RELEASE, &release.into_bytes())]
-    {
+    for (name, content) in [
+        (VMLINUX, &kernel),
+        (INITRAMFS, &initramfs),
+        (RELEASE, &release.into_bytes()),
+        (TAKEN, &taken),
+    ] {
         let path = directory.join(name);
         std::fs::write(&path, content).step("write", &path)?;
         // Read by the machine's user, through a mount of this very file.
-        use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::Permissions::from_mode(0o444);
         std::fs::set_permissions(&path, mode).step("protect", &path)?;
     }
-    Ok(())
+    Ok(known_by)
 }
 
-fn cached(path: &Path, key: &str) -> Option<KernelImage> {
+/// The image whose key begins like this, if the files of its modules are as they were.
+fn cached(directory: &Path, begin: &str) -> Option<KernelImage> {
+    let entries = std::fs::read_dir(directory).ok()?.filter_map(Result::ok);
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(begin)).find_map(|name| {
+        let path = directory.join(&name);
+        let taken = std::fs::read(path.join(TAKEN)).ok()?;
+        let files = taken.split(|byte| *byte == 0).filter(|file| !file.is_empty());
+        let modules = identity(files.map(|file| Path::new(OsStr::from_bytes(file)))).ok()?;
+        (whole_key(begin, &modules) == name).then(|| opened(&path, &name)).flatten()
+    })
+}
+
+/// An image that is used.
+fn opened(path: &Path, key: &str) -> Option<KernelImage> {
     let release = std::fs::read_to_string(path.join(RELEASE)).ok()?;
     let (vmlinux, initramfs) = (path.join(VMLINUX), path.join(INITRAMFS));
     let whole = [&vmlinux, &initramfs]
@@ -122,39 +151,53 @@ fn cached(path: &Path, key: &str) -> Option<KernelImage> {
         let _ = std::fs::remove_dir_all(path);
         return None;
     }
+    // For those who look which ones are used.
+    let _ = File::open(path.join(RELEASE)).and_then(|file| file.set_modified(SystemTime::now()));
     Some(KernelImage { vmlinux, initramfs, release, key: key.to_owned() })
 }
 
-/// What was found, by name, length and time of change.
+/// How the key of an image begins: by its kernel and its agent. Which modules it has is known only to
+/// those who look into the kernel.
 fn key(arch: Arch, found: &Found, agent: &Path) -> Result<String, Error> {
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::MetadataExt;
-    let mut hash = Sha256::new();
-    hash.update(VERSION.to_le_bytes());
-    hash.update(arch.to_string());
-    for path in [&found.kernel, agent] {
+    let files = identity([&found.kernel, agent].into_iter())?;
+    Ok(digest(&[&VERSION.to_le_bytes(), arch.to_string().as_bytes(), files.as_bytes()]))
+}
+
+/// With what is known of its modules.
+fn whole_key(begin: &str, modules: &str) -> String {
+    format!("{begin}-{modules}")
+}
+
+/// Files by name, length and time of change.
+fn identity<'a>(files: impl Iterator<Item = &'a Path>) -> Result<String, Error> {
+    let mut all = Vec::new();
+    for path in files {
         let about = std::fs::metadata(path).step("look at", path)?;
-        hash.update(path.as_os_str().as_bytes());
+        all.extend_from_slice(path.as_os_str().as_bytes());
         for number in [about.len() as i64, about.mtime(), about.mtime_nsec(), about.ino() as i64] {
-            hash.update(number.to_le_bytes());
+            all.extend_from_slice(&number.to_le_bytes());
         }
     }
-    Ok(hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(digest(&[&all]))
+}
+
+fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Removes what was left half made, and what was not used for longest. What cannot be removed is
 /// tried again the next time.
-fn sweep(directory: &Path, wanted: &str) {
+fn sweep(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
-    let mut complete: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+    let mut complete: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in entries.filter_map(io::Result::ok) {
         let (path, name) = (entry.path(), entry.file_name());
         if name.as_encoded_bytes().starts_with(b".") {
             let _ = std::fs::remove_dir_all(&path);
-        } else if name.to_str() != Some(wanted)
-            && let Ok(made) = std::fs::metadata(path.join(RELEASE)).and_then(|f| f.modified())
-        {
-            complete.push((made, path));
+        } else if let Ok(used) = std::fs::metadata(path.join(RELEASE)).and_then(|f| f.modified()) {
+            complete.push((used, path));
         }
     }
     complete.sort();

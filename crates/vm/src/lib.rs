@@ -11,7 +11,7 @@
 //! What it owns of the data root:
 //!
 //! ```text
-//! vm/kernel/<key>/vmlinux, initramfs, release    what is booted; key: kernel and agent
+//! vm/kernel/<key>/vmlinux, initramfs, …          what is booted; key: kernel, agent and modules
 //! vm/packages/<arch>/                            a kernel that was installed for guests
 //! vm/templates/<key>/ram, state, hello, shape    a booted machine; key: all that must be the same
 //! vm/disks/<MiB>.ext4                            empty file systems that are copied

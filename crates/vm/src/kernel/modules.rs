@@ -52,8 +52,16 @@ const NEEDED: [(Phase, &str, bool); 12] = [
     (Phase::Share, "virtiofs", true),
 ];
 
-/// The modules of a release, in the order in which they must be loaded.
-pub(super) fn of(roots: &[PathBuf], release: &str, kernel: &Path) -> Result<Vec<Module>, Error> {
+/// The modules that are taken of a release, in the order in which they must be loaded.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    modules: Vec<(Phase, PathBuf)>,
+    /// What says which these are.
+    lists: [PathBuf; 2],
+}
+
+/// Chooses the modules of a release.
+pub(super) fn choose(roots: &[PathBuf], release: &str, kernel: &Path) -> Result<Chosen, Error> {
     let places: Vec<PathBuf> = roots
         .iter()
         .flat_map(|root| ["lib/modules", "usr/lib/modules", "modules"].map(|at| root.join(at)))
@@ -64,30 +72,41 @@ pub(super) fn of(roots: &[PathBuf], release: &str, kernel: &Path) -> Result<Vec<
         let roots = places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
         return Err(Error::NoModules { path: kernel.to_owned(), roots });
     };
-    let read = |name: &str| {
-        let path = directory.join(name);
-        std::fs::read_to_string(&path).step("read", path)
-    };
-    let builtin = read("modules.builtin")?;
-    let dependencies = match read("modules.dep") {
+    let lists = ["modules.builtin", "modules.dep"].map(|name| directory.join(name));
+    let read = |path: &Path| std::fs::read_to_string(path).step("read", path);
+    let builtin = read(&lists[0])?;
+    let dependencies = match read(&lists[1]) {
         Ok(text) => text,
         // A package that was unpacked but not installed: nobody has run depmod.
         Err(_) => depmod(directory, release)?,
     };
-    let mut modules = Vec::new();
-    for (phase, path) in plan(&builtin, &dependencies).map_err(|module| Error::NoModule {
+    let plan = plan(&builtin, &dependencies).map_err(|module| Error::NoModule {
         release: release.to_owned(),
         module: module.to_owned(),
-    })? {
-        let file = directory.join(&path);
-        let mut content = std::fs::read(&file).step("read", &file)?;
-        if file.extension().is_some_and(|extension| extension != "ko") {
-            content = extract::decompress(&content)
-                .map_err(|why| Error::Unfit { path: file.clone(), why })?;
-        }
-        modules.push(Module { phase, name: name_of(&path), content });
+    })?;
+    let modules = plan.into_iter().map(|(phase, path)| (phase, directory.join(path))).collect();
+    Ok(Chosen { modules, lists })
+}
+
+impl Chosen {
+    /// All files that it depends on.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let modules = self.modules.iter().map(|(_, file)| file);
+        self.lists.iter().chain(modules).map(PathBuf::as_path)
     }
-    Ok(modules)
+
+    pub(super) fn read(&self) -> Result<Vec<Module>, Error> {
+        let read = |(phase, file): &(Phase, PathBuf)| {
+            let mut content = std::fs::read(file).step("read", file)?;
+            if file.extension().is_some_and(|extension| extension != "ko") {
+                content = extract::decompress(&content)
+                    .map_err(|why| Error::Unfit { path: file.clone(), why })?;
+            }
+            let name = name_of(&file.to_string_lossy());
+            Ok(Module { phase: *phase, name, content })
+        };
+        self.modules.iter().map(read).collect()
+    }
 }
 
 /// Has the dependencies worked out, which takes `depmod` of the package `kmod`.

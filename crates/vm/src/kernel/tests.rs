@@ -251,6 +251,60 @@ fn an_image_is_made_once_and_anew_for_another_agent() {
 }
 
 #[test]
+fn an_image_is_made_anew_for_other_modules() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (root, agent) = stage(dir.path());
+    let wanted = wanted(dir.path(), &root, &agent);
+    let mut keys = vec![prepare(&wanted).expect("prepared").key];
+    let modules = root.join("lib/modules/6.1.0-9-cloud-amd64");
+    // One that is taken, and what says which are.
+    let dependencies = std::fs::read_to_string(modules.join("modules.dep")).expect("read");
+    let more = dependencies + "kernel/virtio_balloon.ko:\n";
+    std::fs::write(modules.join("kernel/virtio_balloon.ko"), "balloon").expect("write");
+    for (name, content) in [("kernel/erofs.ko", "patched"), ("modules.dep", &more)] {
+        std::fs::write(modules.join(name), content).expect("write");
+        let image = prepare(&wanted).expect("prepared");
+        assert!(!keys.contains(&image.key), "{name}: {keys:?}");
+        assert_eq!(prepare(&wanted).expect("prepared"), image);
+        keys.push(image.key);
+        let initramfs = std::fs::read(&image.initramfs).expect("initramfs");
+        assert!(initramfs.windows(7).any(|window| window == b"patched"), "{name}");
+    }
+    // One that guests have no use for.
+    std::fs::write(modules.join("kernel/other.ko"), "other").expect("write");
+    assert_eq!(prepare(&wanted).expect("prepared").key, keys[2]);
+}
+
+#[test]
+fn what_is_used_stays_and_what_was_not_for_longest_goes() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (root, agent) = stage(dir.path());
+    let agents: Vec<PathBuf> = (0..=KEPT)
+        .map(|n| {
+            let own = dir.path().join(format!("agent{n}"));
+            std::fs::copy(&agent, &own).expect("copy");
+            own
+        })
+        .collect();
+    let long_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+    let images: Vec<KernelImage> = agents[..KEPT]
+        .iter()
+        .enumerate()
+        .map(|(n, agent)| {
+            let image = prepare(&wanted(dir.path(), &root, agent)).expect("prepared");
+            let release = image.vmlinux.with_file_name(RELEASE);
+            let made = long_ago + std::time::Duration::from_secs(n as u64);
+            File::open(release).expect("release").set_modified(made).expect("time");
+            image
+        })
+        .collect();
+    prepare(&wanted(dir.path(), &root, &agents[0])).expect("used again");
+    prepare(&wanted(dir.path(), &root, &agents[KEPT])).expect("one more");
+    let there: Vec<bool> = images.iter().map(|image| image.vmlinux.exists()).collect();
+    assert_eq!(there, [true, false, true, true]);
+}
+
+#[test]
 fn half_an_image_is_made_again() {
     let dir = tempfile::tempdir().expect("directory");
     let (root, agent) = stage(dir.path());
