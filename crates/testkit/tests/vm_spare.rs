@@ -4,13 +4,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use testkit::daemon::Daemon;
+use testkit::engine::target_dir;
 use testkit::{Container, Engine, eventually, image, json};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
 fn daemon() -> Daemon {
+    daemon_with(&[])
+}
+
+fn daemon_with(more: &[&str]) -> Daemon {
     let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").ok();
     let mut arguments = vec!["--vm-accelerator", "emulation"];
+    arguments.extend(more);
     arguments.extend(kernel.as_deref().into_iter().flat_map(|kernel| ["--vm-kernel", kernel]));
     let daemon = Daemon::isopod_with(&arguments);
     let saved = image::busybox(&["busybox:latest"]);
@@ -132,5 +138,29 @@ fn privileged_a_machine_that_is_ready_goes_with_its_daemon_and_may_go_before() {
         (!there(holder) && !there(machine)).then_some(())
     });
     daemon.restart();
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_machine_that_was_ready_before_its_agent_was_replaced_is_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = folder.path().join("agent");
+    let install = || std::fs::copy(target_dir().join("guest-agent"), &agent).unwrap();
+    install();
+    let daemon = daemon_with(&["--vm-agent", agent.to_str().unwrap()]);
+    let engine = daemon.engine();
+    let first = engine.run(json!({"Cmd": ["true"], "HostConfig": {"Isolation": "vm"}}));
+    assert_eq!(first.code, 0, "{first:?}");
+    let (_, machine) = eventually("a machine is ready", LIMIT, || spare(&daemon));
+    std::fs::remove_file(&agent).unwrap();
+    install();
+    let container =
+        engine.create(json!({"Cmd": ["sleep", "1000"], "HostConfig": {"Isolation": "vm"}}));
+    container.start();
+    assert_ne!(container.inspect()["State"]["Pid"], machine, "it has the old agent");
+    assert_eq!(container.sh("echo there"), "there");
+    // The next one is as it should be.
+    let next = in_a_spare(&daemon, &engine, json!({})).0;
+    assert_eq!(next.sh("echo there"), "there");
     daemon.stop().unwrap();
 }

@@ -153,6 +153,16 @@ fn discard(directory: &Path, key: &str) -> Result<(), Error> {
     std::fs::remove_dir_all(&aside).file("remove", &aside)
 }
 
+/// The name of the template for machines like this one, whether there is one or not.
+///
+/// # Errors
+/// Those of finding out how such a machine would be run.
+pub fn name(machine: &Machine, options: &Options<'_>) -> Result<String, Error> {
+    let backend = crate::qemu::Qemu::find(machine.arch)?;
+    let cpu = crate::accelerator::choose(&backend, &|| Some(machine.bare()), options)?;
+    Ok(Shape::of(machine, &backend, cpu).key())
+}
+
 /// Makes the template for machines like this one, if there is none. Returns its name.
 ///
 /// # Errors

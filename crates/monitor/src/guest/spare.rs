@@ -34,6 +34,8 @@ use crate::monitor;
 pub(crate) struct Spare {
     pub(super) guest: Guest,
     pub(super) card: Loose,
+    /// The name of the template that it is a clone of.
+    template: String,
 }
 
 /// What something has happened to while it waits.
@@ -89,8 +91,10 @@ fn prepare(launch: &Launch, netns: OwnedFd) -> Result<Spare, StartError> {
     wanted.disks = vm::rehearsal::disks(&machine.state, &wanted.kernel, agent)?;
     wanted.nics = vec![card.nic()?];
     wanted.netns = Some(netns);
-    let running = vm::start(wanted, &options(machine, None, &|| Ok(())))?;
-    let mut spare = Spare { guest: Guest::new(running)?, card };
+    let options = options(machine, None, &|| Ok(()));
+    let template = vm::template::name(&wanted, &options)?;
+    let running = vm::start(wanted, &options)?;
+    let mut spare = Spare { guest: Guest::new(running)?, card, template };
     // Containers that run go first.
     spare.weigh(10)?;
     let ready = match &spare.guest.running.origin {
@@ -200,12 +204,14 @@ impl Spare {
         }
     }
 
-    /// Gives the machine the disks of a container. `None`: it cannot have them, and another one is
-    /// started.
+    /// Gives the machine the disks of a container. `None`: it cannot have them, or is not what would be
+    /// cloned now, and another one is started.
     pub(super) fn equip(mut self, machine: &launch::Machine, disks: &[Disk]) -> Option<Self> {
+        let current = is_current(&self.template, machine);
         let running = &mut self.guest.running;
         let mut disks = disks.iter().enumerate();
-        if machine.shares.is_empty()
+        if current
+            && machine.shares.is_empty()
             && machine.interfaces.len() <= 1
             && disks.all(|(n, disk)| running.replace_disk(n, disk).is_ok())
             && self.weigh(0).is_ok()
@@ -215,6 +221,14 @@ impl Spare {
         self.guest.switch_off();
         None
     }
+}
+
+/// Whether a machine like this one would be a clone of that template: kernel, agent and QEMU may have
+/// been replaced while it waited. When that cannot be found out, the start says why.
+fn is_current(template: &str, machine: &launch::Machine) -> bool {
+    let name = without_devices(machine, &machine.state)
+        .and_then(|wanted| Ok(vm::template::name(&wanted, &options(machine, None, &|| Ok(())))?));
+    name.is_ok_and(|name| name == template)
 }
 
 fn read(reader: &mut FrameReader, orders: &OwnedFd) -> Option<(Launch, Vec<OwnedFd>)> {

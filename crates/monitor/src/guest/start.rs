@@ -108,7 +108,7 @@ fn start(
     let Some(machine) = &launch.machine else { return Err(StartError::NoMachine) };
     let disks = disks(machine)?;
     let (card, taken) = match spare.and_then(|spare| spare.equip(machine, &disks)) {
-        Some(Spare { guest, card }) => (Some(card), Some(guest)),
+        Some(Spare { guest, card, .. }) => (Some(card), Some(guest)),
         None => (None, None),
     };
     let (nics, interfaces) = nics(machine, netns.as_ref(), card)?;
