@@ -244,6 +244,7 @@ impl Daemon {
         let engine = self.engine();
         if self.child.is_some() && engine.client().answers() {
             left.extend(remove_all(&engine));
+            left.extend(self.half_made());
         }
         if let Some(mut child) = self.child.take() {
             left.extend(terminate(&mut child, Duration::from_secs(30)));

@@ -1,20 +1,20 @@
 //! What a daemon leaves behind, and how it goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::{Daemon, hierarchies, kill};
-use crate::engine::Kind;
 use crate::netns::Netns;
 
 impl Daemon {
-    /// What is left of a stopped daemon: processes in its namespace, links, mounts below its folder.
+    /// What is left of a stopped daemon: processes in its namespace or with files of its own, links,
+    /// mounts below its folder.
     pub(super) fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
         let began = Instant::now();
-        // A monitor may still be on its way out.
+        // A monitor, or a machine that was ready, may still be on its way out.
         while began.elapsed() < Duration::from_secs(5) && !self.strangers().is_empty() {
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -33,9 +33,8 @@ impl Daemon {
         left.extend(self.mounts().iter().map(|mount| format!("mount {}", mount.display())));
         left.extend(self.cgroups().iter().map(|cgroup| format!("cgroup {}", cgroup.display())));
         for place in ["data/containers", "run/monitors"] {
-            let entries =
-                std::fs::read_dir(self.folder.join(place)).into_iter().flatten().flatten();
-            left.extend(entries.map(|entry| format!("directory {}", entry.path().display())));
+            let found = entries(&self.folder.join(place));
+            left.extend(found.iter().map(|path| format!("directory {}", path.display())));
         }
         left
     }
@@ -45,10 +44,42 @@ impl Daemon {
         links.into_iter().filter(|link| link.starts_with("veth")).collect()
     }
 
+    /// Everybody else in its network namespace, and whoever holds something of this daemon wherever it
+    /// is: a machine's process is in the namespace of its container, or in one of its own.
     pub(super) fn strangers(&self) -> Vec<i32> {
-        let Some(netns) = &self.netns else { return Vec::new() };
+        let inside = self.netns.as_ref().map(Netns::processes).unwrap_or_default();
         let own = std::process::id() as i32;
-        netns.processes().into_iter().filter(|pid| *pid != own).collect()
+        let ours = |pid: &i32| inside.contains(pid) || holds(*pid, &self.folder);
+        processes().into_iter().filter(|pid| *pid != own && ours(pid)).collect()
+    }
+
+    /// The processes of its machines, whatever namespaces they are in.
+    #[must_use]
+    pub fn machines(&self) -> Vec<i32> {
+        let is_machine = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|comm| comm.starts_with("qemu-system-"))
+        };
+        self.strangers().into_iter().filter(is_machine).collect()
+    }
+
+    /// What is half made where machines are kept, once it has had the time to be done: names with a
+    /// dot in front. The daemon must be there, for what its end cuts is swept by the next one.
+    pub(super) fn half_made(&self) -> Vec<String> {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) && !self.hidden().is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.hidden().iter().map(|path| format!("half made: {}", path.display())).collect()
+    }
+
+    fn hidden(&self) -> Vec<PathBuf> {
+        let top = entries(&self.folder.join("data/vm"));
+        let below: Vec<PathBuf> = top.iter().flat_map(|path| entries(path)).collect();
+        let dotted = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+        };
+        top.into_iter().chain(below).filter(dotted).collect()
     }
 
     fn mounts(&self) -> Vec<PathBuf> {
@@ -64,12 +95,6 @@ impl Daemon {
     pub(super) fn clean(&mut self) {
         for pid in self.strangers() {
             kill(pid, Signal::KILL);
-        }
-        if self.kind == Kind::Dockerd {
-            let mark = self.folder.display().to_string();
-            for pid in processes_naming(&mark) {
-                kill(pid, Signal::KILL);
-            }
         }
         for cgroup in self.cgroups() {
             let _ = std::fs::remove_dir(cgroup);
@@ -87,16 +112,58 @@ impl Daemon {
     }
 }
 
-/// Processes with `mark` in their command line.
-fn processes_naming(mark: &str) -> Vec<i32> {
-    let own = std::process::id() as i32;
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != own)
-        .filter(|pid| {
-            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&words).contains(mark)
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Every process there is.
+fn processes() -> Vec<i32> {
+    let names = entries(Path::new("/proc"));
+    names.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+}
+
+/// Whether a process has something to do with this folder: it is named in its command line, it is in a
+/// cgroup of that name, or it has a file from there open or in its memory.
+fn holds(pid: i32, folder: &Path) -> bool {
+    let mark = folder.as_os_str().as_encoded_bytes();
+    let name = folder.file_name().unwrap_or_default().as_encoded_bytes();
+    let about = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    contains(&about("cmdline"), mark)
+        || contains(&about("cgroup"), name)
+        || contains(&about("maps"), mark)
+        || entries(Path::new(&format!("/proc/{pid}/fd"))).iter().any(|fd| {
+            std::fs::read_link(fd)
+                .is_ok_and(|file| contains(file.as_os_str().as_encoded_bytes(), mark))
         })
-        .collect()
+}
+
+fn contains(text: &[u8], mark: &[u8]) -> bool {
+    text.windows(mark.len()).any(|window| window == mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn who_has_a_file_of_a_folder_open_is_found_and_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("disk");
+        std::fs::write(&file, "").unwrap();
+        let spawn = |stdin: Stdio| Command::new("sleep").arg("1000").stdin(stdin).spawn().unwrap();
+        let children = [spawn(File::open(&file).unwrap().into()), spawn(Stdio::null())];
+        // As a machine's disk may be when its container has been removed.
+        std::fs::remove_file(&file).unwrap();
+        let found = children.map(|mut child| {
+            let found = holds(child.id() as i32, folder.path());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            found
+        });
+        assert_eq!(found, [true, false]);
+    }
 }
