@@ -34,6 +34,7 @@ mod whole;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use proto::control::{Attach, Reply, Request};
 use tokio::sync::watch;
@@ -44,6 +45,10 @@ use types::{ContainerId, Error};
 
 use crate::link::Link;
 use crate::record::{Record, Run};
+
+/// How long a monitor that an earlier daemon left may be silent before others go on without it: it
+/// may be waiting for a machine that boots, and for one that others make before.
+const SILENT: Duration = Duration::from_secs(180);
 
 /// A container: what is remembered of it, and what runs.
 ///
@@ -74,6 +79,8 @@ pub(crate) struct Container {
     pub(crate) frozen: AtomicBool,
     /// How many starts are under way, those that wait for `operation` too.
     starts: watch::Sender<usize>,
+    /// How many wait to hear from a monitor that an earlier daemon left, and that is silent.
+    pub(crate) unclear: watch::Sender<usize>,
 }
 
 /// What a running container has.
@@ -145,6 +152,7 @@ impl Container {
             restarting: watch::Sender::new(0),
             frozen: AtomicBool::new(false),
             starts: watch::Sender::new(0),
+            unclear: watch::Sender::new(0),
         }
     }
 
@@ -155,6 +163,27 @@ impl Container {
             let mut starts = self.starts.subscribe();
             // The sender lives in the container.
             drop(starts.wait_for(|under_way| *under_way == 0).await);
+        }
+    }
+
+    /// Waits until it is known what an earlier daemon has left of it: its monitor may be making a
+    /// machine, and two of them are not to have one disk.
+    ///
+    /// # Errors
+    /// The monitor stays silent.
+    pub(crate) async fn known(&self) -> Result<(), Error> {
+        if matches!(self.record().state.status, Status::Running | Status::Paused) {
+            return Ok(());
+        }
+        let mut unclear = self.unclear.subscribe();
+        let known = unclear.wait_for(|waiting| *waiting == 0);
+        match tokio::time::timeout(SILENT, known).await {
+            // The sender lives in the container.
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::system(format!(
+                "an earlier daemon has left a monitor of container {} that does not answer",
+                self.id
+            ))),
         }
     }
 

@@ -6,6 +6,7 @@
 //! | any | its monitor answers: running | adopt it |
 //! | any | its monitor answers: created | the start was cut: undo it |
 //! | any | its monitor answers: exited | wait for its last words, note the end |
+//! | any | its monitor is silent | let nobody start it meanwhile, ask again |
 //! | any | no monitor, `exit.json` | it ended meanwhile: clean up, note the end |
 //! | running | no monitor | its monitor was killed: clean up, note the end |
 //! | running | none | the machine was restarted: note the end |
@@ -137,7 +138,8 @@ impl Engine {
             let (link, mut notices, hello) = match self.contact(&container.id).await {
                 Contact::Gone => return self.recover_alone(container, run, &directory).await,
                 Contact::Silent => {
-                    // Nobody else is to wait for it.
+                    // Nobody else is to wait for it but those who start or remove it.
+                    container.unclear.send_modify(|waiting| *waiting += 1);
                     tokio::spawn(self.recover_later(Arc::clone(container)));
                     return Ok(());
                 }
@@ -178,6 +180,7 @@ impl Engine {
             if let Err(error) = engine.recover(&container).await {
                 tracing::error!(container = container.id.short(), "{error}");
             }
+            container.unclear.send_modify(|waiting| *waiting -= 1);
         })
     }
 

@@ -61,6 +61,8 @@ impl Engine {
         container: &Arc<Container>,
         options: RemoveOptions,
     ) -> Result<(), Error> {
+        // One that stays silent is not to be in the way of this for ever.
+        let _ = container.known().await;
         loop {
             let (status, name) = {
                 let record = container.record();

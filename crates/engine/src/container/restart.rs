@@ -77,6 +77,10 @@ impl Engine {
     pub(crate) async fn restart_now(&self, container: &Arc<Container>) {
         self.settle_peers(container).await;
         let _start = container.being_started();
+        if let Err(error) = container.known().await {
+            tracing::error!(container = container.id.short(), "cannot restart: {error}");
+            return;
+        }
         let _operation = container.operation.lock().await;
         {
             let record = container.record();

@@ -57,6 +57,7 @@ impl Engine {
     ) -> Result<(), Error> {
         self.settle_peers(container).await;
         let _start = container.being_started();
+        container.known().await?;
         let _operation = container.operation.lock().await;
         self.start_locked(container, starter).await
     }
