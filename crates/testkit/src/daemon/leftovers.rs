@@ -128,6 +128,10 @@ fn processes() -> Vec<i32> {
 fn holds(pid: i32, folder: &Path) -> bool {
     let mark = folder.as_os_str().as_encoded_bytes();
     let name = folder.file_name().unwrap_or_default().as_encoded_bytes();
+    // One that has ended, and that nobody has asked about yet, executes nothing and holds nothing.
+    if std::fs::read_link(format!("/proc/{pid}/exe")).is_err() {
+        return false;
+    }
     let about = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
     contains(&about("cmdline"), mark)
         || contains(&about("cgroup"), name)
