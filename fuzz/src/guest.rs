@@ -65,7 +65,7 @@ pub fn guest_frame(bytes: &[u8]) {
 
 /// Bytes to begin with.
 pub mod seeds {
-    use super::frame;
+    use super::{Side, frame};
     use proto::guest::{FromGuest, Hello, VERSION};
 
     /// A greeting, data and credit, a question for a name, ends, and a kind that is none.
@@ -73,7 +73,7 @@ pub mod seeds {
     pub fn guest_frame() -> Vec<Vec<u8>> {
         let mut hello = Vec::new();
         let greeting = FromGuest::Hello(Hello { version: VERSION });
-        frame::message(&mut hello, &greeting).expect("it is short");
+        frame::message(&mut hello, Side::Guest, &greeting).expect("it is short");
         let mut data = Vec::new();
         frame::data(&mut data, 0, b"output");
         frame::credit(&mut data, 1, 6);

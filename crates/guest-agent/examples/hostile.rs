@@ -101,7 +101,7 @@ fn answer(port: &mut File, number: u32, reply: Reply) -> io::Result<()> {
 
 fn say(port: &mut File, message: &FromGuest) -> io::Result<()> {
     let mut bytes = Vec::new();
-    frame::message(&mut bytes, message).map_err(io::Error::other)?;
+    frame::message(&mut bytes, Side::Guest, message).map_err(io::Error::other)?;
     port.write_all(&bytes)
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use proto::frame::FrameError;
 use proto::guest::{
     Failure, FromGuest, Hello, Notice, Reply, Request, Side, ToGuest, VERSION, frame,
 };
@@ -31,7 +32,7 @@ pub(crate) enum Fatal {
     #[error("{0}")]
     Link(#[from] Broken),
     #[error("a message that cannot be sent: {0}")]
-    Message(#[from] proto::frame::FrameError),
+    Message(#[from] FrameError),
 }
 
 /// Whose machine this is.
@@ -207,7 +208,18 @@ impl Agent {
         number: u32,
         result: Result<Reply, Failure>,
     ) -> Result<(), Fatal> {
-        Ok(self.link.send(&FromGuest::Reply { number, result })?)
+        let status = result.as_ref().err().map_or(0, |failure| failure.status);
+        match self.link.send(&FromGuest::Reply { number, result }) {
+            // What a container has made so long is no reason for its machine to end.
+            Err(FrameError::TooLong { length, limit }) => {
+                let error = Error::system(format!(
+                    "the machine's answer would have {length} bytes, and may have {limit}"
+                ));
+                let result = Err(Failure { error, status });
+                Ok(self.link.send(&FromGuest::Reply { number, result })?)
+            }
+            sent => Ok(sent?),
+        }
     }
 
     pub(crate) fn tell(&mut self, notice: Notice) -> Result<(), Fatal> {

@@ -4,10 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use proto::guest::ProcessInfo;
+use proto::guest::frame::MAX_FROM_GUEST;
 
-/// So many are told at most, and so many bytes of a command line: all of it fits in one message.
+/// So many are told at most.
 const MOST: usize = 2048;
-const MOST_COMMAND: usize = 1024;
+
+/// So many characters of a command line are told: fewer where all of it would be too long, in these
+/// steps. How long it is, is for the container to say, and a control character is six bytes of JSON.
+const COMMANDS: [usize; 4] = [1024, 256, 64, 16];
+
+/// Bytes for all of them together; what a message has besides is far less than what is left of it.
+const ROOM: usize = MAX_FROM_GUEST - 4096;
 
 /// Clock ticks a second, as user space sees them on every architecture (proc(5)).
 const TICKS: i64 = 100;
@@ -25,7 +32,35 @@ pub(crate) fn list(pids: &[i32], root: &Path) -> Vec<ProcessInfo> {
         info.user = names.get(&info.uid).cloned().unwrap_or_else(|| info.uid.to_string());
         Some(info)
     };
-    pids.iter().take(MOST).filter_map(one).collect()
+    fit(pids.iter().take(MOST).filter_map(one).collect(), ROOM)
+}
+
+/// Makes a list that is no longer than `room` as JSON: cuts command lines first, then leaves out the
+/// last processes.
+fn fit(mut list: Vec<ProcessInfo>, room: usize) -> Vec<ProcessInfo> {
+    let mut lengths = Vec::new();
+    for most in COMMANDS {
+        for process in &mut list {
+            if let Some((end, _)) = process.command.char_indices().nth(most) {
+                process.command.truncate(end);
+            }
+        }
+        lengths = list.iter().map(length).collect();
+        if lengths.iter().sum::<usize>() <= room {
+            return list;
+        }
+    }
+    let sums = lengths.iter().scan(0, |sum, length| {
+        *sum += length;
+        Some(*sum)
+    });
+    list.truncate(sums.take_while(|sum| *sum <= room).count());
+    list
+}
+
+/// Bytes of a process as JSON, with what parts it from the next.
+fn length(process: &ProcessInfo) -> usize {
+    serde_json::to_vec(process).map_or(0, |json| json.len() + 1)
 }
 
 fn users(root: &Path) -> BTreeMap<u32, String> {
@@ -82,7 +117,7 @@ fn parse(pid: i32, stat: &str, status: &str, command: &[u8], booted: i64) -> Opt
         threads: whole(number(17)),
         nice: number(16),
         name,
-        command: line.chars().take(MOST_COMMAND).collect(),
+        command: line.chars().take(COMMANDS[0]).collect(),
     })
 }
 
@@ -129,5 +164,30 @@ mod tests {
         let kernel = parse(42, &stat, status, b"", 0).expect("parsed");
         assert_eq!(kernel.command, "[a) b (c)]");
         assert_eq!(parse(42, "nonsense", status, b"", 0), None);
+    }
+
+    #[test]
+    fn however_long_the_command_lines_are_the_list_fits_in_a_message() {
+        let command = "\u{1}".repeat(COMMANDS[0]);
+        let process = |pid| ProcessInfo { pid, command: command.clone(), ..ProcessInfo::default() };
+        let few = fit((1..=3).map(process).collect(), ROOM);
+        assert!(few.iter().all(|process| process.command == command), "there is room for three");
+
+        let number = i32::try_from(MOST).expect("small");
+        let many = fit((1..=number).map(process).collect(), ROOM);
+        assert_eq!((many.len(), many[0].command.len()), (MOST, COMMANDS[1]));
+        let reply = Ok(proto::guest::Reply::Processes(many));
+        let message = proto::guest::FromGuest::Reply { number: u32::MAX, result: reply };
+        let mut bytes = Vec::new();
+        proto::guest::frame::message(&mut bytes, proto::guest::Side::Guest, &message)
+            .expect("fits");
+
+        let most = fit((1..=number).map(process).collect(), 800);
+        let numbers: Vec<i32> = most.iter().map(|process| process.pid).collect();
+        assert_eq!(
+            numbers,
+            [1, 2, 3],
+            "the first that fit, their command lines as short as can be"
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use proto::control::{Envelope, FromMonitor, Request};
 use proto::frame;
 use sys::stream::FrameReader;
+use types::Error;
 
 /// Descriptors that one request may bring: a stream.
 const MAX_FDS: usize = 4;
@@ -93,8 +94,7 @@ impl Connection {
 
     /// Sends a reply or a notice, now or later.
     pub(crate) fn tell(&mut self, message: &FromMonitor) {
-        // Nothing that we send comes near the limit of a frame.
-        let Ok(bytes) = frame::encode(message) else { return };
+        let Some(bytes) = encoded(message) else { return };
         self.backlog.extend_from_slice(&bytes);
         self.flush();
         if self.backlog.len() - self.sent > MAX_BACKLOG {
@@ -117,9 +117,36 @@ impl Connection {
     }
 }
 
+/// A message as it is sent. Of what we say ourselves nothing comes near the limit; what a guest has said
+/// may be far longer in our words, and whoever asked is told so.
+fn encoded(message: &FromMonitor) -> Option<Vec<u8>> {
+    let too_long = match frame::encode(message) {
+        Ok(bytes) if bytes.len() <= MAX_BACKLOG => return Some(bytes),
+        Ok(bytes) => format!("an answer of {} bytes is too long", bytes.len()),
+        Err(error) => error.to_string(),
+    };
+    let FromMonitor::Reply { number, .. } = message else { return None };
+    let result = Err(Error::system(too_long));
+    frame::encode(&FromMonitor::Reply { number: *number, result }).ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use proto::control::Reply;
+
     use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_long_is_an_error() {
+        for length in [MAX_BACKLOG, frame::MAX_LEN] {
+            let result = Ok(Reply::Warnings(vec!["x".repeat(length)]));
+            let bytes = encoded(&FromMonitor::Reply { number: 7, result }).expect("an answer");
+            let mut decoder = frame::Decoder::default();
+            decoder.push(&bytes);
+            let heard = decoder.message::<FromMonitor>().expect("can be read");
+            assert!(matches!(heard, Some(FromMonitor::Reply { number: 7, result: Err(_) })));
+        }
+    }
 
     #[test]
     fn a_request_of_a_later_version_is_known_by_its_number() {

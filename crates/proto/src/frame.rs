@@ -11,9 +11,14 @@ pub const MAX_LEN: usize = 16 << 20;
 /// Why a message could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// It is longer than [`MAX_LEN`].
-    #[error("a message of {0} bytes is longer than the limit of {MAX_LEN}")]
-    TooLong(usize),
+    /// It is longer than its receiver takes.
+    #[error("a message of {length} bytes is longer than the limit of {limit}")]
+    TooLong {
+        /// Its bytes.
+        length: usize,
+        /// What is taken: [`MAX_LEN`], and of a guest less.
+        limit: usize,
+    },
     /// It is no JSON of the expected shape.
     #[error("a message cannot be read")]
     Json(#[from] serde_json::Error),
@@ -32,7 +37,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
             bytes[..4].copy_from_slice(&prefix.to_le_bytes());
             Ok(bytes)
         }
-        _ => Err(FrameError::TooLong(length)),
+        _ => Err(FrameError::TooLong { length, limit: MAX_LEN }),
     }
 }
 
@@ -56,7 +61,7 @@ impl Decoder {
         let Some(prefix) = self.bytes.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*prefix) as usize;
         if length > MAX_LEN {
-            return Err(FrameError::TooLong(length));
+            return Err(FrameError::TooLong { length, limit: MAX_LEN });
         }
         if self.bytes.len() < 4 + length {
             return Ok(None);
@@ -103,6 +108,6 @@ mod tests {
     fn an_endless_message_is_refused_at_its_head() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_le_bytes());
-        assert!(matches!(decoder.take(), Err(FrameError::TooLong(_))));
+        assert!(matches!(decoder.take(), Err(FrameError::TooLong { .. })));
     }
 }

@@ -84,6 +84,8 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Link {
     port: OwnedFd,
+    /// Who we are.
+    own: Side,
     decoder: Decoder,
     out: Vec<u8>,
     sent: usize,
@@ -101,6 +103,7 @@ impl Link {
         sys::stream::set_nonblocking(&port)?;
         Ok(Self {
             port,
+            own: other.other(),
             decoder: Decoder::new(other),
             out: Vec::new(),
             sent: 0,
@@ -118,9 +121,9 @@ impl Link {
     /// Sends a message.
     ///
     /// # Errors
-    /// When it is too long.
+    /// When it is longer than the other side takes; then nothing is sent.
     pub fn send<T: Serialize>(&mut self, message: &T) -> Result<(), proto::frame::FrameError> {
-        frame::message(&mut self.out, message)
+        frame::message(&mut self.out, self.own, message)
     }
 
     /// Sends a question for a name, or an answer.

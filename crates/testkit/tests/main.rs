@@ -40,6 +40,7 @@ mod streams;
 mod userns;
 mod vm;
 mod vm_arm64;
+mod vm_bounds;
 mod vm_hostile;
 mod vm_kills;
 mod vm_machines;

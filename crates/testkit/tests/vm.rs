@@ -18,11 +18,11 @@ use crate::vm_machines::Mounted;
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// A daemon that boots each machine anew.
-fn daemon() -> Daemon {
+pub(crate) fn daemon() -> Daemon {
     daemon_with(&["--vm-templates", "never"])
 }
 
-fn daemon_with(more: &[&str]) -> Daemon {
+pub(crate) fn daemon_with(more: &[&str]) -> Daemon {
     let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").ok();
     let mut arguments: Vec<&str> = more.to_vec();
     if let Some(kernel) = kernel.as_deref() {
@@ -36,7 +36,7 @@ fn daemon_with(more: &[&str]) -> Daemon {
 }
 
 /// A container that sleeps in a machine.
-fn sleeper(engine: &Engine, mut host: testkit::Value) -> Container {
+pub(crate) fn sleeper(engine: &Engine, mut host: testkit::Value) -> Container {
     host["Isolation"] = json!("vm");
     engine.sleeper(json!({"HostConfig": host}))
 }
@@ -525,7 +525,7 @@ fn privileged_memory_that_a_clone_frees_is_given_back_and_its_template_stays() {
 }
 
 /// Puts an agent that breaks its word in this way where a daemon takes its agent from.
-fn put_hostile_agent(mode: &str, place: &std::path::Path) {
+pub(crate) fn put_hostile_agent(mode: &str, place: &std::path::Path) {
     let path = target_dir().join("examples/hostile");
     let mut program = std::fs::read(path).unwrap();
     let mark = b"hostile-mode:      ";

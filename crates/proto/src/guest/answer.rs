@@ -61,7 +61,8 @@ pub enum Reply {
     Warnings(Vec<String>),
     /// To [`super::Request::Stats`].
     Sample(Box<Sample>),
-    /// To [`super::Request::Processes`].
+    /// To [`super::Request::Processes`]. Where all of it would be too long for a message, command
+    /// lines are cut; where there are too many, the last are left out.
     Processes(Vec<ProcessInfo>),
     /// To [`super::FileRequest::Stat`]; `None`: there is nothing.
     Stat(Option<FileStat>),
@@ -87,9 +88,9 @@ pub enum Notice {
     },
 }
 
-/// A process of the container, as `ps` shows it.
+/// A process of the container, as `ps` shows it. No field may be absent: a guest that leaves them out
+/// could name so many in one message that they would be far more here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct ProcessInfo {
     /// Its number in the machine.
     pub pid: i32,

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Violation;
+use crate::frame::FrameError;
 
 /// Bytes of a frame before its contents.
 pub const HEAD: usize = 9;
@@ -24,7 +25,8 @@ pub const MAX_DATA: usize = 32 << 10;
 /// The longest message of DNS (there are 16 bits for its length over TCP).
 pub const MAX_NAME: usize = 65_535;
 
-/// The longest message that a guest may send: a list of some thousand processes.
+/// The longest message that a guest may send: a list of some thousand processes. Who sends is held to
+/// it as well: see [`message`].
 pub const MAX_FROM_GUEST: usize = 4 << 20;
 
 const MESSAGE: u8 = 1;
@@ -44,10 +46,24 @@ pub enum Side {
 }
 
 impl Side {
+    /// Who is at the other end.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Host => Self::Guest,
+            Self::Guest => Self::Host,
+        }
+    }
+
+    fn message_limit(self) -> usize {
+        match self {
+            Self::Host => crate::frame::MAX_LEN,
+            Self::Guest => MAX_FROM_GUEST,
+        }
+    }
+
     fn limit(self, kind: u8) -> Result<usize, Violation> {
         match (kind, self) {
-            (MESSAGE, Side::Host) => Ok(crate::frame::MAX_LEN),
-            (MESSAGE, Side::Guest) => Ok(MAX_FROM_GUEST),
+            (MESSAGE, side) => Ok(side.message_limit()),
             (DATA, _) => Ok(MAX_DATA),
             (CREDIT, _) => Ok(4),
             (END | STOP, _) => Ok(0),
@@ -179,17 +195,20 @@ fn head(into: &mut Vec<u8>, kind: u8, number: u32, length: usize) {
     into.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-/// Appends a message.
+/// Appends a message of this side's.
 ///
 /// # Errors
-/// When it does not serialise or is longer than a frame may be.
+/// When it does not serialise or is longer than the other side takes from this one: there it would
+/// be a violation, and the end of the connection.
 pub fn message<T: Serialize>(
     into: &mut Vec<u8>,
+    sender: Side,
     message: &T,
-) -> Result<(), crate::frame::FrameError> {
+) -> Result<(), FrameError> {
     let json = serde_json::to_vec(message)?;
-    if json.len() > crate::frame::MAX_LEN {
-        return Err(crate::frame::FrameError::TooLong(json.len()));
+    let limit = sender.message_limit();
+    if json.len() > limit {
+        return Err(FrameError::TooLong { length: json.len(), limit });
     }
     head(into, MESSAGE, 0, json.len());
     into.extend_from_slice(&json);

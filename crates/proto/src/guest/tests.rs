@@ -6,7 +6,7 @@ use super::*;
 fn hello() -> Vec<u8> {
     let mut bytes = Vec::new();
     let hello = FromGuest::Hello(Hello { version: VERSION });
-    frame::message(&mut bytes, &hello).expect("encodes");
+    frame::message(&mut bytes, Side::Guest, &hello).expect("encodes");
     bytes
 }
 
@@ -83,6 +83,19 @@ fn frames_that_nobody_may_send_are_refused_at_their_head() {
     }
     let (frames, wrong) = all(Side::Host, &raw(1, 0, long));
     assert_eq!((frames.len(), wrong), (0, None), "the host may send more");
+}
+
+#[test]
+fn a_message_is_no_longer_than_the_other_side_takes_it() {
+    for side in [Side::Guest, Side::Host] {
+        let mut bytes = Vec::new();
+        let fits = "x".repeat(MAX_FROM_GUEST - 2);
+        frame::message(&mut bytes, side, &fits).expect("with its two quotes, as long as may be");
+        assert_eq!(all(side, &bytes).1, None);
+        bytes.clear();
+        let sent = frame::message(&mut bytes, side, &(fits + "x"));
+        assert_eq!((sent.is_err(), bytes.is_empty()), (side == Side::Guest, side == Side::Guest));
+    }
 }
 
 #[test]
