@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use oci_spec::runtime::{LinuxCpu, LinuxResources, LinuxResourcesBuilder};
+use oci_spec::runtime::{LinuxCpu, LinuxResources};
 use runtime::seccomp::Filter;
 
 use crate::guest::Guest;
@@ -34,11 +34,34 @@ pub(crate) fn of_guest(resources: &LinuxResources) -> LinuxResources {
     limits
 }
 
-/// Of new limits for a container in a machine, those that the machine's process has too.
+/// Of new limits for a container in a machine, those that the machine's process has too. Its memory is
+/// the machine's, whose size stays.
 pub(crate) fn of_host(resources: &LinuxResources) -> LinuxResources {
-    let mut limits = LinuxResourcesBuilder::default();
-    if let Some(cpu) = resources.cpu() {
-        limits = limits.cpu(cpu.clone());
+    let mut limits = LinuxResources::default();
+    limits.set_cpu(resources.cpu().clone()).set_block_io(resources.block_io().clone());
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_of_the_wall_gets_the_limits_that_mean_something_there() {
+        let all: LinuxResources = serde_json::from_value(serde_json::json!({
+            "cpu": {"quota": 1000, "cpus": "0"},
+            "memory": {"limit": 1 << 30},
+            "pids": {"limit": 5},
+            "blockIO": {"weight": 500},
+        }))
+        .expect("limits");
+        let (host, guest) = (of_host(&all), of_guest(&all));
+        assert_eq!((host.cpu(), host.block_io()), (all.cpu(), all.block_io()));
+        assert!(host.memory().is_none() && host.pids().is_none());
+        assert!(
+            guest.block_io().is_none()
+                && guest.cpu().as_ref().is_some_and(|cpu| cpu.cpus().is_none())
+        );
+        assert_eq!((guest.memory(), guest.pids()), (all.memory(), all.pids()));
     }
-    limits.build().unwrap_or_default()
 }

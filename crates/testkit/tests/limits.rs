@@ -7,7 +7,7 @@ use testkit::{Container, Value, eventually, json, on_both, unique};
 const SOON: Duration = Duration::from_secs(20);
 
 /// Reads a limit: the v1 file where the controller is mounted alone, else the v2 file.
-fn limit(container: &Container, controller: &str, v1: &str, v2: &str) -> String {
+pub(crate) fn limit(container: &Container, controller: &str, v1: &str, v2: &str) -> String {
     let pid = container.inspect()["State"]["Pid"].as_i64().unwrap();
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     for line in groups.lines() {
@@ -28,7 +28,7 @@ fn read(path: &str) -> String {
         .to_owned()
 }
 
-fn hybrid() -> bool {
+pub(crate) fn hybrid() -> bool {
     std::path::Path::new("/sys/fs/cgroup/memory").exists()
 }
 
