@@ -42,7 +42,9 @@ pub(crate) struct Link {
     asked: Arc<Mutex<Option<Asked>>>,
 }
 
-/// The notices of one monitor, until it is gone.
+/// The notices of one monitor, until it is gone. There is no limit to how many wait: a monitor tells few,
+/// and no more of what a container can have it tell than the container's clients asked for, or one
+/// a second.
 pub(crate) type Notices = mpsc::UnboundedReceiver<Notice>;
 
 /// What whoever asks is told when there is no monitor any more.

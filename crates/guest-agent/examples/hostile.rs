@@ -24,7 +24,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use proto::guest::frame::{self, Decoder, Frame};
-use proto::guest::{FromGuest, Hello, Reply, Request, Side, ToGuest, VERSION};
+use proto::guest::{FromGuest, Hello, Notice, Reply, Request, Side, ToGuest, VERSION};
 
 /// `hostile-mode:` and the mode, filled up with blanks.
 #[used]
@@ -63,24 +63,34 @@ fn misbehave(mode: &str, port: &mut File) -> io::Result<()> {
             answer(port, first.number + 1, Reply::Created { warnings: Vec::new() })?;
             answer(port, first.number, Reply::Done)
         }
-        // A good agent until its container runs.
-        "late" => {
+        "late" | "dying" => {
             answer(port, first.number, Reply::Done)?;
-            loop {
-                let ToGuest { number, request } = requests.next(port)?;
-                match request {
-                    Request::Create(_) => {
-                        answer(port, number, Reply::Created { warnings: Vec::new() })?;
-                    }
-                    Request::Start => {
-                        answer(port, number, Reply::Started)?;
-                        return oversized(port);
-                    }
-                    _ => {}
-                }
-            }
+            serve(mode, port, &mut requests)
         }
         other => Err(io::Error::other(format!("no mode is called {other:?}"))),
+    }
+}
+
+/// A good agent until its container runs: then a frame that is too long, or killed processes without
+/// end.
+fn serve(mode: &str, port: &mut File, requests: &mut Requests) -> io::Result<()> {
+    loop {
+        let ToGuest { number, request } = requests.next(port)?;
+        match request {
+            Request::Create(_) => {
+                answer(port, number, Reply::Created { warnings: Vec::new() })?;
+            }
+            Request::Start => {
+                answer(port, number, Reply::Started)?;
+                if mode == "late" {
+                    return oversized(port);
+                }
+                loop {
+                    say(port, &FromGuest::Notice(Notice::OutOfMemory))?;
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! else. Its own end is the container's.
 
 mod answers;
+mod kills;
 mod questions;
 mod requests;
 mod spare;
@@ -31,6 +32,7 @@ use sys::signal::SIGKILL;
 use types::Error;
 
 use crate::streams::Streams;
+use kills::Kills;
 
 pub(crate) use questions::Questions;
 pub(crate) use spare::{Spare, stand_by};
@@ -118,6 +120,8 @@ pub(crate) struct Guest {
     gone: bool,
     /// The guest's kernel has killed for want of memory.
     pub(crate) out_of_memory: bool,
+    /// When that was told.
+    kills: Kills,
 }
 
 /// An answer for somebody.
@@ -143,6 +147,7 @@ impl Guest {
             failure: None,
             gone: false,
             out_of_memory: false,
+            kills: Kills::default(),
         })
     }
 

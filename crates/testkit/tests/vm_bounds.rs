@@ -1,14 +1,28 @@
 //! What guests cannot do to others, whatever goes on in them. Dockerd has no such wall, so these run on
 //! us alone.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+use testkit::daemon::Daemon;
+use testkit::engine::{filters, target_dir};
 use testkit::{eventually, json};
 
 use crate::limits::{hybrid, limit};
-use crate::vm::{daemon, sleeper};
+use crate::vm::{daemon, daemon_with, put_hostile_agent, sleeper};
 
 const LIMIT: Duration = Duration::from_secs(90);
+
+/// A daemon whose machines have an agent that breaks its word in this way.
+fn with_hostile_agent(mode: &str) -> (Daemon, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let agent: PathBuf = folder.path().join("agent");
+    std::fs::copy(target_dir().join("guest-agent"), &agent).unwrap();
+    put_hostile_agent(mode, &agent);
+    let agent = agent.to_str().unwrap();
+    (daemon_with(&["--vm-templates", "never", "--vm-agent", agent]), folder)
+}
 
 #[test]
 fn privileged_processes_with_long_command_lines_are_shown_and_end_no_machine() {
@@ -50,5 +64,24 @@ fn privileged_limits_of_the_hosts_disks_are_changed_while_a_machine_runs() {
     let _ = engine.client().request("POST", &path, &headers, body.as_bytes()).expect(200);
     assert!(read().contains("3145728"), "{} (v1: {})", read(), hybrid());
     assert_eq!(container.sh("echo there"), "there");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_an_agent_that_tells_of_kills_without_end_is_heard_once_a_second() {
+    let (daemon, _folder) = with_hostile_agent("dying");
+    let engine = daemon.engine();
+    let began = Instant::now();
+    let container = sleeper(&engine, json!({}));
+    std::thread::sleep(Duration::from_secs(4));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let query = filters(&json!({"event": ["oom"], "container": [container.id]}));
+    let past =
+        engine.get(&format!("/events?since=1&until={}&{query}", now.as_secs() + 1)).expect(200);
+    let told = past.text().lines().count();
+    let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    assert!((1..=most).contains(&told), "{told} events, {most} at most");
+    let state = container.inspect()["State"].clone();
+    assert!(state["OOMKilled"] == true && state["Status"] == "running", "{state}");
     daemon.stop().unwrap();
 }

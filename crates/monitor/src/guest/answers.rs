@@ -72,10 +72,12 @@ impl Monitor<'_> {
                 self.container_ended(Exit::Code(exit_code & 0xff), now);
             }
             Notice::OutOfMemory => {
-                if let Wall::Machine(guest) = &mut self.wall {
-                    guest.out_of_memory = true;
+                let running = matches!(self.state, State::Running | State::Paused);
+                let Wall::Machine(guest) = &mut self.wall else { return Ok(()) };
+                guest.out_of_memory = true;
+                if running && guest.kills.is_due(now) {
+                    self.tell(control::Notice::OutOfMemory);
                 }
-                self.tell(control::Notice::OutOfMemory);
             }
             Notice::ExecExited { exec, exit_code } => {
                 let found = self.execs.iter_mut().find(|known| known.id == exec);

@@ -77,7 +77,8 @@ pub enum Notice {
         /// Its status, or 128 plus the signal.
         exit_code: i32,
     },
-    /// The guest's kernel killed a process of the container for want of memory.
+    /// The guest's kernel killed a process of the container for want of memory. Heard several times
+    /// within a second, it is told once.
     OutOfMemory,
     /// An exec's process ended.
     ExecExited {
