@@ -6,6 +6,7 @@
 //! | any | its monitor answers: running | adopt it |
 //! | any | its monitor answers: created | the start was cut: undo it |
 //! | any | its monitor answers: exited | wait for its last words, note the end |
+//! | any | the same, but it has run nothing | wait for its end, go on as if there were none |
 //! | any | its monitor is silent | let nobody start it meanwhile, ask again |
 //! | any | no monitor, `exit.json` | it ended meanwhile: clean up, note the end |
 //! | running | no monitor | its monitor was killed: clean up, note the end |
@@ -156,6 +157,12 @@ impl Engine {
                         while notices.recv().await.is_some() {}
                         return self.never_ran(container, &run).await;
                     }
+                }
+                // Files were read or written, or a start was undone: the container's last run was another
+                // one, and what is known of that stays.
+                Phase::Exited if hello.started_at.is_never() => {
+                    while notices.recv().await.is_some() {}
+                    return self.recover_alone(container, run, &directory).await;
                 }
                 // It is about to go; until then the cgroup and the directory are its own.
                 Phase::Exited => {

@@ -24,7 +24,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use proto::guest::frame::{self, Decoder, Frame};
-use proto::guest::{FromGuest, Hello, Notice, Reply, Request, Side, ToGuest, VERSION};
+use proto::guest::{FileRequest, FromGuest, Hello, Notice, Reply, Request, Side, ToGuest, VERSION};
 
 /// `hostile-mode:` and the mode, filled up with blanks.
 #[used]
@@ -63,7 +63,7 @@ fn misbehave(mode: &str, port: &mut File) -> io::Result<()> {
             answer(port, first.number + 1, Reply::Created { warnings: Vec::new() })?;
             answer(port, first.number, Reply::Done)
         }
-        "late" | "dying" => {
+        "late" | "dying" | "deaf" => {
             answer(port, first.number, Reply::Done)?;
             serve(mode, port, &mut requests)
         }
@@ -72,23 +72,35 @@ fn misbehave(mode: &str, port: &mut File) -> io::Result<()> {
 }
 
 /// A good agent until its container runs: then a frame that is too long, or killed processes without
-/// end.
+/// end. The container of one that is deaf ends well; what it does not hear is where a file is, and that
+/// its machine is to end which has no container.
 fn serve(mode: &str, port: &mut File, requests: &mut Requests) -> io::Result<()> {
+    let mut has_container = false;
     loop {
         let ToGuest { number, request } = requests.next(port)?;
         match request {
             Request::Create(_) => {
+                has_container = true;
                 answer(port, number, Reply::Created { warnings: Vec::new() })?;
             }
             Request::Start => {
                 answer(port, number, Reply::Started)?;
-                if mode == "late" {
-                    return oversized(port);
-                }
-                loop {
-                    say(port, &FromGuest::Notice(Notice::OutOfMemory))?;
+                match mode {
+                    "late" => return oversized(port),
+                    "dying" => loop {
+                        say(port, &FromGuest::Notice(Notice::OutOfMemory))?;
+                    },
+                    _ => say(port, &FromGuest::Notice(Notice::Exited { exit_code: 0 }))?,
                 }
             }
+            Request::Files(FileRequest::Export { channel }) => {
+                let mut bytes = Vec::new();
+                frame::data(&mut bytes, channel, b"files");
+                frame::end(&mut bytes, channel);
+                port.write_all(&bytes)?;
+                answer(port, number, Reply::Done)?;
+            }
+            Request::Shutdown if has_container => answer(port, number, Reply::Done)?,
             _ => {}
         }
     }

@@ -227,7 +227,8 @@ pub struct Hello {
     pub phase: Phase,
     /// Its first process.
     pub pid: i32,
-    /// When it was started.
+    /// When it was started. [`Timestamp::NEVER`] with [`Phase::Exited`]: this monitor has run nothing,
+    /// its machine was there for files, or for a start that came to nothing.
     pub started_at: Timestamp,
     /// The kernel has killed a process of it for want of memory.
     pub oom_killed: bool,

@@ -1,13 +1,14 @@
 //! What guests cannot do to others, whatever goes on in them. Dockerd has no such wall, so these run on
 //! us alone.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use testkit::daemon::Daemon;
 use testkit::engine::{filters, target_dir};
-use testkit::{eventually, json};
+use testkit::{Container, Engine, eventually, json};
 
 use crate::limits::{hybrid, limit};
 use crate::vm::{daemon, daemon_with, put_hostile_agent, sleeper};
@@ -22,6 +23,13 @@ fn with_hostile_agent(mode: &str) -> (Daemon, TempDir) {
     put_hostile_agent(mode, &agent);
     let agent = agent.to_str().unwrap();
     (daemon_with(&["--vm-templates", "never", "--vm-agent", agent]), folder)
+}
+
+fn job(engine: &Engine) -> Container {
+    engine.create(json!({
+        "Cmd": ["true"],
+        "HostConfig": {"Isolation": "vm", "RestartPolicy": {"Name": "on-failure"}},
+    }))
 }
 
 #[test]
@@ -83,5 +91,30 @@ fn privileged_an_agent_that_tells_of_kills_without_end_is_heard_once_a_second() 
     assert!((1..=most).contains(&told), "{told} events, {most} at most");
     let state = container.inspect()["State"].clone();
     assert!(state["OOMKilled"] == true && state["Status"] == "running", "{state}");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_daemon_that_is_killed_while_files_are_let_go_of_leaves_containers_as_they_were() {
+    let (mut daemon, _folder) = with_hostile_agent("deaf");
+    let engine = daemon.engine();
+    let (done, never) = (job(&engine), job(&engine));
+    done.start();
+    assert_eq!(done.wait(), 0);
+    let all = [done, never];
+    let states = || all.each_ref().map(|container| container.inspect()["State"].clone());
+    let before = states();
+    assert_eq!([&before[0]["Status"], &before[1]["Status"]], ["exited", "created"]);
+    let mut streams = all.each_ref().map(|container| engine.stream(&container.path("/export")));
+    for stream in &mut streams {
+        let mut piece = [0; 5];
+        stream.read_exact(&mut piece).unwrap();
+        assert_eq!(&piece, b"files");
+    }
+    // All was sent, and their machines have been told to end.
+    std::thread::sleep(Duration::from_secs(1));
+    daemon.restart();
+    assert_eq!(states(), before);
+    assert_eq!(all[0].inspect()["RestartCount"], 0);
     daemon.stop().unwrap();
 }
