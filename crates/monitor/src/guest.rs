@@ -14,6 +14,7 @@
 //! else. Its own end is the container's.
 
 mod answers;
+mod files;
 mod kills;
 mod questions;
 mod requests;
@@ -32,6 +33,7 @@ use sys::signal::SIGKILL;
 use types::Error;
 
 use crate::streams::Streams;
+use files::{STUCK, Work};
 use kills::Kills;
 
 pub(crate) use questions::Questions;
@@ -66,8 +68,7 @@ enum What {
     Pause,
     Resume,
     Pids,
-    /// The channel of its data, if it has any: it is forgotten when this fails.
-    Files(Option<u32>),
+    Files(Work),
     Shutdown,
 }
 
@@ -250,6 +251,12 @@ impl Guest {
         self.failure.get_or_insert(why);
     }
 
+    /// Ends a machine that is of no use any more.
+    fn give_up(&mut self, why: &str) {
+        self.fail(format!("the virtual machine was ended: {why}"));
+        self.kill();
+    }
+
     fn kill(&self) {
         // It has ended by itself.
         let _ = sys::process::pidfd_signal(&self.running.pidfd, SIGKILL);
@@ -283,6 +290,7 @@ impl Guest {
             self.fail("the virtual machine was killed: it did not write its disks".to_owned());
             self.quiet = Quiet::Yes;
         }
+        self.look_after_files(now);
         let late: Vec<u32> = self
             .pending
             .iter()
@@ -300,6 +308,24 @@ impl Guest {
             answers.push((asker, Err(error)));
         }
         answers
+    }
+
+    /// Ends a machine that hangs over files. It is there for nothing else, and nobody else would: the
+    /// container cannot be started, removed or killed meanwhile.
+    fn look_after_files(&mut self, now: Instant) {
+        let mut hangs = false;
+        for pending in self.pending.values_mut() {
+            let due = pending.until.is_some_and(|until| now >= until);
+            if let (What::Files(work), true) = (&mut pending.what, due) {
+                let goes_on = work.goes_on(&self.link);
+                pending.until = goes_on.then(|| now + STUCK);
+                hangs |= !goes_on;
+            }
+        }
+        if hangs {
+            let seconds = STUCK.as_secs();
+            self.give_up(&format!("it has done nothing about the files for {seconds} s"));
+        }
     }
 
     /// Has the machine write its disks, once.
@@ -341,6 +367,7 @@ impl Guest {
             .filter_map(|pending| {
                 let error = match pending.what {
                     What::Start => Error::system(why.clone()),
+                    What::Files(_) if self.failure.is_some() => Error::system(why.clone()),
                     _ => crate::requests::not_running(),
                 };
                 pending.asker.map(|asker| (asker, Err(error)))

@@ -75,7 +75,8 @@ pub enum Request {
     },
     /// Send a signal to the container's first process.
     Signal(i32),
-    /// Send SIGKILL to every process in the container's cgroup.
+    /// Send SIGKILL to every process in the container's cgroup. A machine that is there for files only
+    /// ends, with what it has been asked for.
     KillAll,
     /// Freeze every process.
     Pause,

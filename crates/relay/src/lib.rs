@@ -80,6 +80,15 @@ pub enum Event {
     },
 }
 
+/// How a channel gets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Changes when data move.
+    pub moved: u64,
+    /// It is for the other side to do something: whoever is at this end waits for that.
+    pub theirs: bool,
+}
+
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Link {
@@ -165,6 +174,16 @@ impl Link {
         self.channels.is_open(channel)
             || self.sinks.contains_key(&channel)
             || self.sources.contains_key(&channel)
+    }
+
+    /// How a channel gets on.
+    pub fn progress(&self, channel: u32) -> Progress {
+        let theirs = match (self.sinks.get(&channel), self.sources.get(&channel)) {
+            (Some(sink), _) => sink.is_clear(),
+            (None, Some(_)) => self.channels.sendable(channel) == 0 || !self.is_clear(),
+            (None, None) => true,
+        };
+        Progress { moved: self.channels.moved(channel), theirs }
     }
 
     /// Whether everything has been sent.

@@ -36,7 +36,12 @@ impl Sink {
 
     /// What to wait for: room, if something waits for it, and else that nobody reads any more.
     pub(crate) fn interest(&self) -> Option<Interest> {
-        if self.pending.len() > self.written { Some(Interest::WRITE) } else { Some(Interest::GONE) }
+        if self.is_clear() { Some(Interest::GONE) } else { Some(Interest::WRITE) }
+    }
+
+    /// Whether everything that came has been written.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.pending.len() == self.written
     }
 
     pub(crate) fn take(&mut self, bytes: &[u8]) {

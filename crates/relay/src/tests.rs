@@ -124,6 +124,32 @@ fn a_writer_that_nobody_reads_stops_and_goes_on() {
 }
 
 #[test]
+fn it_is_known_whose_turn_it_is() {
+    let mut pair = pair();
+    let (source, into) = sys::stream::pipe().expect("pipe");
+    let (from, sink) = sys::stream::pipe().expect("pipe");
+    pair.guest.draw(1, source).expect("draws");
+    pair.host.pour(1, sink).expect("pours");
+    let waiting = pair.host.progress(1);
+    assert_eq!((waiting.theirs, pair.guest.progress(1).theirs), (true, false), "the writer's");
+    sys::stream::set_nonblocking(&into).expect("set");
+    // More than the pipes and the credit take.
+    let full = |pair: &mut Pair| {
+        while sys::stream::write(&into, &[7; 4096]).is_ok() {}
+        !pair.host.progress(1).theirs && pair.guest.progress(1).theirs
+    };
+    pair.until(full);
+    assert_ne!(pair.host.progress(1), waiting, "something has moved");
+    let stuck = pair.host.progress(1);
+    drop(into);
+    let reader = reader(from);
+    pair.until(|pair| pair.host.is_idle() && pair.guest.is_idle());
+    assert!(!reader.join().expect("joins").is_empty());
+    let ended = pair.host.progress(1);
+    assert!(ended.theirs && ended.moved != stuck.moved, "{stuck:?} {ended:?}");
+}
+
+#[test]
 fn a_reader_that_goes_ends_its_writer() {
     let mut pair = pair();
     let (source, into) = sys::stream::pipe().expect("pipe");

@@ -1,7 +1,7 @@
 //! What guests cannot do to others, whatever goes on in them. Dockerd has no such wall, so these run on
 //! us alone.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,42 @@ fn privileged_an_agent_that_tells_of_kills_without_end_is_heard_once_a_second() 
     assert!((1..=most).contains(&told), "{told} events, {most} at most");
     let state = container.inspect()["State"].clone();
     assert!(state["OOMKilled"] == true && state["Status"] == "running", "{state}");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_removal_waits_for_no_guest_that_hangs_over_files() {
+    let (daemon, _folder) = with_hostile_agent("deaf");
+    let engine = daemon.engine();
+    let container = job(&engine);
+    container.start();
+    assert_eq!(container.wait(), 0);
+    eventually("its own has gone", LIMIT, || {
+        daemon.process("isopod-monitor").is_none().then_some(())
+    });
+    let path = container.path("/archive?path=/etc/hosts");
+    let asked = std::thread::spawn({
+        let engine = engine.clone();
+        move || engine.get(&path)
+    });
+    eventually("a machine is asked for", LIMIT, || daemon.process("isopod-monitor"));
+    let since = Instant::now();
+    let removed = engine.delete(&container.path("?force=1"));
+    assert_eq!(removed.status, 204, "{}", removed.text());
+    assert!(since.elapsed() < Duration::from_secs(60), "{:?}", since.elapsed());
+    let answer = asked.join().unwrap();
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    assert!(answer.text().contains("nobody wants the files any more"), "{}", answer.text());
+
+    // Nor for a client that has announced files and sends none.
+    let container = job(&engine);
+    let mut silent = engine.client().connect();
+    let path = container.path("/archive?path=/");
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1024\r\n\r\n");
+    silent.write_all(head.as_bytes()).unwrap();
+    eventually("a machine is asked for", LIMIT, || daemon.process("isopod-monitor"));
+    let removed = engine.delete(&container.path("?force=1"));
+    assert_eq!(removed.status, 204, "{}", removed.text());
     daemon.stop().unwrap();
 }
 

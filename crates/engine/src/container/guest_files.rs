@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use image::archive::PathStat;
@@ -26,6 +27,10 @@ use crate::{ByteStream, Engine, aside, blocking};
 const QUEUE: usize = 8;
 /// Bytes of such a piece.
 const PIECE: usize = 64 << 10;
+/// How long a monitor may take to end its machine.
+const END: Duration = Duration::from_secs(5);
+/// How long a client has to notice that what it sends is not wanted any more.
+const UNWANTED: Duration = Duration::from_secs(1);
 /// A list of changes may be this long at most: it is the guest's.
 const MOST_CHANGES: u64 = 64 << 20;
 
@@ -67,6 +72,7 @@ impl Engine {
             return Ok(Files { link: live.link, own: None });
         }
         let operation = Arc::clone(&container.operation).lock_owned().await;
+        container.still_there()?;
         if let Ok(live) = container.running() {
             return Ok(Files { link: live.link, own: None });
         }
@@ -94,6 +100,16 @@ impl Engine {
         };
         self.clean_up(container, &live.run).await;
         Err(failure)
+    }
+
+    /// Ends the machine that was started for a container's files, if there is one, with what is asked
+    /// of it.
+    pub(super) async fn end_files(&self, container: &Container) {
+        let directory = self.config.monitor_dir(container.id.as_str());
+        // None is there yet, or it goes by itself.
+        let Ok((link, _notices)) = Link::connect(&directory) else { return };
+        // A container that waits for its start refuses.
+        drop(tokio::time::timeout(END, link.ask(Request::KillAll, None)).await);
     }
 
     /// What is at a path of a container.
@@ -169,7 +185,18 @@ impl Engine {
                 Ok(_) => Ok(()),
             }
         });
-        let (answer, sent) = tokio::join!(files.ask(request, Some(theirs)), sent);
+        let (answer, sent) = {
+            let asked = files.ask(request, Some(theirs));
+            tokio::pin!(asked, sent);
+            tokio::select! {
+                answer = &mut asked => match answer {
+                    Ok(_) => (answer, sent.await),
+                    // Nobody takes what a client has yet to send, if it ever sends anything.
+                    Err(_) => (answer, tokio::time::timeout(UNWANTED, sent).await.unwrap_or(Ok(()))),
+                },
+                sent = &mut sent => (asked.await, sent),
+            }
+        };
         files.end().await;
         let done = answer.map_err(|error| not_found(error, reference, path));
         sent.and(done.map(|_| ()))

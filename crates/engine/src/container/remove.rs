@@ -1,7 +1,9 @@
 //! Removing containers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::MutexGuard;
 use types::filter::Filters;
 use types::mount::MountKind;
 use types::state::Status;
@@ -9,6 +11,9 @@ use types::{ContainerId, Error, Timestamp};
 
 use super::{Container, volumes};
 use crate::{Engine, blocking, to_the_end};
+
+/// How long work on files may go on that is in the way of a forced removal.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +91,7 @@ impl Engine {
                     ))
                 })?;
             }
-            let _operation = container.operation.lock().await;
+            let _operation = self.operation_of(container, options.force).await;
             if container.progress.borrow().removed {
                 return Ok(());
             }
@@ -96,6 +101,20 @@ impl Engine {
                 return self.remove_locked(container, Removal::ByUser { volumes }).await;
             }
         }
+    }
+
+    /// The container's `operation`. With force, whoever has it for the sake of files in a machine is given
+    /// a moment, and then loses the machine: it may hang, and its guest may let it seem that it does not.
+    async fn operation_of<'c>(&self, container: &'c Container, force: bool) -> MutexGuard<'c, ()> {
+        if force && container.record().is_machine() {
+            while container.live().is_none() {
+                match tokio::time::timeout(MOMENT, container.operation.lock()).await {
+                    Ok(operation) => return operation,
+                    Err(_) => self.end_files(container).await,
+                }
+            }
+        }
+        container.operation.lock().await
     }
 
     /// Removes; the caller holds the container's `operation`, and nothing runs.

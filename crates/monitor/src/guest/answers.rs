@@ -145,7 +145,9 @@ impl Monitor<'_> {
                 Ok(Reply::Pids(list.iter().map(|process| process.pid).collect()))
             }
             (What::Files(_), Ok(guest::Reply::Done)) => Ok(Reply::Done),
-            (What::Files(None), Ok(guest::Reply::Stat(stat))) => Ok(Reply::Stat(stat)),
+            (What::Files(work), Ok(guest::Reply::Stat(stat))) if work.channel.is_none() => {
+                Ok(Reply::Stat(stat))
+            }
             (What::Plain, Ok(reply)) => Ok(plain(reply).ok_or_else(wrong)?),
             (
                 What::Plain | What::Pause | What::Resume | What::Pids | What::Files(_),

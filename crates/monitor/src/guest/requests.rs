@@ -11,6 +11,7 @@ use runtime::failure;
 use sys::signal::SIGKILL;
 use types::Error;
 
+use super::files::{STUCK, Work};
 use super::{Asker, Guest, KILL, NewExec, PLAIN, PROCESS, What};
 use crate::exec;
 use crate::log::Log;
@@ -79,7 +80,11 @@ impl Monitor<'_> {
                 (guest::Request::Start, What::Start, Some(now + PROCESS))
             }
             Request::Files(request) => {
-                return self.files(request, descriptor, asker).map(|()| None);
+                return self.files(request, descriptor, asker, now).map(|()| None);
+            }
+            Request::KillAll if self.guest()?.files_only => {
+                self.guest()?.give_up("nobody wants the files any more");
+                return Ok(Some(Reply::Done));
             }
             Request::Resize { exec, size } => {
                 (guest::Request::Resize { exec, size }, What::Plain, plain)
@@ -196,14 +201,17 @@ impl Monitor<'_> {
         guest.ask(request, Some(asker), what, Some(now + PROCESS))
     }
 
-    /// Reads or writes files. It may take as long as it takes.
+    /// Reads or writes files. It may take as long as it takes; but a machine that is there for nothing
+    /// else must get on with it.
     fn files(
         &mut self,
         mut request: FileRequest,
         stream: Option<OwnedFd>,
         asker: Asker,
+        now: Instant,
     ) -> Result<(), Error> {
         let guest = self.guest()?;
+        let until = guest.files_only.then(|| now + STUCK);
         let number = guest.channel();
         let failed = |error| Error::system(format!("the stream cannot be used: {error}"));
         let channel = match &mut request {
@@ -225,7 +233,8 @@ impl Monitor<'_> {
                 guest.link.pour(number, stream).map_err(failed)?;
             }
         }
-        guest.ask(guest::Request::Files(request), Some(asker), What::Files(channel), None)
+        let what = What::Files(Work::new(channel));
+        guest.ask(guest::Request::Files(request), Some(asker), what, until)
     }
 
     /// The machine, if it is there.

@@ -34,6 +34,8 @@ struct Channel {
     owed: u32,
     /// The receiver has said stop.
     stopped: bool,
+    /// Grows with whatever is sent, received or passed on.
+    moved: u64,
 }
 
 /// All open channels.
@@ -45,8 +47,13 @@ pub struct Channels {
 impl Channels {
     /// Opens a channel; its number must not have been used before.
     pub fn open(&mut self, number: u32, way: Way) {
-        let channel = Channel { way, credit: INITIAL_CREDIT, owed: 0, stopped: false };
+        let channel = Channel { way, credit: INITIAL_CREDIT, owed: 0, stopped: false, moved: 0 };
         self.open.insert(number, channel);
+    }
+
+    /// A number that changes when data move, here or at the other side; 0 on a channel that is not open.
+    pub fn moved(&self, number: u32) -> u64 {
+        self.open.get(&number).map_or(0, |channel| channel.moved)
     }
 
     /// Whether a channel is open.
@@ -75,6 +82,7 @@ impl Channels {
         let credit = channel.credit;
         let left = u32::try_from(length).ok().and_then(|length| credit.checked_sub(length));
         channel.credit = left.ok_or(Violation::Credit { channel: number, length, credit })?;
+        channel.moved += length as u64;
         Ok(!channel.stopped)
     }
 
@@ -82,6 +90,7 @@ impl Channels {
     pub fn passed_on(&mut self, number: u32, length: usize) -> Option<u32> {
         let channel = self.find(number, Way::In).ok()?;
         channel.owed = channel.owed.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+        channel.moved += length as u64;
         if channel.stopped || channel.owed < INITIAL_CREDIT / 4 {
             return None;
         }
@@ -121,6 +130,7 @@ impl Channels {
         if let Ok(channel) = self.find(number, Way::Out) {
             let length = u32::try_from(length).unwrap_or(u32::MAX);
             channel.credit = channel.credit.saturating_sub(length);
+            channel.moved += u64::from(length);
         }
     }
 
@@ -135,6 +145,7 @@ impl Channels {
         }
         let credit = channel.credit.checked_add(amount).filter(|sum| *sum <= INITIAL_CREDIT);
         channel.credit = credit.ok_or(Violation::Excess(number))?;
+        channel.moved += u64::from(amount);
         Ok(())
     }
 
