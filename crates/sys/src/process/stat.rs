@@ -18,7 +18,7 @@ impl Stat {
     /// # Errors
     /// Those of reading a file; `ENOENT` or `ESRCH` when there is no such process any more.
     pub fn of(pid: i32) -> io::Result<Stat> {
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).map(Stat)
+        Self::read(&format!("/proc/{pid}/stat"))
     }
 
     /// That of the caller.
@@ -26,7 +26,12 @@ impl Stat {
     /// # Errors
     /// Those of reading a file.
     pub fn own() -> io::Result<Stat> {
-        std::fs::read_to_string("/proc/self/stat").map(Stat)
+        Self::read("/proc/self/stat")
+    }
+
+    fn read(path: &str) -> io::Result<Stat> {
+        // The name may be of any bytes.
+        std::fs::read(path).map(|line| Stat(String::from_utf8_lossy(&line).into_owned()))
     }
 
     /// One of the fields behind the name, by its number in `proc_pid_stat(5)`, 3 and up; none when
@@ -67,13 +72,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_may_be_of_any_bytes() {
+        std::fs::write("/proc/self/comm", b"\xff) Z").unwrap();
+        assert!(!Stat::own().unwrap().has_ended());
+    }
+
+    #[test]
     fn a_process_lives_until_it_exits_and_is_a_zombie_until_it_is_reaped() {
         let own = Stat::own().unwrap();
         assert!(!own.has_ended() && !own.is_exiting());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let pidfd = crate::process::pidfd_open(pid).unwrap();
-        assert!(crate::poll::readable_within(&pidfd, Duration::from_mins(1)).unwrap());
+        assert!(crate::poll::readable_within(&pidfd, Duration::from_secs(60)).unwrap());
         let ended = Stat::of(pid).unwrap();
         assert!(ended.has_ended() && ended.is_exiting());
         child.wait().unwrap();
