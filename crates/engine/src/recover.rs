@@ -79,6 +79,18 @@ impl Engine {
     /// Starts what is to run again: at once, but for those that need others, which follow one by
     /// one, the oldest first.
     async fn start_again(&self, containers: Vec<Arc<Container>>) {
+        let (unclear, containers): (Vec<_>, Vec<_>) =
+            containers.into_iter().partition(|container| *container.unclear.borrow() > 0);
+        for container in unclear {
+            let engine = self.clone();
+            // Nobody else is to wait for a monitor that is silent.
+            tokio::spawn(async move {
+                while container.known().await.is_err() {}
+                if engine.wants_start(&container) {
+                    engine.start_by_policy(&container).await;
+                }
+            });
+        }
         let (mut dependent, independent): (Vec<_>, Vec<_>) =
             containers.into_iter().partition(|container| needs_others(&container.record().host));
         let mut tasks = tokio::task::JoinSet::new();

@@ -189,14 +189,21 @@ pub fn listen_private(directory: &Path, name: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to the stream socket `name` in a directory whose path may be of any length.
+/// Connects to the stream socket `name` in a directory whose path may be of any length. Waits for
+/// nobody.
 ///
 /// # Errors
-/// `ENOENT`; `ECONNREFUSED` when nobody listens any more.
+/// `ENOENT`; `ECONNREFUSED` when nobody listens any more; `EAGAIN` when as many as the listener lets
+/// wait have not been accepted yet (unix(7)).
 pub fn connect_in(directory: &Path, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(directory, flags, Mode::empty())?;
-    crate::socket::connect_stream(crate::fs::proc_fd_path(&dir).join(name))
+    let address = SocketAddrUnix::new(crate::fs::proc_fd_path(&dir).join(name))?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &address)?;
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket)
 }
 
 /// Takes a waiting connection; close-on-exec, non-blocking.
@@ -393,6 +400,16 @@ mod tests {
         assert_eq!(buffer, b"hello");
         let error = receive_now(&server, &mut buffer).expect_err("nothing there");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        // It accepts nobody any more, and nobody waits for that.
+        let mut waiting = Vec::new();
+        let error = loop {
+            match connect_in(&deep, "sock") {
+                Ok(socket) => waiting.push(socket),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!((1..100).contains(&waiting.len()), "{}", waiting.len());
         std::fs::remove_dir_all(&base).expect("removes");
     }
 }

@@ -1,5 +1,6 @@
 //! Finding a container's monitor, if it has one.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,13 +29,19 @@ impl Engine {
     /// Asks a container's monitor who it is.
     pub(crate) async fn contact(&self, id: &ContainerId) -> Contact {
         let directory = self.config.monitor_dir(id.as_str());
-        // One that has ended, or ends now, refuses or breaks the connection.
-        let Ok((link, notices)) = Link::connect(&directory) else { return Contact::Gone };
+        let socket = match sys::stream::connect_in(&directory, "sock") {
+            Ok(socket) => socket,
+            // It has accepted nobody for long.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Contact::Silent,
+            // One that has ended, or ends now, refuses or breaks the connection.
+            Err(_) => return Contact::Gone,
+        };
+        let Ok((link, notices)) = Link::new(socket) else { return Contact::Gone };
         match tokio::time::timeout(ANSWER, link.ask(Request::Hello, None)).await {
             Ok(Ok(Reply::Hello(hello))) => Contact::Alive { link, notices, hello },
             Ok(Err(_)) => Contact::Gone,
             Ok(Ok(_)) | Err(_) => {
-                tracing::error!(container = id.short(), "its monitor is there but does not answer");
+                tracing::warn!(container = id.short(), "its monitor is there but does not answer");
                 Contact::Silent
             }
         }

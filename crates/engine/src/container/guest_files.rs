@@ -71,6 +71,7 @@ impl Engine {
         if let Ok(live) = container.running() {
             return Ok(Files { link: live.link, own: None });
         }
+        container.known().await?;
         let operation = Arc::clone(&container.operation).lock_owned().await;
         container.still_there()?;
         if let Ok(live) = container.running() {

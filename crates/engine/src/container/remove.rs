@@ -1,5 +1,6 @@
 //! Removing containers.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,15 +107,17 @@ impl Engine {
     /// The container's `operation`. With force, whoever has it for the sake of files in a machine is given
     /// a moment, and then loses the machine: it may hang, and its guest may let it seem that it does not.
     async fn operation_of<'c>(&self, container: &'c Container, force: bool) -> MutexGuard<'c, ()> {
+        // One place in the queue, however often somebody else's turn is cut short.
+        let mut operation = pin!(container.operation.lock());
         if force && container.record().is_machine() {
             while container.live().is_none() {
-                match tokio::time::timeout(MOMENT, container.operation.lock()).await {
+                match tokio::time::timeout(MOMENT, &mut operation).await {
                     Ok(operation) => return operation,
                     Err(_) => self.end_files(container).await,
                 }
             }
         }
-        container.operation.lock().await
+        operation.await
     }
 
     /// Removes; the caller holds the container's `operation`, and nothing runs.

@@ -76,11 +76,11 @@ impl Engine {
 
     pub(crate) async fn restart_now(&self, container: &Arc<Container>) {
         self.settle_peers(container).await;
-        let _start = container.being_started();
         if let Err(error) = container.known().await {
             tracing::error!(container = container.id.short(), "cannot restart: {error}");
             return;
         }
+        let _start = container.being_started();
         let _operation = container.operation.lock().await;
         {
             let record = container.record();

@@ -56,8 +56,8 @@ impl Engine {
         starter: Starter,
     ) -> Result<(), Error> {
         self.settle_peers(container).await;
-        let _start = container.being_started();
         container.known().await?;
+        let _start = container.being_started();
         let _operation = container.operation.lock().await;
         self.start_locked(container, starter).await
     }

@@ -153,6 +153,7 @@ impl Engine {
         let container = self.containers.find(reference)?;
         let (engine, name) = (self.clone(), name.to_owned());
         to_the_end(async move {
+            container.known().await?;
             let _operation = container.operation.lock().await;
             let record = container.record().clone();
             if record.host.machine.is_none() {
