@@ -32,6 +32,9 @@ const TRIAL: Duration = Duration::from_secs(6);
 const FILE: &str = "accelerator";
 /// Held while somebody tries: many at once would make each other late.
 const LOCK: &str = "accelerator.lock";
+/// Who may choose waits for as long while somebody else tries, and looks as often.
+const OTHERS: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How a guest's processors are to be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +104,9 @@ fn find_out(
     let Some(machine) = bare() else { return Ok(None) };
     std::fs::create_dir_all(options.state).file("create", options.state)?;
     let lock = File::create(options.state.join(LOCK)).file("lock", options.state)?;
-    sys::entry::lock(&lock).file("lock", options.state)?;
+    if !turn(&lock, options.accelerator).file("lock", options.state)? {
+        return Ok(Some("somebody else is still trying it".to_owned()));
+    }
     if let Some(verdict) = known(backend, options.state) {
         return Ok(verdict);
     }
@@ -112,6 +117,22 @@ fn find_out(
     text.and_then(|text| durable::replace(options.state, FILE, &text))
         .file("write down what the hardware can do in", options.state)?;
     Ok(failure)
+}
+
+/// Takes the lock; says whether it could, when it need not wait for ever: where nothing boots, every
+/// trial takes more than a minute, and there may be many.
+fn turn(lock: &File, wanted: Accelerator) -> std::io::Result<bool> {
+    let began = Instant::now();
+    while !sys::entry::try_lock(lock)? {
+        if wanted == Accelerator::Hardware {
+            return sys::entry::lock(lock).map(|()| true);
+        }
+        if began.elapsed() > OTHERS {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(true)
 }
 
 /// Why the hardware does not work, or nothing. An error says nothing about it, and is not to be

@@ -110,6 +110,20 @@ fn is_abandoned(path: &Path) -> io::Result<bool> {
     sys::entry::try_lock(&file)
 }
 
+/// Removes a directory, whose name it takes away first, so that nobody finds half of it.
+///
+/// # Errors
+/// Those of renaming and removing.
+pub(crate) fn discard(directory: &Path, name: &str) -> io::Result<()> {
+    let aside = Temporary::vacant(directory, &format!("{name}.discarded"))?;
+    std::fs::rename(directory.join(name), &aside)?;
+    match std::fs::remove_dir_all(&aside) {
+        // Somebody sweeps.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Puts `bytes` into the file `name` of a directory.
 ///
 /// # Errors

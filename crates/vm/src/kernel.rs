@@ -141,16 +141,19 @@ fn cached(directory: &Path, begin: &str) -> Option<KernelImage> {
 
 /// An image that is used.
 fn opened(path: &Path, key: &str) -> Option<KernelImage> {
-    let release = std::fs::read_to_string(path.join(RELEASE)).ok()?;
+    if !path.exists() {
+        return None;
+    }
     let (vmlinux, initramfs) = (path.join(VMLINUX), path.join(INITRAMFS));
     let whole = [&vmlinux, &initramfs]
         .iter()
         .all(|file| std::fs::metadata(file).is_ok_and(|found| found.len() > 0));
-    if !whole {
+    let release = std::fs::read_to_string(path.join(RELEASE)).ok().filter(|_| whole);
+    let Some(release) = release else {
         // Half of it is of no use; it is made again under the same name.
         let _ = std::fs::remove_dir_all(path);
         return None;
-    }
+    };
     // For those who look which ones are used.
     let _ = File::open(path.join(RELEASE)).and_then(|file| file.set_modified(SystemTime::now()));
     Some(KernelImage { vmlinux, initramfs, release, key: key.to_owned() })
@@ -191,19 +194,21 @@ fn digest(parts: &[&[u8]]) -> String {
 /// tried again the next time.
 fn sweep(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
-    let mut complete: Vec<(SystemTime, PathBuf)> = Vec::new();
+    let mut complete: Vec<(SystemTime, String)> = Vec::new();
     for entry in entries.filter_map(io::Result::ok) {
         let (path, name) = (entry.path(), entry.file_name());
         if name.as_encoded_bytes().starts_with(b".") {
             let _ = std::fs::remove_dir_all(&path);
-        } else if let Ok(used) = std::fs::metadata(path.join(RELEASE)).and_then(|f| f.modified()) {
-            complete.push((used, path));
+        } else if let Ok(used) = std::fs::metadata(path.join(RELEASE)).and_then(|f| f.modified())
+            && let Ok(name) = name.into_string()
+        {
+            complete.push((used, name));
         }
     }
     complete.sort();
     let excess = (complete.len() + 1).saturating_sub(KEPT);
-    for (_, path) in &complete[..excess.min(complete.len())] {
-        let _ = std::fs::remove_dir_all(path);
+    for (_, name) in &complete[..excess.min(complete.len())] {
+        let _ = durable::discard(directory, name);
     }
 }
 

@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sys::errno;
 
 use crate::backend::{Backend, Conditions, Cpu, Places, Snapshot, Vm};
 use crate::durable::{self, Temporary};
@@ -143,14 +144,9 @@ pub fn remove(state: &Path, name: &str) -> Result<Option<String>, Error> {
     Ok(Some(template.key.clone()))
 }
 
-/// Takes the name away first, so that nobody finds half of it.
 fn discard(directory: &Path, key: &str) -> Result<(), Error> {
     let path = directory.join(key);
-    // Inside of another, whose name is not that of the one that may be made meanwhile.
-    let temporary = Temporary::directory(directory, "discarded").file("create in", directory)?;
-    let aside = temporary.path().join(key);
-    std::fs::rename(&path, &aside).file("remove", &path)?;
-    std::fs::remove_dir_all(&aside).file("remove", &aside)
+    durable::discard(directory, key).file("remove", &path)
 }
 
 /// The name of the template for machines like this one, whether there is one or not.
@@ -198,7 +194,9 @@ pub(crate) fn open(
         Ok(Some(found)) => return Ok(Some(found)),
         Ok(None) => {}
         Err(error) => {
-            discard(&directory, &shape.key())?;
+            if matches!(error, Error::Template { .. }) {
+                discard(&directory, &shape.key())?;
+            }
             if options.templates == Templates::Use {
                 return Err(error);
             }
@@ -223,22 +221,26 @@ impl Template {
             return Ok(None);
         }
         let damaged = |why: String| Error::Template { key: key.clone(), why };
-        let text = std::fs::read(path.join(SHAPE)).map_err(|e| damaged(format!("shape: {e}")))?;
+        let unread = |name: &str, error: io::Error| match error.raw_os_error() {
+            // It may be as good as ever.
+            Some(errno::EMFILE | errno::ENFILE | errno::ENOMEM) => {
+                Error::File { step: "open", path: path.join(name), source: error }
+            }
+            _ => damaged(format!("{name}: {error}")),
+        };
+        let text = std::fs::read(path.join(SHAPE)).map_err(|error| unread(SHAPE, error))?;
         let found: Shape =
             serde_json::from_slice(&text).map_err(|e| damaged(format!("shape: {e}")))?;
         if found != *shape {
             return Err(damaged("it is of another shape".to_owned()));
         }
-        let open = |name: &str| {
-            File::open(path.join(name)).map_err(|error| damaged(format!("{name}: {error}")))
-        };
+        let open = |name: &str| File::open(path.join(name)).map_err(|error| unread(name, error));
         let (ram, state) = (open(RAM)?, open(STATE)?);
         let length = ram.metadata().map_or(0, |found| found.len());
         if length != shape.memory << 20 {
             return Err(damaged(format!("its memory has {length} bytes")));
         }
-        let hello =
-            std::fs::read(path.join(HELLO)).map_err(|error| damaged(format!("hello: {error}")))?;
+        let hello = std::fs::read(path.join(HELLO)).map_err(|error| unread(HELLO, error))?;
         // For those who look which ones are used.
         let _ = state.set_modified(SystemTime::now());
         let directory = directory.to_owned();

@@ -46,8 +46,12 @@ pub(super) fn take(
         shares: &[],
     };
     let mut started = devices::start(qemu, &plan, conditions)?;
-    let done = hello(&mut started, Some(&OwnedFd::from(ram)), conditions)
-        .and_then(|greeting| write_down(&mut started, &state, conditions).map(|()| greeting));
+    let done = hello(&mut started, Some(&OwnedFd::from(ram)), conditions).and_then(|greeting| {
+        match write_down(&mut started, &state, conditions) {
+            Ok(()) => Ok(greeting),
+            Err(error) => Err(explain(&mut started, error, conditions)),
+        }
+    });
     // Whatever came of it, this machine has done its duty.
     started.process.end();
     done

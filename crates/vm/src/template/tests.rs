@@ -144,7 +144,7 @@ fn a_damaged_template_goes_and_says_so() {
 
 #[test]
 fn a_template_goes_for_its_own_failures_and_not_for_those_of_the_host() {
-    use sys::errno::{EAGAIN, EMFILE, ENOMEM};
+    use errno::{EAGAIN, EMFILE, ENOMEM};
     let dir = tempfile::tempdir().expect("directory");
     let fake = Fake::default();
     let restored = |why: Error| {
@@ -176,7 +176,7 @@ fn a_template_goes_for_its_own_failures_and_not_for_those_of_the_host() {
 fn what_fails_leaves_nothing() {
     let dir = tempfile::tempdir().expect("directory");
     let fake = Fake::default();
-    let source = io::Error::from_raw_os_error(sys::errno::EAGAIN);
+    let source = io::Error::from_raw_os_error(errno::EAGAIN);
     fake.refuses.set(Some(Error::Prepare { step: "start a process", source }));
     assert!(opened(dir.path(), &fake, 64, Templates::Make).is_err());
     fake.snapshots.set(0);
