@@ -63,6 +63,8 @@ pub(crate) struct Asker {
 enum What {
     /// Nothing but that it is passed on.
     Plain,
+    /// With what the host left out of the new limits.
+    Update(Vec<String>),
     Start,
     Exec(Box<NewExec>),
     Pause,

@@ -148,9 +148,18 @@ impl Monitor<'_> {
             (What::Files(work), Ok(guest::Reply::Stat(stat))) if work.channel.is_none() => {
                 Ok(Reply::Stat(stat))
             }
+            (What::Update(mut warnings), Ok(guest::Reply::Warnings(own))) => {
+                warnings.extend(own);
+                Ok(Reply::Warnings(warnings))
+            }
             (What::Plain, Ok(reply)) => Ok(plain(reply).ok_or_else(wrong)?),
             (
-                What::Plain | What::Pause | What::Resume | What::Pids | What::Files(_),
+                What::Plain
+                | What::Update(_)
+                | What::Pause
+                | What::Resume
+                | What::Pids
+                | What::Files(_),
                 Err(failure),
             ) => Err(failure.error),
             _ => return Err(wrong()),

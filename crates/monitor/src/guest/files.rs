@@ -5,8 +5,9 @@ use std::time::Duration;
 use relay::{Link, Progress};
 
 /// A machine that is there for nothing else is looked at after such a time, and again: one that has had
-/// something to do for all of it, and with which nothing has moved, hangs.
-pub(super) const STUCK: Duration = Duration::from_secs(120);
+/// something to do for all of it, and with which nothing has moved, hangs. Long, for a guest that compares
+/// all of its files says nothing before it is done; who cannot wait removes the container by force.
+pub(super) const STUCK: Duration = Duration::from_secs(600);
 
 /// What is known of the work.
 #[derive(Clone, Copy, Debug)]

@@ -145,12 +145,15 @@ impl Monitor<'_> {
             Request::Resume => Ok(Some((G::Resume, What::Resume))),
             Request::Update(resources) => {
                 // The machine's own process has these limits on the host as well.
+                let mut warnings = Vec::new();
                 if let Some(cgroup) = &self.cgroup {
                     let limits = crate::wall::of_host(&resources);
-                    let applied = cgroup.apply(&limits, OnMissing::Warn);
-                    applied.map_err(|error| failure::of_cgroup(&error))?;
+                    let left_out = cgroup.apply(&limits, OnMissing::Warn);
+                    let left_out = left_out.map_err(|error| failure::of_cgroup(&error))?;
+                    warnings.extend(left_out.iter().map(ToString::to_string));
                 }
-                plain(G::Update(Box::new(crate::wall::of_guest(&resources))))
+                let own = Box::new(crate::wall::of_guest(&resources));
+                Ok(Some((G::Update(own), What::Update(warnings))))
             }
             Request::Stats => plain(G::Stats),
             Request::Processes => plain(G::Processes),
