@@ -153,7 +153,7 @@ mod tests {
     fn idle(namespaces: u64) -> std::io::Result<(i32, OwnedFd)> {
         match clone3(&CloneOptions { namespaces, ..CloneOptions::default() })? {
             Forked::Child => {
-                std::thread::sleep(Duration::from_mins(5));
+                std::thread::sleep(Duration::from_secs(300));
                 sys::process::exit_now(0)
             }
             Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
@@ -171,7 +171,7 @@ mod tests {
         };
         assert_eq!(what(errno::ENOMEM), Some(errno::ENOMEM), "it lives");
         pidfd_signal(&init, 9).unwrap();
-        assert!(sys::poll::readable_within(&unreaped, Duration::from_mins(1)).unwrap());
+        assert!(sys::poll::readable_within(&unreaped, Duration::from_secs(60)).unwrap());
         // It waits for the other, which waits for its parent.
         assert!(!sys::poll::readable_within(&init, Duration::ZERO).unwrap());
         assert_eq!(idle(0).unwrap_err().raw_os_error(), Some(errno::ENOMEM));

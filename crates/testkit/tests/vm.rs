@@ -6,6 +6,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use testkit::daemon::{Daemon, Options};
@@ -22,13 +23,20 @@ pub(crate) fn daemon() -> Daemon {
     daemon_with(&["--vm-templates", "never"])
 }
 
+/// By emulation, which is the same everywhere: finding out about the hardware, which every daemon with
+/// new directories does, takes seconds where it does not work.
 pub(crate) fn daemon_with(more: &[&str]) -> Daemon {
+    start(None, more)
+}
+
+/// The same of another program than the one that was built.
+pub(crate) fn start(program: Option<PathBuf>, more: &[&str]) -> Daemon {
     let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").ok();
-    let mut arguments: Vec<&str> = more.to_vec();
-    if let Some(kernel) = kernel.as_deref() {
-        arguments.extend(["--vm-kernel", kernel]);
-    }
-    let daemon = Daemon::isopod_with(&arguments);
+    let kernel = kernel.as_deref().into_iter().flat_map(|kernel| ["--vm-kernel", kernel]);
+    let arguments = ["--vm-accelerator", "emulation"].into_iter().chain(more.iter().copied());
+    let arguments = arguments.chain(kernel).map(str::to_owned).collect();
+    let options = Options { kind: Kind::Isopod, program, arguments, host_network: false };
+    let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
     let saved = image::busybox(&["busybox:latest"]);
     let answer = daemon.engine().upload("/images/load?quiet=1", &saved.tar);
     assert_eq!(answer.status, 200, "{}", answer.text());

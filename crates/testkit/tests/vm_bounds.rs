@@ -120,6 +120,9 @@ fn privileged_a_removal_waits_for_no_guest_that_hangs_over_files() {
 
     // Nor for a client that has announced files and sends none.
     let container = job(&engine);
+    eventually("the one before has gone", LIMIT, || {
+        daemon.process("isopod-monitor").is_none().then_some(())
+    });
     let mut silent = engine.client().connect();
     let path = container.path("/archive?path=/");
     let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1024\r\n\r\n");

@@ -4,9 +4,11 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, Instant};
 
-use testkit::daemon::{Daemon, Options};
-use testkit::engine::{Kind, isopod_binary};
-use testkit::{Container, Engine, eventually, image, json};
+use testkit::daemon::Daemon;
+use testkit::engine::isopod_binary;
+use testkit::{Container, Engine, eventually, json};
+
+use crate::vm::start;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -15,19 +17,6 @@ const MEMORY: &str = "128m";
 const LIMITED: u64 = 32 << 20;
 
 const DISK: u64 = 64 << 20;
-
-fn start(program: Option<std::path::PathBuf>, more: &[&str]) -> Daemon {
-    let mut arguments: Vec<String> = more.iter().map(ToString::to_string).collect();
-    if let Ok(kernel) = std::env::var("ISOPOD_TEST_VM_KERNEL") {
-        arguments.extend(["--vm-kernel".to_owned(), kernel]);
-    }
-    let options = Options { kind: Kind::Isopod, program, arguments, host_network: false };
-    let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
-    let saved = image::busybox(&["busybox:latest"]);
-    let answer = daemon.engine().upload("/images/load?quiet=1", &saved.tar);
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    daemon
-}
 
 /// A container in a machine that runs a script.
 fn script(engine: &Engine, script: &str, mut host: testkit::Value) -> Container {
@@ -40,18 +29,7 @@ fn script(engine: &Engine, script: &str, mut host: testkit::Value) -> Container 
 #[test]
 fn privileged_guests_that_use_up_what_they_have_harm_nobody_else() {
     let size = DISK.to_string();
-    let daemon = start(
-        None,
-        &[
-            "--vm-accelerator",
-            "emulation",
-            "--vm-spare=false",
-            "--vm-memory",
-            MEMORY,
-            "--vm-disk-size",
-            &size,
-        ],
-    );
+    let daemon = start(None, &["--vm-spare=false", "--vm-memory", MEMORY, "--vm-disk-size", &size]);
     let engine = daemon.engine();
     let one = script(&engine, "exec sleep 1000", json!({}));
     fills_its_disk(&daemon, &one);

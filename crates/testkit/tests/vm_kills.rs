@@ -6,20 +6,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::engine::VERSION;
-use testkit::{Container, Daemon, eventually, image, json};
+use testkit::{Container, Daemon, eventually, json};
+
+use crate::vm::daemon_with;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
 fn daemon() -> Daemon {
-    let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").ok();
-    let mut arguments =
-        vec!["--vm-accelerator", "emulation", "--vm-spare=false", "--vm-memory", "128m"];
-    arguments.extend(kernel.as_deref().into_iter().flat_map(|kernel| ["--vm-kernel", kernel]));
-    let daemon = Daemon::isopod_with(&arguments);
-    let saved = image::busybox(&["busybox:latest"]);
-    let answer = daemon.engine().upload("/images/load?quiet=1", &saved.tar);
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    daemon
+    daemon_with(&["--vm-spare=false", "--vm-memory", "128m"])
 }
 
 fn signal(pid: i32, signal: Signal) {
@@ -150,8 +144,10 @@ fn privileged_what_a_kill_leaves_half_made_for_machines_is_in_nobodys_way() {
     assert_eq!(container.status(), "created");
     let silent = monitor(&daemon);
     signal(silent, Signal::CONT);
+    eventually("the start before is undone", LIMIT, || {
+        (daemon.process("isopod-monitor") != Some(silent)).then_some(())
+    });
     container.start();
-    assert_ne!(monitor(&daemon), silent, "it was not undone");
     assert_eq!(daemon.machines().len(), 1);
     assert_eq!(container.sh("echo there"), "there");
     container.remove();

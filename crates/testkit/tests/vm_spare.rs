@@ -5,24 +5,14 @@ use std::time::Duration;
 
 use testkit::daemon::Daemon;
 use testkit::engine::target_dir;
-use testkit::{Container, Engine, eventually, image, json};
+use testkit::{Container, Engine, eventually, json};
+
+use crate::vm::daemon_with;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
 fn daemon() -> Daemon {
     daemon_with(&[])
-}
-
-fn daemon_with(more: &[&str]) -> Daemon {
-    let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").ok();
-    let mut arguments = vec!["--vm-accelerator", "emulation"];
-    arguments.extend(more);
-    arguments.extend(kernel.as_deref().into_iter().flat_map(|kernel| ["--vm-kernel", kernel]));
-    let daemon = Daemon::isopod_with(&arguments);
-    let saved = image::busybox(&["busybox:latest"]);
-    let answer = daemon.engine().upload("/images/load?quiet=1", &saved.tar);
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    daemon
 }
 
 /// The process that has a machine ready, and its machine.

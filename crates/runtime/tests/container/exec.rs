@@ -120,7 +120,7 @@ fn privileged_exec_into_a_container_that_is_ending_finds_no_process() {
     let (stdio, _streams) = crate::fixture::pipes();
     let unreaped = fixture.exec_process(&running, process, stdio).unwrap();
     sys::process::pidfd_signal(&running.pidfd, 9).unwrap();
-    assert!(sys::poll::readable_within(&unreaped.pidfd, Duration::from_mins(1)).unwrap());
+    assert!(sys::poll::readable_within(&unreaped.pidfd, Duration::from_secs(60)).unwrap());
     assert!(!sys::poll::readable_within(&running.pidfd, Duration::ZERO).unwrap());
     let error = fixture.exec(&running, &["true"]).err().unwrap();
     assert_eq!(error.errno(), Some(sys::errno::ESRCH), "{error}");

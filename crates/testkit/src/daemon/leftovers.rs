@@ -8,6 +8,9 @@ use rustix::process::Signal;
 use super::{Daemon, hierarchies, kill};
 use crate::netns::Netns;
 
+/// Longer nobody waits on a busy host for what goes or is made.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 impl Daemon {
     /// What is left of a stopped daemon: processes in its namespace or with files of its own, links,
     /// mounts below its folder.
@@ -15,7 +18,7 @@ impl Daemon {
         let mut left = Vec::new();
         let began = Instant::now();
         // A monitor, or a machine that was ready, may still be on its way out.
-        while began.elapsed() < Duration::from_secs(5) && !self.strangers().is_empty() {
+        while began.elapsed() < PATIENCE && !self.strangers().is_empty() {
             std::thread::sleep(Duration::from_millis(50));
         }
         for pid in self.strangers() {
@@ -26,7 +29,7 @@ impl Daemon {
             ));
         }
         // The kernel takes links away some time after the namespace at their other end.
-        while began.elapsed() < Duration::from_secs(5) && !self.veths().is_empty() {
+        while began.elapsed() < PATIENCE && !self.veths().is_empty() {
             std::thread::sleep(Duration::from_millis(50));
         }
         left.extend(self.veths().into_iter().map(|link| format!("link {link}")));
@@ -67,7 +70,7 @@ impl Daemon {
     /// dot in front. The daemon must be there, for what its end cuts is swept by the next one.
     pub(super) fn half_made(&self) -> Vec<String> {
         let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(10) && !self.hidden().is_empty() {
+        while began.elapsed() < PATIENCE && !self.hidden().is_empty() {
             std::thread::sleep(Duration::from_millis(50));
         }
         self.hidden().iter().map(|path| format!("half made: {}", path.display())).collect()
