@@ -1,5 +1,6 @@
 //! What a daemon leaves behind, and how it goes.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,14 @@ impl Daemon {
         let mut left = Vec::new();
         let began = Instant::now();
         // A monitor, or a machine that was ready, may still be on its way out.
-        while began.elapsed() < PATIENCE && !self.strangers().is_empty() {
+        let strangers = loop {
+            let strangers = self.strangers();
+            if strangers.is_empty() || began.elapsed() > PATIENCE {
+                break strangers;
+            }
             std::thread::sleep(Duration::from_millis(50));
-        }
-        for pid in self.strangers() {
+        };
+        for pid in strangers {
             let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             left.push(format!(
                 "process {pid}: {}",
@@ -59,11 +64,7 @@ impl Daemon {
     /// The processes of its machines, whatever namespaces they are in.
     #[must_use]
     pub fn machines(&self) -> Vec<i32> {
-        let is_machine = |pid: &i32| {
-            std::fs::read_to_string(format!("/proc/{pid}/comm"))
-                .is_ok_and(|comm| comm.starts_with("qemu-system-"))
-        };
-        self.strangers().into_iter().filter(is_machine).collect()
+        self.strangers().into_iter().filter(|pid| is_machine(*pid)).collect()
     }
 
     /// What is half made where machines are kept, once it has had the time to be done: names with a
@@ -127,26 +128,29 @@ fn processes() -> Vec<i32> {
 }
 
 /// Whether a process has something to do with this folder: it is named in its command line, it is in a
-/// cgroup of that name, or it has a file from there open or in its memory.
+/// cgroup of that name, or it has a file from there open or, if it is a machine, in its memory.
 fn holds(pid: i32, folder: &Path) -> bool {
-    let mark = folder.as_os_str().as_encoded_bytes();
-    let name = folder.file_name().unwrap_or_default().as_encoded_bytes();
+    let mark = folder.to_str().expect("a path of ours");
+    let name = folder.file_name().and_then(OsStr::to_str).unwrap_or_default();
     // One that has ended, and that nobody has asked about yet, executes nothing and holds nothing.
     if std::fs::read_link(format!("/proc/{pid}/exe")).is_err() {
         return false;
     }
-    let about = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    contains(&about("cmdline"), mark)
-        || contains(&about("cgroup"), name)
-        || contains(&about("maps"), mark)
+    let about = |file: &str| {
+        let text = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    about("cmdline").contains(mark)
+        || about("cgroup").contains(name)
+        || is_machine(pid) && about("maps").contains(mark)
         || entries(Path::new(&format!("/proc/{pid}/fd"))).iter().any(|fd| {
-            std::fs::read_link(fd)
-                .is_ok_and(|file| contains(file.as_os_str().as_encoded_bytes(), mark))
+            std::fs::read_link(fd).is_ok_and(|file| file.to_string_lossy().contains(mark))
         })
 }
 
-fn contains(text: &[u8], mark: &[u8]) -> bool {
-    text.windows(mark.len()).any(|window| window == mark)
+fn is_machine(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm"))
+        .is_ok_and(|comm| comm.starts_with("qemu-system-"))
 }
 
 #[cfg(test)]
