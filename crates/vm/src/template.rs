@@ -26,6 +26,7 @@ use crate::backend::{Backend, Conditions, Cpu, Places, Snapshot, Vm};
 use crate::durable::{self, Temporary};
 use crate::error::{Error, Step};
 use crate::machine::{Arch, Disk, Machine};
+use crate::qemu::Qemu;
 use crate::start::{Options, Templates};
 
 pub(crate) const DIRECTORY: &str = "templates";
@@ -154,9 +155,15 @@ fn discard(directory: &Path, key: &str) -> Result<(), Error> {
 /// # Errors
 /// Those of finding out how such a machine would be run.
 pub fn name(machine: &Machine, options: &Options<'_>) -> Result<String, Error> {
-    let backend = crate::qemu::Qemu::find(machine.arch)?;
+    Ok(shaped(machine, options)?.2.key())
+}
+
+/// How machines like this one are run, and the shape of their template.
+fn shaped(machine: &Machine, options: &Options<'_>) -> Result<(Qemu, Cpu, Shape), Error> {
+    let backend = Qemu::find(machine.arch)?;
     let cpu = crate::accelerator::choose(&backend, &|| Some(machine.bare()), options)?;
-    Ok(Shape::of(machine, &backend, cpu).key())
+    let shape = Shape::of(machine, &backend, cpu);
+    Ok((backend, cpu, shape))
 }
 
 /// Makes the template for machines like this one, if there is none. Returns its name.
@@ -164,9 +171,7 @@ pub fn name(machine: &Machine, options: &Options<'_>) -> Result<String, Error> {
 /// # Errors
 /// [`Error`].
 pub fn build(machine: &Machine, options: &Options<'_>) -> Result<String, Error> {
-    let backend = crate::qemu::Qemu::find(machine.arch)?;
-    let cpu = crate::accelerator::choose(&backend, &|| Some(machine.bare()), options)?;
-    let shape = Shape::of(machine, &backend, cpu);
+    let (backend, cpu, shape) = shaped(machine, options)?;
     make(&shape, machine, &backend, &options.conditions(cpu, options.limit), options.state)?;
     Ok(shape.key())
 }
