@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use sys::entry;
+use sys::entry::{self, FileTime};
 use sys::fs::{Mode, Root};
 
 use super::adopt::Adopted;
@@ -86,14 +86,18 @@ fn chosen(found: &[Difference]) -> BTreeSet<&[u8]> {
     out
 }
 
-/// Makes whiteouts for what is gone, unless its directory is.
+/// Makes whiteouts for what is gone, unless its directory is. What is gone has no time: theirs is the
+/// epoch, so that the same files give the same layer whenever they are merged.
 fn hide(found: &[Difference], upper: &Root) -> io::Result<()> {
     for difference in found {
         if difference.kind != ChangeKind::Deleted {
             continue;
         }
         match upper.parent(Path::new(OsStr::from_bytes(&difference.path))) {
-            Ok((dir, name)) => overlay::make_whiteout(&dir, name)?,
+            Ok((dir, name)) => {
+                overlay::make_whiteout(&dir, name)?;
+                entry::set_times(&dir, name, FileTime::default(), FileTime::default())?;
+            }
             // A whiteout, or a file in its place.
             Err(error)
                 if matches!(

@@ -1,3 +1,5 @@
+use std::os::unix::fs::MetadataExt;
+
 use types::digest::Digest;
 
 use super::SquashOptions;
@@ -59,6 +61,10 @@ fn privileged_a_squashed_image_has_the_same_files() {
         layers,
         "the same files give the same layer"
     );
+    let hex = layers[1].hex();
+    let whiteout = fixture.dir.path().join("layers").join(hex).join("diff/whole");
+    let time = std::fs::symlink_metadata(whiteout).expect("whiteout").mtime();
+    assert_eq!(time, 0, "whenever they are merged");
     fixture.reopen();
     assert_eq!(fixture.store.compare(&image, &squashed).expect("compare"), []);
 }
