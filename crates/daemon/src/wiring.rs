@@ -87,7 +87,12 @@ fn machines(settings: &Settings, config: &mut Config) -> Result<(), ConfigError>
         Some("emulation" | "tcg") => engine::Accelerator::Emulation,
         Some(other) => return wrong("vm-accelerator", other, "it is auto, kvm or emulation"),
     };
-    set(&mut machines.spare, settings.vm_spare);
+    if let Some(most) = settings.vm_spares {
+        match usize::try_from(most) {
+            Ok(most @ 0..=64) => machines.spares = most,
+            _ => return wrong("vm-spares", &most.to_string(), "it is 0 to 64"),
+        }
+    }
     machines.templates = match settings.vm_templates.as_deref() {
         None | Some("" | "make") => engine::Templates::Make,
         Some("use") => engine::Templates::Use,

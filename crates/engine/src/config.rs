@@ -82,8 +82,8 @@ pub struct MachineSettings {
     pub accelerator: Accelerator,
     /// Whether they are cloned.
     pub templates: Templates,
-    /// Whether one is had ready for the next container.
-    pub spare: bool,
+    /// The most that are had ready for the next containers.
+    pub spares: usize,
     /// Bytes of memory without a limit.
     pub memory: u64,
     /// Processors without a limit.
@@ -100,7 +100,7 @@ impl Default for MachineSettings {
             agent_places: Vec::new(),
             accelerator: Accelerator::Auto,
             templates: Templates::Make,
-            spare: true,
+            spares: 3,
             memory: 512 << 20,
             cpus: 1,
             disk_size: 20 << 30,

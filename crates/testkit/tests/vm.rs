@@ -502,7 +502,7 @@ fn privileged_memory_that_a_machine_frees_is_given_back() {
 #[test]
 fn privileged_memory_that_a_clone_frees_is_given_back_and_its_template_stays() {
     use std::os::unix::fs::MetadataExt;
-    let daemon = daemon_with(&["--vm-spare=false"]);
+    let daemon = daemon_with(&["--vm-spares=0"]);
     let engine = daemon.engine();
     let first = engine.run(json!({"Cmd": ["true"], "HostConfig": {"Isolation": "vm"}}));
     assert_eq!(first.code, 0, "{first:?}");

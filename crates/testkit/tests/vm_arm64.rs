@@ -58,7 +58,7 @@ fn fetch(engine: &Engine, port: &str) -> Option<String> {
 #[test]
 fn privileged_an_arm64_image_runs_on_processors_of_its_own() {
     let arguments =
-        [kernels(), vec!["--isolation=vm".to_owned(), "--vm-spare=false".to_owned()]].concat();
+        [kernels(), vec!["--isolation=vm".to_owned(), "--vm-spares=0".to_owned()]].concat();
     let mut daemon = start(None, arguments);
     let engine = daemon.engine();
     assert_eq!(engine.get("/images/arm/json").json()["Architecture"], "arm64");

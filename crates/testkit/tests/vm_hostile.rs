@@ -29,7 +29,7 @@ fn script(engine: &Engine, script: &str, mut host: testkit::Value) -> Container 
 #[test]
 fn privileged_guests_that_use_up_what_they_have_harm_nobody_else() {
     let size = DISK.to_string();
-    let daemon = start(None, &["--vm-spare=false", "--vm-memory", MEMORY, "--vm-disk-size", &size]);
+    let daemon = start(None, &["--vm-spares=0", "--vm-memory", MEMORY, "--vm-disk-size", &size]);
     let engine = daemon.engine();
     let one = script(&engine, "exec sleep 1000", json!({}));
     fills_its_disk(&daemon, &one);

@@ -13,7 +13,7 @@ use crate::vm::daemon_with;
 const LIMIT: Duration = Duration::from_secs(90);
 
 fn daemon() -> Daemon {
-    daemon_with(&["--vm-spare=false", "--vm-memory", "128m"])
+    daemon_with(&["--vm-spares=0", "--vm-memory", "128m"])
 }
 
 fn signal(pid: i32, signal: Signal) {

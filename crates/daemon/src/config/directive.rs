@@ -105,7 +105,7 @@ pub(crate) const DIRECTIVES: &[Directive] = &[
     row("vm-cpus", "vm-cpus", Number, "N", "Processors of virtual machines whose container has no limit [default: 1]"),
     row("vm-disk-size", "vm-disk-size", Text, "SIZE", "What a container in a virtual machine can write; the file grows with what is written [default: 20g]"),
     row("vm-templates", "vm-templates", Text, "HOW", "Clone virtual machines from templates: make, use (only if there is one) or never [default: make]"),
-    row("vm-spare", "vm-spare", Switch, "", "After a virtual machine was started from a template, have one ready for the next container [default: true]"),
+    row("vm-spares", "vm-spares", Number, "N", "After a virtual machine was started from a template, have one ready for the next container; up to so many when several start at once [default: 3]"),
     row("vm-accelerator", "vm-accelerator", Text, "HOW", "auto, kvm or emulation [default: auto]"),
     row("init", "init", Switch, "", "Run an init in containers that forwards signals and reaps processes"),
     row("userns-remap", "userns-remap", Text, "USER[:GROUP]", "Remap users of containers through /etc/subuid and /etc/subgid"),

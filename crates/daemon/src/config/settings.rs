@@ -66,7 +66,7 @@ pub(crate) struct Settings {
     pub(crate) vm_disk_size: Option<String>,
     pub(crate) vm_accelerator: Option<String>,
     pub(crate) vm_templates: Option<String>,
-    pub(crate) vm_spare: Option<bool>,
+    pub(crate) vm_spares: Option<i64>,
     pub(crate) exec_opts: Vec<String>,
     pub(crate) init: bool,
     pub(crate) userns_remap: Option<String>,

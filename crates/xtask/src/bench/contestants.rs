@@ -137,6 +137,9 @@ fn installed(program: &str) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
+/// Does a command three times at once, and fails if one does.
+const SEVERAL: &str = r#""$@" & first=$!; "$@" & second=$!; "$@" & third=$!; wait $first && wait $second && wait $third"#;
+
 /// busybox's root file system and a configuration that runs `true` or sleeps, as asked.
 fn bundle() -> Result<TempDir> {
     let folder = TempDir::new()?;
@@ -249,6 +252,21 @@ impl Contestant {
                 command
             }
         }
+    }
+
+    /// Starts as many as may be ready at once, and ends when all have.
+    pub(super) fn start_several(&self) -> Command {
+        let one = self.start();
+        let mut all = Command::new("sh");
+        all.args(["-c", SEVERAL, "sh"]).arg(one.get_program()).args(one.get_args());
+        for (name, value) in one.get_envs() {
+            match value {
+                Some(value) => all.env(name, value),
+                None => all.env_remove(name),
+            };
+        }
+        all.stdin(Stdio::null());
+        all
     }
 
     /// Whether there is such a thing as exec.

@@ -15,6 +15,8 @@ use testkit::{Container, Daemon, Kind};
 const CROWD: usize = 30;
 /// Clones whose memory is looked at.
 const LOOKED_AT: usize = 8;
+/// The most that the daemon has ready, and as many as are started at once.
+const READY: usize = 3;
 /// dockerd's plain container on the machine that the design was made for.
 const BUDGET: Duration = Duration::from_millis(345);
 /// How long it may take until another machine is ready.
@@ -29,7 +31,7 @@ const OVERHEAD: u64 = 60 << 10;
 pub(super) fn run(request: &Request, binary: &Path) -> Result<()> {
     let kernel = Kernel::find()?;
     let mut arguments = kernel.arguments("make");
-    arguments.push("--vm-spare=false".to_owned());
+    arguments.push("--vm-spares=0".to_owned());
     let cloning = Rc::new(daemon_with(Kind::Isopod, Some(binary), &arguments)?);
     starts(request, binary, &kernel, &cloning)?;
     memory_of_clones(&cloning)?;
@@ -82,7 +84,8 @@ fn starts(request: &Request, binary: &Path, kernel: &Kernel, cloning: &Rc<Daemon
     let sparing = Rc::new(daemon_with(Kind::Isopod, Some(binary), &kernel.arguments("make"))?);
     let booting = Rc::new(daemon_with(Kind::Isopod, Some(binary), &kernel.arguments("never"))?);
     let mut spare = client_with("isopod, vm that is ready", binary.into(), &sparing, &VM);
-    spare.after = Some(Box::new(move || spare_of(&sparing)));
+    let first = Rc::clone(&sparing);
+    spare.after = Some(Box::new(move || spares_of(&first, 1)));
     let mut booted = client_with("isopod, vm booted", binary.into(), &booting, &VM);
     booted.budget = Some(BOOT);
     let mut all = vec![
@@ -91,19 +94,28 @@ fn starts(request: &Request, binary: &Path, kernel: &Kernel, cloning: &Rc<Daemon
         booted,
         client_with("isopod, process", binary.into(), cloning, &[]),
     ];
+    let mut together = client_with("isopod, vms that are ready", binary.into(), &sparing, &VM);
+    together.after = Some(Box::new(move || spares_of(&sparing, READY)));
+    let mut together = vec![together, client_with("isopod, process", binary.into(), cloning, &[])];
     if request.wants("dockerd") {
         let theirs = Rc::new(daemon_with(Kind::Dockerd, None, &[])?);
-        all.push(client_with("docker CLI on dockerd, process", "docker".into(), &theirs, &[]));
+        for all in [&mut all, &mut together] {
+            all.push(client_with("docker CLI on dockerd, process", "docker".into(), &theirs, &[]));
+        }
     }
-    measure(request, &all, "run --rm /bin/true", Some(BUDGET), Contestant::start)
+    measure(request, &all, "run --rm /bin/true", Some(BUDGET), Contestant::start)?;
+    println!();
+    let what = "run --rm /bin/true, three at once";
+    measure(request, &together, what, None, Contestant::start_several)
 }
 
-/// Waits until a daemon has a machine ready.
-fn spare_of(daemon: &Daemon) -> Result<()> {
+/// Waits until a daemon has so many machines ready.
+fn spares_of(daemon: &Daemon, wanted: usize) -> Result<()> {
     let netns = daemon.netns().context("the daemon has no namespace of its own")?;
     let began = Instant::now();
-    while !netns.processes().into_iter().any(|pid| memory::is_called(pid, "isopod-spare")) {
-        ensure!(began.elapsed() < PATIENCE, "no machine is ready after {PATIENCE:?}");
+    let ready = |pid: &i32| memory::is_called(*pid, "isopod-spare");
+    while netns.processes().iter().filter(|pid| ready(pid)).count() < wanted {
+        ensure!(began.elapsed() < PATIENCE, "too few machines are ready after {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! A virtual machine that is ready before a container needs it: one of the kind that was started last,
-//! for a while after that.
+//! Virtual machines that are ready before containers need them: of the kind that was started last, for
+//! a while after that, and as many as have been missed.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::record::{MachineSize, Record, Run};
 use crate::spec::{self, Surroundings, machine, users};
 use crate::{Engine, blocking, from_network};
 
-/// So long one is kept that nobody needs.
+/// So long one is kept that nobody takes.
 const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// When none could be made, nobody tries again for so long.
@@ -38,13 +38,19 @@ pub(super) struct Kind {
     size: MachineSize,
 }
 
-/// The machine that is ready, or is being made.
+/// The machines that are ready, and the one that is being made.
 #[derive(Debug, Default)]
 pub(crate) struct Spares(Mutex<Stock>);
 
 #[derive(Debug, Default)]
 struct Stock {
-    machine: Option<Waiting>,
+    /// Of one kind, those made last at the end. They are made one after the other.
+    machines: Vec<Waiting>,
+    /// Of which kind.
+    kind: Option<Kind>,
+    /// As many are wanted: one more whenever there was none to take, one less whenever one was for
+    /// nobody.
+    wanted: usize,
     /// Counts them all.
     number: u64,
     /// What was started last.
@@ -55,7 +61,6 @@ struct Stock {
 #[derive(Debug)]
 struct Waiting {
     number: u64,
-    kind: Kind,
     spare: Ready,
     /// Its monitor has said so.
     ready: bool,
@@ -82,57 +87,74 @@ impl Drop for Line {
 }
 
 impl Spares {
-    /// Takes the one of this kind, if it is ready.
-    fn take(&self, kind: &Kind) -> Option<Ready> {
-        let fits = |waiting: &mut Waiting| waiting.kind == *kind && waiting.ready;
-        crate::lock(&self.0).machine.take_if(fits).map(|waiting| waiting.spare)
+    /// Takes one of this kind that is ready, if there is one: the last that was made, so that those
+    /// which are too many are left over.
+    fn take(&self, kind: &Kind, most: usize) -> Option<Ready> {
+        let mut stock = crate::lock(&self.0);
+        if stock.kind.as_ref() != Some(kind) {
+            return None;
+        }
+        let found = stock.machines.iter().rposition(|waiting| waiting.ready);
+        if found.is_none() {
+            stock.wanted = (stock.wanted + 1).min(most);
+        }
+        found.map(|at| stock.machines.remove(at).spare)
     }
 
-    /// Whether one of this kind, which has just been started, should be made. One that there is may
-    /// stay longer; for one of another kind it goes when that was started twice in a row, or kinds
-    /// that take turns would have each other's thrown away.
+    /// Whether one of this kind, which has just been started, should be made. Those of another kind go
+    /// when this one was started twice in a row, or kinds that take turns would have each other's
+    /// thrown away.
     fn is_wanted(&self, kind: &Kind) -> bool {
         let mut stock = crate::lock(&self.0);
-        let now = Instant::now();
         let again = stock.last.replace(kind.clone()).as_ref() == Some(kind);
-        match &mut stock.machine {
-            Some(waiting) if waiting.kind == *kind => {
-                waiting.until = now + KEPT;
-                false
+        if stock.kind.as_ref() != Some(kind) {
+            if !stock.machines.is_empty() && !again {
+                return false;
             }
-            Some(_) if !again => false,
-            _ => stock.not_before.is_none_or(|at| now >= at),
+            stock.machines.clear();
+            stock.kind = Some(kind.clone());
+            stock.wanted = 1;
         }
+        stock.lacks()
     }
 
-    /// Keeps one. Returns its number.
-    fn keep(&self, kind: Kind, spare: Ready) -> u64 {
+    /// Whether one more of a kind should be made.
+    fn lacks(&self, kind: &Kind) -> bool {
+        let stock = crate::lock(&self.0);
+        stock.kind.as_ref() == Some(kind) && stock.lacks()
+    }
+
+    /// Keeps one that is being made. Returns its number.
+    fn keep(&self, spare: Ready) -> u64 {
         let mut stock = crate::lock(&self.0);
         stock.number += 1;
         let (number, until) = (stock.number, Instant::now() + KEPT);
-        stock.machine = Some(Waiting { number, kind, spare, ready: false, until });
+        stock.machines.push(Waiting { number, spare, ready: false, until });
         number
     }
 
     /// Until when the one of a number stays; `None`: it has gone, or goes now.
     fn until(&self, number: u64) -> Option<Instant> {
         let mut stock = crate::lock(&self.0);
-        let over =
-            |waiting: &mut Waiting| waiting.number == number && waiting.until <= Instant::now();
-        drop(stock.machine.take_if(over));
-        stock.machine.as_ref().filter(|waiting| waiting.number == number).map(|w| w.until)
+        let at = stock.machines.iter().position(|waiting| waiting.number == number)?;
+        let until = stock.machines[at].until;
+        if until > Instant::now() {
+            return Some(until);
+        }
+        stock.machines.remove(at);
+        stock.wanted = stock.wanted.saturating_sub(1).max(1);
+        None
     }
 
     /// Hears what the one of a number has to say; `None`: nothing more.
     fn hear(&self, number: u64, said: Option<Spare>) {
         let mut stock = crate::lock(&self.0);
-        let Some(waiting) = stock.machine.as_mut().filter(|waiting| waiting.number == number)
-        else {
+        let Some(at) = stock.machines.iter().position(|waiting| waiting.number == number) else {
             return;
         };
         match said {
             Some(Spare::Ready) => {
-                waiting.ready = true;
+                stock.machines[at].ready = true;
                 return;
             }
             Some(Spare::Failed(error)) => {
@@ -141,7 +163,16 @@ impl Spares {
             }
             None => tracing::warn!("the virtual machine that was to be ready has gone"),
         }
-        stock.machine = None;
+        stock.machines.remove(at);
+    }
+}
+
+impl Stock {
+    /// Whether there are fewer than are wanted, and none is being made.
+    fn lacks(&self) -> bool {
+        self.machines.len() < self.wanted
+            && self.machines.iter().all(|waiting| waiting.ready)
+            && self.not_before.is_none_or(|at| Instant::now() >= at)
     }
 }
 
@@ -157,17 +188,21 @@ fn no_connection(error: std::io::Error) -> Error {
 }
 
 impl Engine {
-    /// A machine of this kind has been started: has the next one ready, soon.
+    /// A machine of this kind has been started: has the next ones ready, soon.
     pub(super) fn prepare_spare(&self, kind: Kind) {
         let machines = &self.config.machines;
-        let cloned = machines.spare && machines.templates != Templates::Never;
-        if !cloned || !self.spares.is_wanted(&kind) {
-            return;
+        let cloned = machines.spares > 0 && machines.templates != Templates::Never;
+        if cloned && self.spares.is_wanted(&kind) {
+            self.make_spare(kind);
         }
+    }
+
+    /// Makes one, and more for as long as there are too few.
+    fn make_spare(&self, kind: Kind) {
         let engine = self.clone();
         tokio::spawn(async move {
-            let ordering = engine.clone();
-            let ordered = blocking(move || ordering.order_spare(kind)).await;
+            let (ordering, ordered) = (engine.clone(), kind.clone());
+            let ordered = blocking(move || ordering.order_spare(ordered)).await;
             let heard = ordered.and_then(|(number, line)| {
                 Ok((number, UnixStream::from_std(line.into()).map_err(no_connection)?))
             });
@@ -190,7 +225,11 @@ impl Engine {
                 let said = decoder.message().ok().flatten();
                 let Some(inner) = inner.upgrade() else { return };
                 if read == 0 || said.is_some() {
+                    let made = matches!(said, Some(Spare::Ready));
                     inner.spares.hear(number, said);
+                    if made && inner.spares.lacks(&kind) {
+                        Engine { inner }.make_spare(kind.clone());
+                    }
                 }
             }
         });
@@ -243,12 +282,12 @@ impl Engine {
         let heard = socket.try_clone().map_err(no_connection)?;
         let sandbox = self.networks.sandbox().map_err(from_network)?;
         self.launcher.order(&Order::Spare(Box::new(launch)), &[theirs.as_fd(), sandbox.fd()])?;
-        Ok((self.spares.keep(kind, Ready { line: Line(socket), sandbox }), heard))
+        Ok((self.spares.keep(Ready { line: Line(socket), sandbox }), heard))
     }
 
-    /// The machine that is ready for this container, whose addresses are reserved.
+    /// A machine that is ready for this container, whose addresses are reserved.
     pub(super) fn spare_for(&self, record: &Record, run: &Run) -> Option<Ready> {
-        self.spares.take(&kind_for(record, run)?)
+        self.spares.take(&kind_for(record, run)?, self.config.machines.spares)
     }
 }
 
@@ -285,7 +324,25 @@ mod tests {
         let (socket, theirs) = sys::stream::pair().expect("pair");
         let netns = sys::stream::null().expect("any descriptor");
         let spare = Ready { line: Line(socket), sandbox: Sandbox::adopt(netns) };
-        (spares.keep(kind("amd64", 1), spare), theirs)
+        (spares.keep(spare), theirs)
+    }
+
+    /// One that is ready.
+    fn made(spares: &Spares) -> (u64, OwnedFd) {
+        let (number, monitor) = kept(spares);
+        spares.hear(number, Some(Spare::Ready));
+        (number, monitor)
+    }
+
+    /// Whether there is one for a container of a kind.
+    fn taken(spares: &Spares, kind: &Kind) -> bool {
+        spares.take(kind, 3).is_some()
+    }
+
+    fn waits_no_more(spares: &Spares, number: u64) {
+        let mut stock = crate::lock(&spares.0);
+        let waiting = stock.machines.iter_mut().find(|waiting| waiting.number == number);
+        waiting.expect("it is there").until = Instant::now();
     }
 
     #[test]
@@ -294,43 +351,79 @@ mod tests {
         assert!(spares.is_wanted(&own));
         let (number, _monitor) = kept(&spares);
         assert!(!spares.is_wanted(&own));
-        assert!(!spares.is_wanted(&kind("amd64", 2)), "it is the first of its kind");
-        assert!(spares.is_wanted(&kind("amd64", 2)), "they have changed");
-        assert!(spares.take(&own).is_none(), "it is being made");
+        assert!(!taken(&spares, &own), "it is being made");
         spares.hear(number, Some(Spare::Ready));
-        assert!(spares.take(&kind("amd64", 2)).is_none(), "it is of another size");
-        assert!(spares.take(&kind("arm64", 1)).is_none(), "it is of another architecture");
-        assert!(spares.take(&own).is_some());
-        assert!(spares.take(&own).is_none(), "it has been taken");
+        assert!(!taken(&spares, &kind("amd64", 2)), "it is of another size");
+        assert!(!taken(&spares, &kind("arm64", 1)), "it is of another architecture");
+        assert!(taken(&spares, &own));
+        assert!(!taken(&spares, &own), "it has been taken");
         assert!(spares.is_wanted(&own));
+    }
+
+    #[test]
+    fn those_of_another_kind_go_when_that_is_started_twice() {
+        let (spares, own, other) = (Spares::default(), kind("amd64", 1), kind("amd64", 2));
+        assert!(spares.is_wanted(&own));
+        let (number, _monitor) = made(&spares);
+        assert!(!spares.is_wanted(&other), "it is the first of its kind");
+        assert!(!spares.is_wanted(&own));
+        assert!(!spares.is_wanted(&other), "they take turns");
+        assert!(spares.is_wanted(&other), "they have changed");
+        assert_eq!(spares.until(number), None);
+        assert!(!spares.lacks(&own) && spares.lacks(&other));
+    }
+
+    #[test]
+    fn there_are_as_many_as_were_missed_and_less_when_they_are_for_nobody() {
+        let (spares, own) = (Spares::default(), kind("amd64", 1));
+        assert!(spares.is_wanted(&own));
+        let first = kept(&spares);
+        for _ in 0..5 {
+            assert!(!taken(&spares, &own));
+            assert!(!spares.is_wanted(&own), "they are made one after the other");
+        }
+        spares.hear(first.0, Some(Spare::Ready));
+        let mut monitors = vec![first];
+        while spares.lacks(&own) {
+            monitors.push(made(&spares));
+        }
+        assert_eq!(monitors.len(), 3, "as many as are allowed");
+        assert!(taken(&spares, &own));
+        assert_eq!(spares.until(monitors[2].0), None, "the last one is taken first");
+        monitors.push(made(&spares));
+        for at in [0, 1] {
+            waits_no_more(&spares, monitors[at].0);
+            assert_eq!(spares.until(monitors[at].0), None);
+        }
+        assert!(!spares.is_wanted(&own), "there is one");
+        assert!(taken(&spares, &own) && spares.is_wanted(&own));
     }
 
     #[test]
     fn one_that_failed_or_went_is_not_taken() {
         let (spares, own) = (Spares::default(), kind("amd64", 1));
-        let (number, _monitor) = kept(&spares);
-        spares.hear(number, Some(Spare::Ready));
+        assert!(spares.is_wanted(&own));
+        let (number, _monitor) = made(&spares);
         spares.hear(number, None);
-        assert!(spares.take(&own).is_none());
+        assert!(!taken(&spares, &own));
         assert!(spares.is_wanted(&own), "another may do better");
         let (next, _monitor) = kept(&spares);
         spares.hear(number, Some(Spare::Ready));
-        assert!(spares.take(&own).is_none(), "that was of another one");
+        assert!(!taken(&spares, &own), "that was of another one");
         spares.hear(next, Some(Spare::Failed(Error::system("no room"))));
-        assert!(spares.take(&own).is_none());
+        assert!(!taken(&spares, &own));
         assert!(!spares.is_wanted(&own), "nobody tries again at once");
     }
 
     #[test]
     fn one_that_nobody_needs_goes() {
-        let spares = Spares::default();
+        let (spares, own) = (Spares::default(), kind("amd64", 1));
+        assert!(spares.is_wanted(&own));
         let (number, monitor) = kept(&spares);
         let until = spares.until(number).expect("it is there");
         assert!(until > Instant::now() + KEPT / 2);
         assert_eq!(spares.until(number + 1), None);
-        if let Some(waiting) = &mut crate::lock(&spares.0).machine {
-            waiting.until = Instant::now();
-        }
+        waits_no_more(&spares, number);
         assert_eq!(spares.until(number), None);
         let mut end = Vec::with_capacity(8);
         assert_eq!(sys::stream::receive_now(&monitor, &mut end).expect("closed"), 0);
