@@ -25,6 +25,8 @@ pub(super) struct Qmp {
     /// Up to here `buffer` has no end of a line.
     searched: usize,
     negotiated: bool,
+    /// The number of the last command.
+    asked: u64,
     events: Vec<String>,
     ended: bool,
 }
@@ -37,6 +39,7 @@ impl Qmp {
             buffer: Vec::new(),
             searched: 0,
             negotiated: false,
+            asked: 0,
             events: Vec::new(),
             ended: false,
         }
@@ -77,6 +80,9 @@ impl Qmp {
         fds: &[BorrowedFd<'_>],
         deadline: Instant,
     ) -> Result<Value, Error> {
+        self.asked += 1;
+        let mut command = command.clone();
+        command["id"] = json!(self.asked);
         let mut line = command.to_string().into_bytes();
         line.push(b'\n');
         let sent = sys::socket::send(&self.socket, &line, fds).step("write to the machine")?;
@@ -86,6 +92,10 @@ impl Qmp {
         }
         loop {
             let mut message = self.message(deadline).step("hear from the machine")?;
+            if message.get("id").is_some_and(|id| *id != self.asked) {
+                // Of a command that was not waited for to its end.
+                continue;
+            }
             if let Some(value) = message.get_mut("return") {
                 return Ok(value.take());
             }
@@ -215,7 +225,7 @@ mod tests {
         sys::stream::read(&theirs, &mut sent).expect("read");
         let sent = String::from_utf8(sent).expect("text");
         assert_eq!(sent.lines().count(), 2, "{sent}");
-        assert!(sent.starts_with("{\"execute\":\"qmp_capabilities\"}\n"), "{sent}");
+        assert!(sent.starts_with("{\"execute\":\"qmp_capabilities\",\"id\":1}\n"), "{sent}");
     }
 
     #[test]
@@ -232,6 +242,16 @@ mod tests {
         drop(theirs);
         let gone = qmp.wait_for("RESUME", soon()).expect_err("it has gone");
         assert_eq!(gone.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_late_answer_is_not_taken_for_anothers() {
+        let (mut qmp, theirs) = pair();
+        say(&theirs, "{\"QMP\": {}}\n{\"return\": {}, \"id\": 1}\n");
+        let ask = json!({"execute": "query-status"});
+        qmp.command("ask", &ask, Instant::now()).expect_err("no answer yet");
+        say(&theirs, "{\"return\": \"first\", \"id\": 2}\n{\"return\": \"second\", \"id\": 3}\n");
+        assert_eq!(qmp.command("ask", &ask, soon()).expect("answer"), "second");
     }
 
     #[test]
