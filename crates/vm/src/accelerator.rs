@@ -60,7 +60,8 @@ struct Verdict {
 }
 
 /// Chooses; may boot a machine without devices to find out, of the kernel of the one that is given.
-/// Without one that could be booted, hardware that is there is believed to work.
+/// Without one that could be booted, hardware is only believed to work when nothing else is wanted:
+/// a slow machine is better than one that hangs.
 ///
 /// # Errors
 /// [`Error::NoHardware`]; why that machine does not boot by emulation either.
@@ -101,7 +102,11 @@ fn find_out(
     if let Some(verdict) = known(backend, options.state) {
         return Ok(verdict);
     }
-    let Some(machine) = bare() else { return Ok(None) };
+    let Some(machine) = bare() else {
+        let why = "there is no guest kernel to try it with; `isopod vm kernel install` gets one";
+        let believed = options.accelerator == Accelerator::Hardware;
+        return Ok((!believed).then(|| why.to_owned()));
+    };
     std::fs::create_dir_all(options.state).file("create", options.state)?;
     let lock = File::create(options.state.join(LOCK)).file("lock", options.state)?;
     if !turn(&lock, options.accelerator).file("lock", options.state)? {
@@ -177,7 +182,7 @@ fn boot(
         Conditions { cgroup: None, enter: &|| Ok(()), ..options.conditions(cpu, limit) };
     let machine = Machine::empty(machine.arch, machine.kernel.clone(), &machine.directory);
     let vm = backend.boot(machine, &conditions)?;
-    let _ = sys::process::pidfd_signal(&vm.pidfd, sys::signal::SIGKILL);
+    let _ = vm.control.kill();
     let _ = sys::process::wait_pidfd(&vm.pidfd);
     Ok(begin.elapsed())
 }
