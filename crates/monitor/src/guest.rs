@@ -260,8 +260,7 @@ impl Guest {
     }
 
     fn kill(&self) {
-        // It has ended by itself.
-        let _ = sys::process::pidfd_signal(&self.running.pidfd, SIGKILL);
+        let _ = self.running.kill();
     }
 
     /// When to look again although nothing happens.

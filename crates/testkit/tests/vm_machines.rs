@@ -126,6 +126,10 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     let counted: Vec<&String> = stats["networks"].as_object().unwrap().keys().collect();
     assert_eq!(counted, ["eth0"]);
     assert!(stats["networks"]["eth0"]["rx_bytes"].as_u64().unwrap() > 0, "{stats}");
+    // What it has read of its disk, from the cache of the host or not.
+    let rows = stats["blkio_stats"]["io_service_bytes_recursive"].as_array().unwrap();
+    let read = rows.iter().find(|row| row["op"] == "read").unwrap();
+    assert!(read["value"].as_u64().unwrap() > 1 << 20, "{stats}");
 
     assert_eq!(ask(&engine, &web, "/cgi-bin/keep?first"), "kept");
     assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:first");

@@ -1,13 +1,15 @@
 //! What a program that runs virtual machines must be able to do.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::machine::{Disk, Machine};
-use crate::qemu::Tail;
+use crate::tail::Tail;
 use crate::whole::{Standing, Whole};
 
 /// How a machine's processors are made.
@@ -37,7 +39,7 @@ pub(crate) struct Conditions<'a> {
     /// Where a new process begins its life, on cgroup v2.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// What a new process does first of all.
-    pub(crate) enter: &'a dyn Fn() -> std::io::Result<()>,
+    pub(crate) enter: &'a dyn Fn() -> io::Result<()>,
     /// How long the agent may take.
     pub(crate) limit: Duration,
     /// When that is over.
@@ -68,6 +70,26 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) hello: &'a [u8],
     /// The places that it was booted with.
     pub(crate) places: Places,
+}
+
+/// What a machine's devices have been asked for since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The disks, in order.
+    pub disks: Vec<DiskStats>,
+}
+
+/// What the guest has asked a disk for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Bytes that it has read.
+    pub read_bytes: u64,
+    /// Bytes that it has written.
+    pub written_bytes: u64,
+    /// How often it has read.
+    pub reads: u64,
+    /// How often it has written.
+    pub writes: u64,
 }
 
 /// Something that can run machines.
@@ -109,7 +131,7 @@ pub(crate) trait Backend {
 /// A machine whose agent is there.
 pub(crate) struct Vm {
     pub(crate) pid: i32,
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) pidfd: Arc<OwnedFd>,
     pub(crate) agent: OwnedFd,
     pub(crate) greeting: Vec<u8>,
     pub(crate) console: Tail,
@@ -130,6 +152,14 @@ pub(crate) trait Control: Send {
 
     /// Presses its power button.
     fn press_power(&mut self) -> Result<(), Error>;
+
+    /// Ends it at once, and with it all that runs in it; waits for nothing. That it has ended
+    /// already is no error.
+    fn kill(&self) -> io::Result<()>;
+
+    /// What it has used, as far as only its maker can count it: its processors' time and its memory
+    /// are those of its cgroup.
+    fn stats(&mut self) -> Result<Stats, Error>;
 
     /// What can be read when there is something to [`Control::listen`] to.
     fn notices(&self) -> Option<BorrowedFd<'_>>;

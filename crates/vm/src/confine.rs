@@ -59,9 +59,14 @@ pub(crate) struct Process {
 impl Process {
     /// Ends it and waits for that.
     pub(crate) fn end(&self) {
-        let _ = process::pidfd_signal(&self.pidfd, sys::signal::SIGKILL);
-        let _ = process::wait_pidfd(&self.pidfd);
+        end(&self.pidfd);
     }
+}
+
+/// Ends a process and waits for that.
+pub(crate) fn end(pidfd: &OwnedFd) {
+    let _ = process::pidfd_signal(pidfd, sys::signal::SIGKILL);
+    let _ = process::wait_pidfd(pidfd);
 }
 
 /// The user that a machine of this process gets.

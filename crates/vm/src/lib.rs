@@ -43,16 +43,26 @@ pub mod rehearsal;
 mod running;
 mod share;
 mod start;
+mod tail;
 pub mod template;
 pub mod whole;
 
+use backend::Backend;
+
 pub use accelerator::Accelerator;
+pub use backend::{DiskStats, Stats};
 pub use command::{Daemon, answers, main};
 pub use error::Error;
 pub use machine::{Arch, Disk, KernelImage, Machine, Nic, Share};
-pub use qemu::Tail;
 pub use running::{Origin, Running};
 pub use start::{BOOT_LIMIT, Options, Templates, start};
+pub use tail::Tail;
+
+/// What runs machines of an architecture on this host. The one place that says who does: another one
+/// is another [`Backend`].
+fn backend(arch: Arch) -> Result<impl Backend, Error> {
+    qemu::Qemu::find(arch)
+}
 
 /// Removes what makers of kernels, templates and disks that were killed have left below the directory
 /// `vm` of the data root. Whatever somebody makes is let alone.

@@ -18,7 +18,6 @@
 mod arguments;
 mod boot;
 mod command_line;
-mod complaints;
 mod devices;
 mod freeing;
 mod qmp;
@@ -29,17 +28,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::backend::{Backend, Conditions, Control, Places, Snapshot, Vm};
+use crate::backend::{Backend, Conditions, Control, DiskStats, Places, Snapshot, Stats, Vm};
 use crate::confine;
 use crate::error::Error;
 use crate::machine::{Arch, Disk, Machine};
+use crate::tail::Tail;
 use crate::whole::{Standing, Whole};
-use complaints::Complaints;
-pub use complaints::Tail;
 use qmp::Qmp;
 
 /// An installed QEMU.
@@ -130,8 +129,9 @@ const FIRST_GIVEN: usize = 1000;
 
 /// What can be asked of a running QEMU.
 struct Asked {
+    process: Arc<OwnedFd>,
     qmp: Qmp,
-    complaints: Complaints,
+    complaints: Tail,
     /// How long it may take to answer.
     patience: Duration,
 }
@@ -182,6 +182,21 @@ impl Control for Asked {
         self.ask("press its power button", "system_powerdown")
     }
 
+    fn kill(&self) -> io::Result<()> {
+        match sys::process::pidfd_signal(&self.process, sys::signal::SIGKILL) {
+            Err(error) if error.raw_os_error() == Some(sys::errno::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn stats(&mut self) -> Result<Stats, Error> {
+        let deadline = Instant::now() + self.patience;
+        let asked = json!({"execute": "query-blockstats"});
+        let answer = self.qmp.command("count what its disks do", &asked, deadline)?;
+        let disks = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(Stats { disks: disks.iter().map(|disk| counted(&disk["stats"])).collect() })
+    }
+
     fn notices(&self) -> Option<BorrowedFd<'_>> {
         (!self.qmp.ended()).then(|| self.qmp.as_fd())
     }
@@ -192,6 +207,17 @@ impl Control for Asked {
 
     fn complaints(&mut self) -> String {
         self.complaints.text()
+    }
+}
+
+/// The counters of a disk (QEMU's `BlockDeviceStats`).
+fn counted(stats: &Value) -> DiskStats {
+    let count = |name: &str| stats[name].as_u64().unwrap_or_default();
+    DiskStats {
+        read_bytes: count("rd_bytes"),
+        written_bytes: count("wr_bytes"),
+        reads: count("rd_operations"),
+        writes: count("wr_operations"),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::backend::{Control, Vm};
 use crate::error::Error;
 use crate::machine::Disk;
-use crate::qemu::Tail;
+use crate::tail::Tail;
 
 /// How a machine came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Running {
     /// Its process, a child of the caller, to be reaped by the caller.
     pub pid: i32,
     /// The same.
-    pub pidfd: OwnedFd,
+    pub pidfd: Arc<OwnedFd>,
     /// The stream to the agent: a socket, non-blocking.
     pub agent: OwnedFd,
     /// What the agent has said so far: its hello, perhaps more.
@@ -89,12 +90,9 @@ impl Running {
     /// Ends it at once, and with it all that runs in it. Waits for nothing.
     ///
     /// # Errors
-    /// None in practice: a process that has ended already is no error.
+    /// None in practice: a machine that has ended already is no error.
     pub fn kill(&self) -> std::io::Result<()> {
-        match sys::process::pidfd_signal(&self.pidfd, sys::signal::SIGKILL) {
-            Err(error) if error.raw_os_error() == Some(sys::errno::ESRCH) => Ok(()),
-            other => other,
-        }
+        self.control.kill()
     }
 
     /// What the machine's process has complained about so far: for the message of an end that

@@ -8,7 +8,6 @@ use crate::accelerator::{self, Accelerator};
 use crate::backend::{Backend, Conditions, Cpu};
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::qemu::Qemu;
 use crate::running::{Origin, Running};
 use crate::template;
 
@@ -77,7 +76,7 @@ impl Options<'_> {
 /// # Errors
 /// [`Error`]: nothing of the machine is left then.
 pub fn start(machine: Machine, options: &Options<'_>) -> Result<Running, Error> {
-    let backend = Qemu::find(machine.arch)?;
+    let backend = crate::backend(machine.arch)?;
     check(&machine, &backend)?;
     let cpu = accelerator::choose(&backend, &|| Some(machine.bare()), options)?;
     let mut why = None;

@@ -76,16 +76,6 @@ fn last_lines(bytes: &[u8]) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("; ")
 }
 
-/// Standard error of a process.
-#[derive(Debug)]
-pub(super) struct Complaints(pub(super) Tail);
-
-impl Complaints {
-    pub(super) fn text(&mut self) -> String {
-        self.0.text()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

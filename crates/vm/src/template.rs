@@ -26,7 +26,6 @@ use crate::backend::{Backend, Conditions, Cpu, Places, Snapshot, Vm};
 use crate::durable::{self, Temporary};
 use crate::error::{Error, Step};
 use crate::machine::{Arch, Disk, Machine};
-use crate::qemu::Qemu;
 use crate::start::{Options, Templates};
 
 pub(crate) const DIRECTORY: &str = "templates";
@@ -159,8 +158,8 @@ pub fn name(machine: &Machine, options: &Options<'_>) -> Result<String, Error> {
 }
 
 /// How machines like this one are run, and the shape of their template.
-fn shaped(machine: &Machine, options: &Options<'_>) -> Result<(Qemu, Cpu, Shape), Error> {
-    let backend = Qemu::find(machine.arch)?;
+fn shaped(machine: &Machine, options: &Options<'_>) -> Result<(impl Backend, Cpu, Shape), Error> {
+    let backend = crate::backend(machine.arch)?;
     let cpu = crate::accelerator::choose(&backend, &|| Some(machine.bare()), options)?;
     let shape = Shape::of(machine, &backend, cpu);
     Ok((backend, cpu, shape))

@@ -3,13 +3,13 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::accelerator::{self, Accelerator};
-use crate::backend::{Backend, Control, Cpu};
+use crate::backend::{Backend, Control, Cpu, Stats};
 use crate::error::Error;
 use crate::machine::{Arch, KernelImage, Machine};
 use crate::network::Joined;
-use crate::qemu::Qemu;
 use crate::start::Options;
 
 /// Cards that such a machine can have.
@@ -60,7 +60,7 @@ impl Whole {
 /// What a backend has made of such a machine.
 pub(crate) struct Standing {
     pub(crate) pid: i32,
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) pidfd: Arc<OwnedFd>,
     pub(crate) console: OwnedFd,
     pub(crate) control: Box<dyn Control>,
 }
@@ -70,7 +70,7 @@ pub struct Powered {
     /// Its process, a child of the caller, to be reaped by the caller.
     pub pid: i32,
     /// The same.
-    pub pidfd: OwnedFd,
+    pub pidfd: Arc<OwnedFd>,
     control: Box<dyn Control>,
 }
 
@@ -105,6 +105,22 @@ impl Powered {
         self.control.press_power()
     }
 
+    /// Ends it at once, as if its plug was pulled. Waits for nothing.
+    ///
+    /// # Errors
+    /// None in practice: a machine that has ended already is no error.
+    pub fn kill(&self) -> std::io::Result<()> {
+        self.control.kill()
+    }
+
+    /// What its guest has asked its disks for: its own, and the one that it is told things on.
+    ///
+    /// # Errors
+    /// As [`Powered::go_on`].
+    pub fn stats(&mut self) -> Result<Stats, Error> {
+        self.control.stats()
+    }
+
     /// What it tells of itself must be read from time to time: whenever this can be read, by
     /// [`Powered::listen`]. `None`: it has nothing more to tell.
     pub fn notices(&self) -> Option<BorrowedFd<'_>> {
@@ -130,7 +146,7 @@ impl AsFd for Powered {
 
 /// Makes a machine that stands still; its console comes along, a stream both ways that is not
 /// blocking. Whether hardware makes its processors is found out with `kernel`, when that is not known
-/// yet; without one `/dev/kvm` is believed.
+/// yet; without one they are emulated, unless only hardware will do.
 ///
 /// # Errors
 /// [`Error`]: nothing of the machine is left then.
@@ -147,7 +163,7 @@ pub fn power(
     if whole.nics.len() > MAX_NICS {
         return Err(Error::TooMany { what: "network cards", max: MAX_NICS });
     }
-    let backend = Qemu::find(arch)?;
+    let backend = crate::backend(arch)?;
     let bare = || kernel().map(|kernel| Machine::empty(arch, kernel, options.state));
     let cpu = match accelerator::choose(&backend, &bare, options) {
         // What it was tried with boots in no way, and this machine boots something else.

@@ -1,10 +1,11 @@
 use std::cell::RefCell;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::*;
-use crate::backend::{Control, Places, Snapshot, Vm};
+use crate::backend::{Control, Places, Snapshot, Stats, Vm};
 use crate::machine::{Arch, Disk, KernelImage};
-use crate::qemu::Tail;
+use crate::tail::Tail;
 use crate::whole::{Standing, Whole};
 
 const SHORT: Duration = Duration::from_secs(1);
@@ -96,15 +97,16 @@ impl Backend for Fake {
         let child = std::process::Command::new("sleep").arg("1000").spawn().expect("a process");
         let pid = child.id().cast_signed();
         self.processes.borrow_mut().push(child);
+        let pidfd = Arc::new(sys::process::pidfd_open(pid).expect("a descriptor"));
         let null = || sys::stream::null().expect("null");
         Ok(Vm {
             pid,
-            pidfd: sys::process::pidfd_open(pid).expect("a descriptor"),
+            pidfd: Arc::clone(&pidfd),
             agent: null(),
             greeting: Vec::new(),
             console: Tail::new(null()),
             helpers: Vec::new(),
-            control: Box::new(Nothing),
+            control: Box::new(Nothing(pidfd)),
         })
     }
 
@@ -127,7 +129,7 @@ impl Backend for Fake {
     }
 }
 
-struct Nothing;
+struct Nothing(Arc<OwnedFd>);
 
 impl Control for Nothing {
     fn pause(&mut self) -> Result<(), Error> {
@@ -146,6 +148,14 @@ impl Control for Nothing {
         Ok(())
     }
 
+    fn kill(&self) -> std::io::Result<()> {
+        sys::process::pidfd_signal(&self.0, sys::signal::SIGKILL)
+    }
+
+    fn stats(&mut self) -> Result<Stats, Error> {
+        Ok(Stats::default())
+    }
+
     fn notices(&self) -> Option<BorrowedFd<'_>> {
         None
     }
@@ -159,16 +169,6 @@ impl Control for Nothing {
 
 /// Chooses for a container in a cgroup that nothing can live in.
 fn chosen(state: &Path, fake: &Fake) -> Result<Cpu, Error> {
-    let cgroup = File::open("/").expect("any directory");
-    let options = Options {
-        state,
-        templates: crate::Templates::Never,
-        accelerator: Accelerator::Auto,
-        ready: &|_| true,
-        cgroup: Some(std::os::fd::AsFd::as_fd(&cgroup)),
-        enter: &|| Err(std::io::ErrorKind::PermissionDenied.into()),
-        limit: BOOT_LIMIT,
-    };
     let kernel = KernelImage {
         vmlinux: "/vmlinux".into(),
         initramfs: "/initramfs".into(),
@@ -179,7 +179,39 @@ fn chosen(state: &Path, fake: &Fake) -> Result<Cpu, Error> {
         let machine = Machine::empty(Arch::X86_64, kernel.clone(), state);
         Some(Machine { memory: 1 << 40, cpus: 64, ..machine })
     };
-    choose(fake, &machine, &options)
+    chosen_of(state, fake, Accelerator::Auto, &machine)
+}
+
+fn chosen_of(
+    state: &Path,
+    fake: &Fake,
+    accelerator: Accelerator,
+    machine: &dyn Fn() -> Option<Machine>,
+) -> Result<Cpu, Error> {
+    let cgroup = File::open("/").expect("any directory");
+    let options = Options {
+        state,
+        templates: crate::Templates::Never,
+        accelerator,
+        ready: &|_| true,
+        cgroup: Some(std::os::fd::AsFd::as_fd(&cgroup)),
+        enter: &|| Err(std::io::ErrorKind::PermissionDenied.into()),
+        limit: BOOT_LIMIT,
+    };
+    choose(fake, machine, &options)
+}
+
+#[test]
+fn hardware_that_cannot_be_tried_is_not_believed_unless_nothing_else_will_do() {
+    let dir = tempfile::tempdir().expect("directory");
+    let fake = Fake { emulates: true, ..Fake::default() };
+    let of = |accelerator| chosen_of(dir.path(), &fake, accelerator, &|| None).expect("a choice");
+    assert_eq!(of(Accelerator::Auto), Cpu::Emulated);
+    assert_eq!(of(Accelerator::Hardware), Cpu::Hardware);
+    assert!(fake.boots.borrow().is_empty());
+    // Nothing was learned from it.
+    chosen(dir.path(), &fake).expect("a choice");
+    assert_eq!(fake.boots.borrow().len(), 3);
 }
 
 #[test]

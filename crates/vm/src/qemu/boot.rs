@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use sys::poll::{Interest, Poll, Ready};
 use sys::seccomp::notify;
 
 use super::arguments::{Memory, RAM};
 use super::command_line::{self, Fate};
-use super::complaints::Complaints;
 use super::devices::{self, Life, Plan, Started};
 use super::qmp::PATIENCE;
 use super::{Asked, Qemu};
@@ -50,18 +50,15 @@ impl Started {
     /// What the caller goes on with.
     pub(super) fn into_vm(self, greeting: Vec<u8>, served: Served) -> Vm {
         let Started { process, qmp, agent, console, complaints, .. } = self;
+        let pidfd = Arc::new(process.pidfd);
         Vm {
             pid: process.pid,
-            pidfd: process.pidfd,
+            pidfd: Arc::clone(&pidfd),
             agent,
             greeting,
             console,
             helpers: served.into_processes(),
-            control: Box::new(Asked {
-                qmp,
-                complaints: Complaints(complaints),
-                patience: PATIENCE,
-            }),
+            control: Box::new(Asked { process: pidfd, qmp, complaints, patience: PATIENCE }),
         }
     }
 

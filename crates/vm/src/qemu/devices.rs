@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::arguments::{Arguments, INITRAMFS, KERNEL, Memory, Streams};
-use super::complaints::Tail;
 use super::qmp::Qmp;
 use super::{Qemu, stream};
 use crate::backend::{Conditions, Cpu, Places};
@@ -12,6 +11,7 @@ use crate::confine::{self, Job, Process};
 use crate::error::{Error, Step};
 use crate::filter::{self, Asks};
 use crate::machine::Machine;
+use crate::tail::Tail;
 
 /// How a machine comes to life.
 pub(super) enum Life<'a> {

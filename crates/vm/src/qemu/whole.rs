@@ -3,12 +3,12 @@
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::arguments::{Arguments, DISK_ERRORS, mac, processors};
-use super::complaints::{Complaints, Tail};
 use super::qmp::Qmp;
 use super::{Asked, Qemu, stream};
 use crate::backend::{Conditions, Cpu};
@@ -17,6 +17,7 @@ use crate::error::{Error, Step};
 use crate::filter::{self, Asks};
 use crate::machine::Arch;
 use crate::network::Joined;
+use crate::tail::Tail;
 use crate::whole::{Format, Standing, Whole};
 
 /// How long such a machine's process may take to do what it is told: whoever asks waits meanwhile.
@@ -69,22 +70,19 @@ pub(super) fn power(
     })?;
     // The other ends are the process's alone, or its end would not be seen.
     drop((control, line, stderr));
+    let pidfd = Arc::new(process.pidfd);
     let mut asked = Asked {
+        process: Arc::clone(&pidfd),
         qmp: Qmp::new(qmp),
-        complaints: Complaints(Tail::new(complaints)),
+        complaints: Tail::new(complaints),
         patience: PROMPT,
     };
     let status = json!({"execute": "query-status"});
     match asked.qmp.command("say how it is", &status, conditions.deadline) {
-        Ok(_) => Ok(Standing {
-            pid: process.pid,
-            pidfd: process.pidfd,
-            console,
-            control: Box::new(asked),
-        }),
+        Ok(_) => Ok(Standing { pid: process.pid, pidfd, console, control: Box::new(asked) }),
         Err(error) => {
-            process.end();
-            let said = asked.complaints.0.text();
+            confine::end(&pidfd);
+            let said = asked.complaints.text();
             let late = Instant::now() >= conditions.deadline;
             Err(match error {
                 Error::Refused { .. } => error,
