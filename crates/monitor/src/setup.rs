@@ -201,13 +201,17 @@ fn contain<'p>(
     }
     if let Some(order) = launch.whole.take() {
         let log = log(launch)?;
-        let (cgroup, warnings) = make_cgroup(launch, order.limits.as_deref().cloned(), prepared)?;
-        let made = whole::launch(launch, &order, netns, &cgroup, log).map(|started| Contained {
-            wall: Wall::Whole(Box::new(started.whole)),
-            waiting: Waiting::Machine,
-            pid: started.pid,
-            pidfd: started.pidfd,
-            streams: started.streams,
+        let (cgroup, mut warnings) =
+            make_cgroup(launch, order.limits.as_deref().cloned(), prepared)?;
+        let made = whole::launch(launch, &order, netns, &cgroup, log).map(|started| {
+            warnings.extend(started.warnings);
+            Contained {
+                wall: Wall::Whole(Box::new(started.whole)),
+                waiting: Waiting::Machine,
+                pid: started.pid,
+                pidfd: started.pidfd,
+                streams: started.streams,
+            }
         });
         return settle(made, cgroup, warnings);
     }

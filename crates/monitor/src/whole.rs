@@ -69,6 +69,8 @@ pub(crate) struct Whole {
     names: Option<Names>,
     /// Its own links: the namespace has others, by which the same packets pass.
     links: Vec<String>,
+    /// What its disks were asked for when that was counted last.
+    counted: vm::Stats,
     /// Why it has ended, if it should not have.
     pub(crate) failure: Option<String>,
 }
@@ -78,6 +80,7 @@ pub(crate) struct Whole {
 pub(crate) struct Started {
     pub(crate) whole: Whole,
     pub(crate) streams: Streams,
+    pub(crate) warnings: Vec<String>,
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
 }
@@ -116,15 +119,22 @@ fn start(
         enter: &|| joiner.join(),
         limit: vm::BOOT_LIMIT,
     };
-    let (powered, console) = vm::whole::power(&machine, &options, &|| kernel(order))?;
+    let (mut powered, console) = vm::whole::power(&machine, &options, &|arch| kernel(order, arch))?;
+    let warnings: Vec<String> = powered.untried.take().into_iter().collect();
     let pid = powered.pid;
-    let mut whole = Whole { powered, names, links: order.links.clone(), failure: None };
+    let mut whole = Whole {
+        powered,
+        names,
+        links: order.links.clone(),
+        counted: vm::Stats::default(),
+        failure: None,
+    };
     let joined = whole.powered.pidfd.try_clone().and_then(|pidfd| {
         let ends = Ends::of_console(console)?;
         Ok((pidfd, Streams::new(ends, None, launch.stdin, log, Some(PATIENCE))?))
     });
     match joined {
-        Ok((pidfd, streams)) => Ok(Started { whole, streams, pid, pidfd }),
+        Ok((pidfd, streams)) => Ok(Started { whole, streams, warnings, pid, pidfd }),
         // Descriptors have run out.
         Err(error) => {
             whole.switch_off();
@@ -151,16 +161,16 @@ fn describe(order: &launch::Whole, netns: Option<OwnedFd>) -> Result<vm::whole::
     Ok(vm::whole::Whole { memory, cpus, layers, seed, nics, netns })
 }
 
-/// A kernel with which it can be found out what the hardware can do, if there is one.
-fn kernel(order: &launch::Whole) -> Option<vm::KernelImage> {
-    let wanted = vm::kernel::Wanted {
+/// A kernel with which it can be found out what the hardware can do, or why there is none: whole
+/// machines run all the same.
+fn kernel(order: &launch::Whole, arch: vm::Arch) -> Result<vm::KernelImage, String> {
+    vm::kernel::prepare(&vm::kernel::Wanted {
         state: &order.state,
         kernels: &order.kernels,
         agents: &order.agents,
-        arch: vm::Arch::host()?,
-    };
-    // Whoever has none runs whole machines all the same.
-    vm::kernel::prepare(&wanted).ok()
+        arch,
+    })
+    .map_err(|error| error.to_string())
 }
 
 impl Whole {
@@ -213,6 +223,14 @@ impl Whole {
         let _ = self.powered.kill();
         // ECHILD: it has been waited for.
         let _ = sys::process::wait_pidfd(&self.powered.pidfd);
+    }
+
+    /// The counters of its disks. When its process is busy, those of before.
+    fn blkio(&mut self) -> BlkioStats {
+        if let Ok(counted) = self.powered.stats() {
+            self.counted = counted;
+        }
+        blkio(&self.counted)
     }
 
     /// Its process has ended: 0 is a guest that has switched itself off.
@@ -271,7 +289,7 @@ impl Monitor<'_> {
                     .map_err(|error| failure::of_cgroup(&error))?;
                 if let Wall::Whole(whole) = &mut self.wall {
                     sample.interfaces.retain(|name, _| whole.links.contains(name));
-                    sample.stats.blkio = blkio(&whole.powered.stats().map_err(refused)?);
+                    sample.stats.blkio = whole.blkio();
                 }
                 Ok(Reply::Sample(Box::new(sample)))
             }

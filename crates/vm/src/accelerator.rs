@@ -103,9 +103,8 @@ fn find_out(
         return Ok(verdict);
     }
     let Some(machine) = bare() else {
-        let why = "there is no guest kernel to try it with; `isopod vm kernel install` gets one";
         let believed = options.accelerator == Accelerator::Hardware;
-        return Ok((!believed).then(|| why.to_owned()));
+        return Ok((!believed).then(|| "it could not be tried".to_owned()));
     };
     std::fs::create_dir_all(options.state).file("create", options.state)?;
     let lock = File::create(options.state.join(LOCK)).file("lock", options.state)?;

@@ -124,6 +124,9 @@ impl Backend for Qemu {
 /// Counts up whenever machines get other devices: templates of before are of no use then.
 const LAYOUT: u32 = 3;
 
+/// How long a process may take to count: whoever asks does it again soon.
+const COUNTED: Duration = Duration::from_millis(200);
+
 /// Sets of descriptors that come when a machine runs already have numbers from here on.
 const FIRST_GIVEN: usize = 1000;
 
@@ -190,7 +193,7 @@ impl Control for Asked {
     }
 
     fn stats(&mut self) -> Result<Stats, Error> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + COUNTED;
         let asked = json!({"execute": "query-blockstats"});
         let answer = self.qmp.command("count what its disks do", &asked, deadline)?;
         let disks = answer.as_array().map(Vec::as_slice).unwrap_or_default();

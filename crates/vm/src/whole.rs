@@ -1,6 +1,7 @@
 //! Machines that boot a disk of their own: firmware, a boot loader and a kernel that nobody here
 //! knows, no agent. They stand still until they are told to go on.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub struct Powered {
     pub pid: i32,
     /// The same.
     pub pidfd: Arc<OwnedFd>,
+    /// Why its processors are emulated although hardware may work; worth a warning.
+    pub untried: Option<String>,
     control: Box<dyn Control>,
 }
 
@@ -153,7 +156,7 @@ impl AsFd for Powered {
 pub fn power(
     whole: &Whole,
     options: &Options<'_>,
-    kernel: &dyn Fn() -> Option<KernelImage>,
+    kernel: &dyn Fn(Arch) -> Result<KernelImage, String>,
 ) -> Result<(Powered, OwnedFd), Error> {
     // PCs are all that firmware and disks are for here.
     let arch = Arch::X86_64;
@@ -164,7 +167,15 @@ pub fn power(
         return Err(Error::TooMany { what: "network cards", max: MAX_NICS });
     }
     let backend = crate::backend(arch)?;
-    let bare = || kernel().map(|kernel| Machine::empty(arch, kernel, options.state));
+    let untried = RefCell::new(None);
+    let bare = || match kernel(arch) {
+        Ok(kernel) => Some(Machine::empty(arch, kernel, options.state)),
+        Err(error) => {
+            let why = "the machine's processors are emulated: hardware could not be tried, for ";
+            untried.replace(Some(format!("{why}{error}")));
+            None
+        }
+    };
     let cpu = match accelerator::choose(&backend, &bare, options) {
         // What it was tried with boots in no way, and this machine boots something else.
         Err(error) if error.is_the_machines() && options.accelerator == Accelerator::Auto => {
@@ -174,5 +185,6 @@ pub fn power(
     };
     let standing = backend.power(whole, &options.conditions(cpu, options.limit))?;
     let Standing { pid, pidfd, console, control } = standing;
-    Ok((Powered { pid, pidfd, control }, console))
+    let untried = untried.into_inner().filter(|_| cpu == Cpu::Emulated);
+    Ok((Powered { pid, pidfd, untried, control }, console))
 }

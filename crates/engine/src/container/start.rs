@@ -113,6 +113,8 @@ impl Engine {
         match self.launch(container).await {
             Ok(()) => Ok(()),
             Err(error) => {
+                // It may have taken a machine along that was ready.
+                self.refill_spares();
                 self.failed_start(container, &error).await;
                 Err(error)
             }
@@ -226,7 +228,7 @@ impl Engine {
         tokio::spawn(async move { engine.supervise(subject, notices).await });
         let kind = spare::kind_for(&container.record(), &live.run);
         if let Some(kind) = kind {
-            self.prepare_spare(kind);
+            self.prepare_spare(&kind);
         }
         if let Err(error) = begun.written.done().await {
             // It runs all the same; what a crash of the machine would lose is told.

@@ -92,18 +92,18 @@ impl Qmp {
         }
         loop {
             let mut message = self.message(deadline).step("hear from the machine")?;
-            if message.get("id").is_some_and(|id| *id != self.asked) {
-                // Of a command that was not waited for to its end.
-                continue;
-            }
-            if let Some(value) = message.get_mut("return") {
-                return Ok(value.take());
-            }
-            if let Some(error) = message.get("error") {
-                let said = error.get("desc").and_then(Value::as_str).unwrap_or_default();
-                return Err(Error::Refused { what, said: said.to_owned() });
+            // Another one's is of a command that was not waited for to its end.
+            if message.get("id").is_none_or(|id| *id == self.asked) {
+                if let Some(value) = message.get_mut("return") {
+                    return Ok(value.take());
+                }
+                if let Some(error) = message.get("error") {
+                    let said = error.get("desc").and_then(Value::as_str).unwrap_or_default();
+                    return Err(Error::Refused { what, said: said.to_owned() });
+                }
             }
             self.note(&message);
+            in_time(deadline).step("hear from the machine")?;
         }
     }
 
@@ -119,6 +119,7 @@ impl Qmp {
             }
             let message = self.message(deadline)?;
             self.note(&message);
+            in_time(deadline)?;
         }
     }
 
@@ -188,6 +189,11 @@ impl Qmp {
     }
 }
 
+/// Whoever has other things to say without end is as late as one who says nothing.
+fn in_time(deadline: Instant) -> io::Result<()> {
+    if Instant::now() < deadline { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+}
+
 impl AsFd for Qmp {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -249,9 +255,25 @@ mod tests {
         let (mut qmp, theirs) = pair();
         say(&theirs, "{\"QMP\": {}}\n{\"return\": {}, \"id\": 1}\n");
         let ask = json!({"execute": "query-status"});
-        qmp.command("ask", &ask, Instant::now()).expect_err("no answer yet");
+        let shortly = Instant::now() + Duration::from_millis(100);
+        qmp.command("ask", &ask, shortly).expect_err("no answer yet");
         say(&theirs, "{\"return\": \"first\", \"id\": 2}\n{\"return\": \"second\", \"id\": 3}\n");
         assert_eq!(qmp.command("ask", &ask, soon()).expect("answer"), "second");
+    }
+
+    #[test]
+    fn events_without_end_are_no_answer() {
+        let (mut qmp, theirs) = pair();
+        let writer = std::thread::spawn(move || {
+            while sys::socket::send(&theirs, b"{\"event\": \"NOISE\"}\n", &[]).is_ok() {}
+        });
+        let soon = Instant::now() + Duration::from_millis(100);
+        let late = qmp.wait_for("RESUME", soon).expect_err("it never comes");
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        let answer = qmp.command("ask", &json!({"execute": "query-status"}), soon);
+        assert!(matches!(answer, Err(Error::Prepare { .. })), "{answer:?}");
+        drop(qmp);
+        writer.join().expect("writer");
     }
 
     #[test]

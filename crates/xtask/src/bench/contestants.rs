@@ -137,8 +137,8 @@ fn installed(program: &str) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Does a command three times at once, and fails if one does.
-const SEVERAL: &str = r#""$@" & first=$!; "$@" & second=$!; "$@" & third=$!; wait $first && wait $second && wait $third"#;
+/// Does a command so many times at once, and fails if one does.
+const SEVERAL: &str = r#"for n in $(seq $0); do "$@" & pids="$pids $!"; done; for pid in $pids; do wait $pid || exit 1; done"#;
 
 /// busybox's root file system and a configuration that runs `true` or sleeps, as asked.
 fn bundle() -> Result<TempDir> {
@@ -254,11 +254,11 @@ impl Contestant {
         }
     }
 
-    /// Starts as many as may be ready at once, and ends when all have.
-    pub(super) fn start_several(&self) -> Command {
+    /// Starts so many at once, and ends when all have.
+    pub(super) fn start_several(&self, count: usize) -> Command {
         let one = self.start();
         let mut all = Command::new("sh");
-        all.args(["-c", SEVERAL, "sh"]).arg(one.get_program()).args(one.get_args());
+        all.args(["-c", SEVERAL, &count.to_string()]).arg(one.get_program()).args(one.get_args());
         for (name, value) in one.get_envs() {
             match value {
                 Some(value) => all.env(name, value),

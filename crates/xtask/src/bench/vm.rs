@@ -15,7 +15,7 @@ use testkit::{Container, Daemon, Kind};
 const CROWD: usize = 30;
 /// Clones whose memory is looked at.
 const LOOKED_AT: usize = 8;
-/// The most that the daemon has ready, and as many as are started at once.
+/// How many the daemon has ready at most, and are started at once.
 const READY: usize = 3;
 /// dockerd's plain container on the machine that the design was made for.
 const BUDGET: Duration = Duration::from_millis(345);
@@ -81,7 +81,9 @@ impl Kernel {
 }
 
 fn starts(request: &Request, binary: &Path, kernel: &Kernel, cloning: &Rc<Daemon>) -> Result<()> {
-    let sparing = Rc::new(daemon_with(Kind::Isopod, Some(binary), &kernel.arguments("make"))?);
+    let mut arguments = kernel.arguments("make");
+    arguments.push(format!("--vm-spares={READY}"));
+    let sparing = Rc::new(daemon_with(Kind::Isopod, Some(binary), &arguments)?);
     let booting = Rc::new(daemon_with(Kind::Isopod, Some(binary), &kernel.arguments("never"))?);
     let mut spare = client_with("isopod, vm that is ready", binary.into(), &sparing, &VM);
     let first = Rc::clone(&sparing);
@@ -105,8 +107,8 @@ fn starts(request: &Request, binary: &Path, kernel: &Kernel, cloning: &Rc<Daemon
     }
     measure(request, &all, "run --rm /bin/true", Some(BUDGET), Contestant::start)?;
     println!();
-    let what = "run --rm /bin/true, three at once";
-    measure(request, &together, what, None, Contestant::start_several)
+    let what = format!("run --rm /bin/true, {READY} at once");
+    measure(request, &together, &what, None, |contestant| contestant.start_several(READY))
 }
 
 /// Waits until a daemon has so many machines ready.

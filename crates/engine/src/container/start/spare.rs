@@ -46,7 +46,7 @@ pub(crate) struct Spares(Mutex<Stock>);
 struct Stock {
     /// Of one kind, those made last at the end. They are made one after the other.
     machines: Vec<Waiting>,
-    /// Of which kind.
+    /// Of which kind; `None`: nobody has wanted one for long.
     kind: Option<Kind>,
     /// As many are wanted: one more whenever there was none to take, one less whenever one was for
     /// nobody.
@@ -61,7 +61,8 @@ struct Stock {
 #[derive(Debug)]
 struct Waiting {
     number: u64,
-    spare: Ready,
+    /// `None`: it has not been ordered yet.
+    spare: Option<Ready>,
     /// Its monitor has said so.
     ready: bool,
     until: Instant,
@@ -94,67 +95,69 @@ impl Spares {
         if stock.kind.as_ref() != Some(kind) {
             return None;
         }
-        let found = stock.machines.iter().rposition(|waiting| waiting.ready);
-        if found.is_none() {
+        let Some(at) = stock.machines.iter().rposition(|waiting| waiting.ready) else {
             stock.wanted = (stock.wanted + 1).min(most);
-        }
-        found.map(|at| stock.machines.remove(at).spare)
+            return None;
+        };
+        stock.machines.remove(at).spare
     }
 
-    /// Whether one of this kind, which has just been started, should be made. Those of another kind go
-    /// when this one was started twice in a row, or kinds that take turns would have each other's
-    /// thrown away.
-    fn is_wanted(&self, kind: &Kind) -> bool {
+    /// One of this kind has been started. Those of another kind go when this one was started twice in
+    /// a row, or kinds that take turns would have each other's thrown away.
+    fn started(&self, kind: &Kind) {
         let mut stock = crate::lock(&self.0);
         let again = stock.last.replace(kind.clone()).as_ref() == Some(kind);
-        if stock.kind.as_ref() != Some(kind) {
-            if !stock.machines.is_empty() && !again {
-                return false;
-            }
+        if stock.kind.as_ref() != Some(kind) && (again || stock.kind.is_none()) {
             stock.machines.clear();
             stock.kind = Some(kind.clone());
             stock.wanted = 1;
         }
-        stock.lacks()
     }
 
-    /// Whether one more of a kind should be made.
-    fn lacks(&self, kind: &Kind) -> bool {
-        let stock = crate::lock(&self.0);
-        stock.kind.as_ref() == Some(kind) && stock.lacks()
-    }
-
-    /// Keeps one that is being made. Returns its number.
-    fn keep(&self, spare: Ready) -> u64 {
+    /// Has a place for one more, if there are too few and none is being made: its number, and what it
+    /// is to be like. Whoever asked makes it, or says that it has failed.
+    fn reserve(&self) -> Option<(u64, Kind)> {
         let mut stock = crate::lock(&self.0);
+        let now = Instant::now();
+        let lacks = stock.machines.len() < stock.wanted
+            && stock.machines.iter().all(|waiting| waiting.ready)
+            && stock.not_before.is_none_or(|at| now >= at);
+        let kind = stock.kind.clone().filter(|_| lacks)?;
         stock.number += 1;
-        let (number, until) = (stock.number, Instant::now() + KEPT);
-        stock.machines.push(Waiting { number, spare, ready: false, until });
-        number
+        let number = stock.number;
+        stock.machines.push(Waiting { number, spare: None, ready: false, until: now + KEPT });
+        Some((number, kind))
+    }
+
+    /// Keeps the one of a number, unless that is for nobody any more.
+    fn keep(&self, number: u64, spare: Ready) {
+        let mut stock = crate::lock(&self.0);
+        if let Some(waiting) = stock.find(number) {
+            waiting.spare = Some(spare);
+        }
     }
 
     /// Until when the one of a number stays; `None`: it has gone, or goes now.
     fn until(&self, number: u64) -> Option<Instant> {
         let mut stock = crate::lock(&self.0);
-        let at = stock.machines.iter().position(|waiting| waiting.number == number)?;
-        let until = stock.machines[at].until;
+        let until = stock.find(number)?.until;
         if until > Instant::now() {
             return Some(until);
         }
-        stock.machines.remove(at);
-        stock.wanted = stock.wanted.saturating_sub(1).max(1);
+        stock.lose(number);
+        if stock.machines.is_empty() {
+            stock.kind = None;
+        }
         None
     }
 
     /// Hears what the one of a number has to say; `None`: nothing more.
     fn hear(&self, number: u64, said: Option<Spare>) {
         let mut stock = crate::lock(&self.0);
-        let Some(at) = stock.machines.iter().position(|waiting| waiting.number == number) else {
-            return;
-        };
+        let Some(waiting) = stock.find(number) else { return };
         match said {
             Some(Spare::Ready) => {
-                stock.machines[at].ready = true;
+                waiting.ready = true;
                 return;
             }
             Some(Spare::Failed(error)) => {
@@ -163,23 +166,29 @@ impl Spares {
             }
             None => tracing::warn!("the virtual machine that was to be ready has gone"),
         }
-        stock.machines.remove(at);
+        // Where one is killed for want of memory, as many would be too many.
+        stock.lose(number);
     }
 }
 
 impl Stock {
-    /// Whether there are fewer than are wanted, and none is being made.
-    fn lacks(&self) -> bool {
-        self.machines.len() < self.wanted
-            && self.machines.iter().all(|waiting| waiting.ready)
-            && self.not_before.is_none_or(|at| Instant::now() >= at)
+    fn find(&mut self, number: u64) -> Option<&mut Waiting> {
+        self.machines.iter_mut().find(|waiting| waiting.number == number)
+    }
+
+    /// The one of a number was for nobody.
+    fn lose(&mut self, number: u64) {
+        self.machines.retain(|waiting| waiting.number != number);
+        self.wanted = self.wanted.saturating_sub(1).max(1);
     }
 }
 
 /// The spare machine that a container could have: one without directories of the host, in one network
-/// at most.
+/// at most, and no system of its own.
 pub(super) fn kind_for(record: &Record, run: &Run) -> Option<Kind> {
-    let size = run.machine.filter(|_| record.mounts.is_empty() && run.endpoints.len() <= 1)?;
+    let fits =
+        record.host.machine.is_none() && record.mounts.is_empty() && run.endpoints.len() <= 1;
+    let size = run.machine.filter(|_| fits)?;
     Some(Kind { architecture: record.architecture().to_owned(), size })
 }
 
@@ -189,29 +198,26 @@ fn no_connection(error: std::io::Error) -> Error {
 
 impl Engine {
     /// A machine of this kind has been started: has the next ones ready, soon.
-    pub(super) fn prepare_spare(&self, kind: Kind) {
+    pub(super) fn prepare_spare(&self, kind: &Kind) {
         let machines = &self.config.machines;
-        let cloned = machines.spares > 0 && machines.templates != Templates::Never;
-        if cloned && self.spares.is_wanted(&kind) {
-            self.make_spare(kind);
+        if machines.spares > 0 && machines.templates != Templates::Never {
+            self.spares.started(kind);
+            self.refill_spares();
         }
     }
 
-    /// Makes one, and more for as long as there are too few.
-    fn make_spare(&self, kind: Kind) {
+    /// Makes one more machine ready, and then another, for as long as there are too few.
+    pub(super) fn refill_spares(&self) {
+        let Some((number, kind)) = self.spares.reserve() else { return };
         let engine = self.clone();
         tokio::spawn(async move {
-            let (ordering, ordered) = (engine.clone(), kind.clone());
-            let ordered = blocking(move || ordering.order_spare(ordered)).await;
-            let heard = ordered.and_then(|(number, line)| {
-                Ok((number, UnixStream::from_std(line.into()).map_err(no_connection)?))
-            });
-            let (number, mut line) = match heard {
+            let ordering = engine.clone();
+            let ordered = blocking(move || ordering.order_spare(number, &kind)).await;
+            let heard =
+                ordered.and_then(|line| UnixStream::from_std(line.into()).map_err(no_connection));
+            let mut line = match heard {
                 Ok(heard) => heard,
-                Err(error) => {
-                    tracing::warn!("no virtual machine can be had ready: {error}");
-                    return;
-                }
+                Err(error) => return engine.spares.hear(number, Some(Spare::Failed(error))),
             };
             let inner = std::sync::Arc::downgrade(&engine.inner);
             drop(engine);
@@ -227,16 +233,16 @@ impl Engine {
                 if read == 0 || said.is_some() {
                     let made = matches!(said, Some(Spare::Ready));
                     inner.spares.hear(number, said);
-                    if made && inner.spares.lacks(&kind) {
-                        Engine { inner }.make_spare(kind.clone());
+                    if made {
+                        Engine { inner }.refill_spares();
                     }
                 }
             }
         });
     }
 
-    /// Returns its number, and the socket by which its monitor speaks.
-    fn order_spare(&self, kind: Kind) -> Result<(u64, OwnedFd), Error> {
+    /// Returns the socket by which its monitor speaks.
+    fn order_spare(&self, number: u64, kind: &Kind) -> Result<OwnedFd, Error> {
         let config = ContainerConfig {
             cmd: Some(COMMAND.map(str::to_owned).to_vec().into()),
             ..ContainerConfig::default()
@@ -282,7 +288,8 @@ impl Engine {
         let heard = socket.try_clone().map_err(no_connection)?;
         let sandbox = self.networks.sandbox().map_err(from_network)?;
         self.launcher.order(&Order::Spare(Box::new(launch)), &[theirs.as_fd(), sandbox.fd()])?;
-        Ok((self.spares.keep(Ready { line: Line(socket), sandbox }), heard))
+        self.spares.keep(number, Ready { line: Line(socket), sandbox });
+        Ok(heard)
     }
 
     /// A machine that is ready for this container, whose addresses are reserved.
@@ -320,11 +327,13 @@ mod tests {
         Kind { architecture: architecture.to_owned(), size }
     }
 
+    /// One that is being made.
     fn kept(spares: &Spares) -> (u64, OwnedFd) {
+        let (number, _) = spares.reserve().expect("one is lacking");
         let (socket, theirs) = sys::stream::pair().expect("pair");
         let netns = sys::stream::null().expect("any descriptor");
-        let spare = Ready { line: Line(socket), sandbox: Sandbox::adopt(netns) };
-        (spares.keep(spare), theirs)
+        spares.keep(number, Ready { line: Line(socket), sandbox: Sandbox::adopt(netns) });
+        (number, theirs)
     }
 
     /// One that is ready.
@@ -339,92 +348,146 @@ mod tests {
         spares.take(kind, 3).is_some()
     }
 
-    fn waits_no_more(spares: &Spares, number: u64) {
-        let mut stock = crate::lock(&spares.0);
-        let waiting = stock.machines.iter_mut().find(|waiting| waiting.number == number);
-        waiting.expect("it is there").until = Instant::now();
+    fn lacks(spares: &Spares) -> bool {
+        let lacking = spares.reserve();
+        if let Some((number, _)) = &lacking {
+            crate::lock(&spares.0).machines.retain(|waiting| waiting.number != *number);
+        }
+        lacking.is_some()
+    }
+
+    /// The one of a number has been there for as long as it may.
+    fn expire(spares: &Spares, number: u64) {
+        crate::lock(&spares.0).find(number).expect("it is there").until = Instant::now();
+        assert_eq!(spares.until(number), None);
+    }
+
+    fn for_one(kind: &Kind) -> Spares {
+        let spares = Spares::default();
+        assert!(!taken(&spares, kind), "there was none before");
+        spares.started(kind);
+        spares
     }
 
     #[test]
     fn one_is_taken_when_it_is_ready_and_fits() {
-        let (spares, own) = (Spares::default(), kind("amd64", 1));
-        assert!(spares.is_wanted(&own));
+        let own = kind("amd64", 1);
+        let spares = for_one(&own);
         let (number, _monitor) = kept(&spares);
-        assert!(!spares.is_wanted(&own));
-        assert!(!taken(&spares, &own), "it is being made");
+        assert!(spares.reserve().is_none(), "it has a place already");
+        assert!(!taken(&spares, &kind("amd64", 2)) && !taken(&spares, &kind("arm64", 1)));
         spares.hear(number, Some(Spare::Ready));
+        assert!(!lacks(&spares));
         assert!(!taken(&spares, &kind("amd64", 2)), "it is of another size");
         assert!(!taken(&spares, &kind("arm64", 1)), "it is of another architecture");
         assert!(taken(&spares, &own));
         assert!(!taken(&spares, &own), "it has been taken");
-        assert!(spares.is_wanted(&own));
+        assert!(lacks(&spares));
+    }
+
+    #[test]
+    fn one_that_is_being_made_is_for_nobody_yet() {
+        let own = kind("amd64", 1);
+        let spares = for_one(&own);
+        let (number, _) = spares.reserve().expect("a place");
+        assert!(spares.reserve().is_none(), "one after the other");
+        assert!(!taken(&spares, &own));
+        spares.hear(number, Some(Spare::Ready));
+        assert!(!taken(&spares, &own), "it was never ordered");
     }
 
     #[test]
     fn those_of_another_kind_go_when_that_is_started_twice() {
-        let (spares, own, other) = (Spares::default(), kind("amd64", 1), kind("amd64", 2));
-        assert!(spares.is_wanted(&own));
+        let (own, other) = (kind("amd64", 1), kind("amd64", 2));
+        let spares = for_one(&own);
         let (number, _monitor) = made(&spares);
-        assert!(!spares.is_wanted(&other), "it is the first of its kind");
-        assert!(!spares.is_wanted(&own));
-        assert!(!spares.is_wanted(&other), "they take turns");
-        assert!(spares.is_wanted(&other), "they have changed");
+        assert!(taken(&spares, &own));
+        // It is not replaced yet, and stays what is wanted.
+        spares.started(&other);
+        assert_eq!(spares.reserve().expect("one is lacking").1, own);
+        spares.started(&own);
+        spares.started(&other);
+        assert!(!lacks(&spares), "they take turns");
+        spares.started(&other);
+        let (next, kind) = spares.reserve().expect("they have changed");
+        assert_eq!(kind, other);
+        // What was being made of the other kind meanwhile is for nobody.
+        let (socket, theirs) = sys::stream::pair().expect("pair");
+        let netns = sys::stream::null().expect("any descriptor");
+        spares.keep(next - 1, Ready { line: Line(socket), sandbox: Sandbox::adopt(netns) });
+        let mut end = Vec::with_capacity(8);
+        assert_eq!(sys::stream::receive_now(&theirs, &mut end).expect("closed"), 0);
         assert_eq!(spares.until(number), None);
-        assert!(!spares.lacks(&own) && spares.lacks(&other));
     }
 
     #[test]
     fn there_are_as_many_as_were_missed_and_less_when_they_are_for_nobody() {
-        let (spares, own) = (Spares::default(), kind("amd64", 1));
-        assert!(spares.is_wanted(&own));
+        let own = kind("amd64", 1);
+        let spares = for_one(&own);
         let first = kept(&spares);
         for _ in 0..5 {
             assert!(!taken(&spares, &own));
-            assert!(!spares.is_wanted(&own), "they are made one after the other");
+            spares.started(&own);
         }
         spares.hear(first.0, Some(Spare::Ready));
         let mut monitors = vec![first];
-        while spares.lacks(&own) {
+        while lacks(&spares) {
             monitors.push(made(&spares));
         }
         assert_eq!(monitors.len(), 3, "as many as are allowed");
         assert!(taken(&spares, &own));
         assert_eq!(spares.until(monitors[2].0), None, "the last one is taken first");
         monitors.push(made(&spares));
-        for at in [0, 1] {
-            waits_no_more(&spares, monitors[at].0);
-            assert_eq!(spares.until(monitors[at].0), None);
-        }
-        assert!(!spares.is_wanted(&own), "there is one");
-        assert!(taken(&spares, &own) && spares.is_wanted(&own));
+        expire(&spares, monitors[0].0);
+        expire(&spares, monitors[1].0);
+        assert!(!lacks(&spares), "one is enough again");
+        assert!(taken(&spares, &own) && lacks(&spares));
+        // Whoever comes when there has been none for long has not missed one.
+        let last = made(&spares);
+        expire(&spares, last.0);
+        assert!(!taken(&spares, &own) && !lacks(&spares));
+        spares.started(&own);
+        let _last = made(&spares);
+        assert!(!lacks(&spares));
     }
 
     #[test]
     fn one_that_failed_or_went_is_not_taken() {
-        let (spares, own) = (Spares::default(), kind("amd64", 1));
-        assert!(spares.is_wanted(&own));
+        let own = kind("amd64", 1);
+        let spares = for_one(&own);
         let (number, _monitor) = made(&spares);
-        spares.hear(number, None);
-        assert!(!taken(&spares, &own));
-        assert!(spares.is_wanted(&own), "another may do better");
-        let (next, _monitor) = kept(&spares);
+        assert!(taken(&spares, &own) && !taken(&spares, &own), "one is missed");
+        let (next, _monitor) = made(&spares);
         spares.hear(number, Some(Spare::Ready));
-        assert!(!taken(&spares, &own), "that was of another one");
+        spares.hear(next, None);
+        assert!(!taken(&spares, &own));
+        let (next, _monitor) = kept(&spares);
         spares.hear(next, Some(Spare::Failed(Error::system("no room"))));
         assert!(!taken(&spares, &own));
-        assert!(!spares.is_wanted(&own), "nobody tries again at once");
+        assert!(!lacks(&spares), "nobody tries again at once");
+    }
+
+    #[test]
+    fn where_those_that_are_ready_die_fewer_are_wanted() {
+        let own = kind("amd64", 1);
+        let spares = for_one(&own);
+        let first = kept(&spares);
+        assert!(!taken(&spares, &own));
+        spares.hear(first.0, Some(Spare::Ready));
+        let second = kept(&spares);
+        spares.hear(first.0, None);
+        spares.hear(second.0, Some(Spare::Ready));
+        assert!(!lacks(&spares), "the first would be killed again");
     }
 
     #[test]
     fn one_that_nobody_needs_goes() {
-        let (spares, own) = (Spares::default(), kind("amd64", 1));
-        assert!(spares.is_wanted(&own));
+        let spares = for_one(&kind("amd64", 1));
         let (number, monitor) = kept(&spares);
         let until = spares.until(number).expect("it is there");
         assert!(until > Instant::now() + KEPT / 2);
         assert_eq!(spares.until(number + 1), None);
-        waits_no_more(&spares, number);
-        assert_eq!(spares.until(number), None);
+        expire(&spares, number);
         let mut end = Vec::with_capacity(8);
         assert_eq!(sys::stream::receive_now(&monitor, &mut end).expect("closed"), 0);
     }
