@@ -205,8 +205,13 @@ impl Daemon {
     /// Its process of that name (`comm`), in its network namespace.
     #[must_use]
     pub fn process(&self, name: &str) -> Option<i32> {
+        self.processes(name).next()
+    }
+
+    /// All processes of that name in the daemon's own network namespace.
+    pub fn processes(&self, name: &str) -> impl Iterator<Item = i32> {
         let processes = self.netns.as_ref().map(Netns::processes).unwrap_or_default();
-        processes.into_iter().find(|pid| {
+        processes.into_iter().filter(move |pid| {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             comm.trim_end() == name
         })

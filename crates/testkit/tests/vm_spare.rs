@@ -17,7 +17,16 @@ fn daemon() -> Daemon {
 
 /// The process that has a machine ready, and its machine.
 fn spare(daemon: &Daemon) -> Option<(i32, i32)> {
-    let holder = daemon.process("isopod-spare")?;
+    spares(daemon).first().copied()
+}
+
+/// All of them.
+fn spares(daemon: &Daemon) -> Vec<(i32, i32)> {
+    daemon.processes("isopod-spare").filter_map(held).collect()
+}
+
+/// The process of a name that has a machine ready, if it still has it, with the machine.
+fn held(holder: i32) -> Option<(i32, i32)> {
     let children = std::fs::read_to_string(format!("/proc/{holder}/task/{holder}/children"));
     let machine = children.ok()?.split_whitespace().next()?.parse().ok()?;
     let comm = std::fs::read_to_string(format!("/proc/{machine}/comm")).ok()?;
@@ -104,6 +113,48 @@ fn fetch(address: std::net::SocketAddr) -> String {
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     page
+}
+
+#[test]
+fn privileged_as_many_are_ready_as_came_at_once() {
+    let daemon = daemon_with(&["--vm-spares=2", "--vm-memory=128m"]);
+    let engine = daemon.engine();
+    let host = json!({"Isolation": "vm", "NetworkMode": "none"});
+    let first = engine.run(json!({"Cmd": ["true"], "HostConfig": host}));
+    assert_eq!(first.code, 0, "{first:?}");
+    let three = || -> Vec<(Container, i64)> {
+        let made: Vec<Container> = (0..3)
+            .map(|_| engine.create(json!({"Cmd": ["sleep", "1000"], "HostConfig": host})))
+            .collect();
+        std::thread::scope(|scope| {
+            for container in &made {
+                scope.spawn(|| container.start());
+            }
+        });
+        let pid = |container: &Container| container.inspect()["State"]["Pid"].as_i64().unwrap();
+        let pids: Vec<i64> = made.iter().map(pid).collect();
+        made.into_iter().zip(pids).collect()
+    };
+    eventually("a machine is ready", LIMIT, || spare(&daemon));
+    drop(three());
+    // Two were missed, and no more than two may be ready.
+    let ready = eventually("two are ready", LIMIT, || {
+        let ready: Vec<i64> = spares(&daemon).into_iter().map(|(_, at)| i64::from(at)).collect();
+        assert!(ready.len() <= 2, "{ready:?}");
+        (ready.len() == 2).then_some(ready)
+    });
+    let taken = three();
+    let from_those = taken.iter().filter(|(_, pid)| ready.contains(pid)).count();
+    assert_eq!(
+        from_those,
+        2,
+        "{ready:?}, and not {:?}",
+        taken.iter().map(|(_, p)| p).collect::<Vec<_>>()
+    );
+    for (container, _) in &taken {
+        assert_eq!(container.sh("echo there"), "there");
+    }
+    daemon.stop().unwrap();
 }
 
 #[test]

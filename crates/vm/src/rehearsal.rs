@@ -33,11 +33,13 @@ pub fn disks(state: &Path, kernel: &KernelImage, agent: &Path) -> Result<Vec<Dis
     // Nobody waits for this one.
     crate::sweep(state);
     let layer = layer(state, kernel, agent)?;
-    let upper = Temporary::file(&state.join(DIRECTORY), "upper").file("create", state)?;
-    disk::fill(state, upper.opened(), SIZE)?;
-    let file = upper.opened().try_clone().file("open", upper.path())?;
+    let named = Temporary::file(&state.join(DIRECTORY), "upper").file("create", state)?;
+    let upper = named.opened().try_clone().file("open", named.path())?;
+    // Without its name before it is filled: whoever is killed at that leaves nothing.
+    drop(named);
+    disk::fill(state, &upper, SIZE)?;
     Ok(vec![
-        Disk { file: file.into(), read_only: false },
+        Disk { file: upper.into(), read_only: false },
         Disk { file: layer.into(), read_only: true },
     ])
 }
