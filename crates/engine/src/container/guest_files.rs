@@ -209,12 +209,10 @@ impl Engine {
         container: &Arc<Container>,
     ) -> Result<Vec<image::Change>, Error> {
         let files = self.files_of(container).await?;
-        let (mut ours, theirs) = stream()?;
+        let (ours, theirs) = stream()?;
         let mut json = Vec::new();
-        let read = async {
-            let mut limited = (&mut ours).take(MOST_CHANGES);
-            limited.read_to_end(&mut json).await
-        };
+        // It goes with its end: a guest that has more to say would wait for somebody to read it.
+        let read = async { ours.take(MOST_CHANGES).read_to_end(&mut json).await };
         let (answer, read) =
             tokio::join!(files.ask(FileRequest::Changes { channel: 0 }, Some(theirs)), read);
         files.end().await;
@@ -231,7 +229,11 @@ impl Engine {
                     return Err(Error::system(format!("the machine has changes of kind {other}")));
                 }
             };
-            Ok(image::Change { path: change.path, kind })
+            let path = change.path;
+            if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+                return Err(Error::system(format!("the machine has changes of {path:?}")));
+            }
+            Ok(image::Change { path, kind })
         };
         changes.into_iter().map(one).collect()
     }
