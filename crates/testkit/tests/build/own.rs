@@ -80,6 +80,10 @@ fn privileged_steps_are_processes_whatever_the_daemon_prefers() {
     let built = Build::of(&engine, &context).done();
     let config = json!({"Image": built.id(), "HostConfig": {"Isolation": "process"}});
     assert_eq!(engine.sh("cat /kept", config), "kept\n");
+    // Whoever wants them elsewhere hears that.
+    let refused = engine.upload("/build?isolation=vm", &[0; 1024]);
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("unsupported isolation: \\\"vm\\\""), "{}", refused.text());
     daemon.stop().unwrap();
 }
 

@@ -18,6 +18,11 @@ pub(super) fn read(call: &Call) -> Result<Request, Error> {
         let message = "this daemon has no BuildKit: set DOCKER_BUILDKIT=0, or use isopod build";
         return Err(Error::invalid(message));
     }
+    let isolation = call.text("isolation");
+    if !["", "default", "process"].contains(&isolation.to_lowercase().as_str()) {
+        let message = format!("unsupported isolation: {isolation:?}: builds run processes");
+        return Err(Error::invalid(message));
+    }
     let names = call.params.all("t").filter(|name| !name.is_empty());
     let names = names.map(named).collect::<Result<Vec<_>, _>>()?;
     let host = engine::builder_platform();
