@@ -53,6 +53,32 @@ fn privileged_processes_with_long_command_lines_are_shown_and_end_no_machine() {
 }
 
 #[test]
+fn privileged_dockers_client_chooses_the_wall_and_the_size_of_a_machine() {
+    let daemon = daemon();
+    let engine = daemon.engine();
+    let host = rustix::system::uname().release().to_string_lossy().into_owned();
+    for wall in [["--isolation", "vm"], ["--runtime", "vm"]] {
+        let script = "uname -r; nproc; sed -n 's/^MemTotal: *//p' /proc/meminfo; \
+                      cat /sys/fs/cgroup/memory.max";
+        let size = ["-m", "192m", "--cpus", "2", "busybox", "sh", "-c", script];
+        let shown = engine.docker(&[&["run", "--rm"], &wall[..], &size].concat()).success();
+        let [kernel, processors, memory, most] = shown.lines().collect::<Vec<_>>()[..] else {
+            panic!("{shown}")
+        };
+        assert_ne!(kernel, host, "{wall:?}");
+        assert_eq!((processors, most), ("2", "201326592"));
+        // That, and what the guest's kernel needs.
+        let memory: u64 = memory.trim_end_matches(" kB").parse().unwrap();
+        assert!((192 << 10..=320 << 10).contains(&memory), "{memory} KiB");
+    }
+    // On the host the machine has what QEMU needs besides, and no more.
+    let container = sleeper(&engine, json!({"Memory": 192 << 20, "NanoCpus": 2_000_000_000_u64}));
+    let most = limit(&container, "memory", "memory.limit_in_bytes", "memory.max");
+    assert_eq!(most.trim().parse::<u64>().unwrap(), (320 + 256) << 20);
+    daemon.stop().unwrap();
+}
+
+#[test]
 fn privileged_limits_of_the_hosts_disks_are_changed_while_a_machine_runs() {
     let daemon = daemon();
     let engine = daemon.engine();

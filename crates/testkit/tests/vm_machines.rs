@@ -56,7 +56,8 @@ fn ask(engine: &Engine, machine: &Container, path: &str) -> String {
         Ok(text)
     };
     eventually(&format!("an answer of {address}{path}"), LIMIT, || {
-        assert_eq!(machine.status(), "running", "{}", log(engine, machine));
+        let state = &machine.inspect()["State"];
+        assert_eq!(state["Status"], "running", "{state}: {}", log(engine, machine));
         let answer = engine.on_its_network(answer).ok()?;
         answer
             .split_once("\r\n\r\n")
