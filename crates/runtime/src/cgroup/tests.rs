@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{
     LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder, LinuxDeviceType,
     LinuxHugepageLimitBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources,
-    LinuxResourcesBuilder,
+    LinuxResourcesBuilder, LinuxThrottleDeviceBuilder,
 };
 
 use super::layout::Controller;
@@ -113,7 +113,11 @@ fn privileged_cgroup_left_over_is_replaced_and_one_in_use_is_not() {
     let scratch = Scratch::new("again");
     scratch.apply(memory(64 << 20, 64 << 20));
     let (again, _) = Cgroup::create(&scratch.layout, &scratch.path, Driver::Cgroupfs).unwrap();
-    assert_ne!(scratch.file(Memory, "memory.limit_in_bytes"), (64 << 20).to_string());
+    let limit = match scratch.get().places.of(Memory).unwrap() {
+        Place::V1(_) => "memory.limit_in_bytes",
+        Place::Unified(_) => "memory.max",
+    };
+    assert_ne!(scratch.file(Memory, limit), (64 << 20).to_string());
     let mut child = scratch.spawn("sleep 60");
     let error = Cgroup::create(&scratch.layout, &scratch.path, Driver::Cgroupfs).unwrap_err();
     assert_eq!(error.errno(), Some(16), "{error}");
@@ -343,6 +347,24 @@ fn privileged_cgroup_io_throttle_and_weight() {
     let resources = LinuxResourcesBuilder::default().block_io(io).build().unwrap();
     let outcome = scratch.get().apply(&resources, OnMissing::Fail);
     assert_eq!(outcome.is_ok(), caps.blkio_weight, "{outcome:?}");
+    // Any disk will do: nobody reads it.
+    let disks = fs::read_dir("/sys/block").unwrap().map(|disk| disk.unwrap().path().join("dev"));
+    let number = fs::read_to_string(disks.min().expect("a disk")).unwrap();
+    let (major, minor) = number.trim().split_once(':').unwrap();
+    let slow = LinuxThrottleDeviceBuilder::default()
+        .major(major.parse::<i64>().unwrap())
+        .minor(minor.parse::<i64>().unwrap())
+        .rate(3_145_728u64)
+        .build()
+        .unwrap();
+    let io = LinuxBlockIoBuilder::default().throttle_read_bps_device(vec![slow]).build().unwrap();
+    scratch.apply(LinuxResourcesBuilder::default().block_io(io).build().unwrap());
+    let file = match scratch.get().places.of(Controller::Io).unwrap() {
+        Place::V1(_) => "blkio.throttle.read_bps_device",
+        Place::Unified(_) => "io.max",
+    };
+    let kept = scratch.file(Controller::Io, file);
+    assert!(kept.starts_with(number.trim()) && kept.contains("3145728"), "{kept}");
 }
 
 #[test]
