@@ -25,7 +25,7 @@ fn spares(daemon: &Daemon) -> Vec<(i32, i32)> {
     daemon.processes("isopod-spare").filter_map(held).collect()
 }
 
-/// The process of a name that has a machine ready, if it still has it, with the machine.
+/// A process that has a machine ready, with the machine, if it still has it.
 fn held(holder: i32) -> Option<(i32, i32)> {
     let children = std::fs::read_to_string(format!("/proc/{holder}/task/{holder}/children"));
     let machine = children.ok()?.split_whitespace().next()?.parse().ok()?;

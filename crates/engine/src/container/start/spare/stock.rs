@@ -63,7 +63,7 @@ pub(crate) struct Ready {
 
 /// The way to its monitor, which takes a launch; without the way the machine goes.
 #[derive(Debug)]
-pub(crate) struct Line(pub(in super::super) OwnedFd);
+pub(crate) struct Line(pub(crate) OwnedFd);
 
 impl Drop for Line {
     fn drop(&mut self) {
