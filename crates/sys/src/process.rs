@@ -96,6 +96,20 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
+/// Has the process of a command end with the thread that starts it, which is best the one that waits
+/// for it: what it does shall not come after the end of whoever wanted it.
+pub fn bind(command: &mut std::process::Command) -> &mut std::process::Command {
+    let parent = rustix::process::getpid();
+    let bound = move || {
+        die_with_parent()?;
+        // It may have ended before.
+        let there = rustix::process::getppid() == Some(parent);
+        if there { Ok(()) } else { Err(io::Error::from_raw_os_error(crate::errno::ESRCH)) }
+    };
+    // SAFETY: between fork and execve it makes three system calls and allocates nothing.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, bound) }
+}
+
 /// Takes [`die_with_parent`] back.
 ///
 /// # Errors

@@ -61,7 +61,8 @@ impl Nft {
 
 fn start() -> Result<Child> {
     let spawn = |program: &Path| {
-        Command::new(program)
+        // One that outlived a killed daemon would write what the next one may not want.
+        sys::process::bind(&mut Command::new(program))
             .args(["-f", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
