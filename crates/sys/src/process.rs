@@ -96,6 +96,15 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
+/// Has the kernel back this process, and what it executes, with small pages only, even where a program
+/// asks for huge ones (`PR_SET_THP_DISABLE`, Linux 3.15).
+///
+/// # Errors
+/// None in practice.
+pub fn refuse_huge_pages() -> io::Result<()> {
+    Ok(rustix::thread::disable_transparent_huge_pages(true)?)
+}
+
 /// Has the process of a command end with the thread that starts it, which is best the one that waits
 /// for it: what it does shall not come after the end of whoever wanted it.
 pub fn bind(command: &mut std::process::Command) -> &mut std::process::Command {

@@ -172,6 +172,11 @@ fn become_it(
     process::close_range_cloexec(above as u32).at("close descriptors")?;
     // Forgotten, not closed: their numbers belong to others now.
     std::mem::forget(null);
+    if !job.hardware {
+        // A guest that boots touches memory here and there: clearing two megabytes for each place takes
+        // longer than translating what it does, and no processor's tables gain by it.
+        process::refuse_huge_pages().at("refuse huge pages")?;
+    }
     drop_privileges(&users, user)?;
     process::die_with_parent().at("tie the process to its parent")?;
     // A parent that ended before that is not heard of; then nobody takes this.
