@@ -24,7 +24,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use proto::guest::frame::{self, Decoder, Frame};
-use proto::guest::{FileRequest, FromGuest, Hello, Notice, Reply, Request, Side, ToGuest, VERSION};
+use proto::guest::{
+    FileRequest, FileStat, FromGuest, Hello, INITIAL_CREDIT, Notice, Reply, Request, Side, ToGuest,
+    VERSION,
+};
+use types::Timestamp;
 
 /// `hostile-mode:` and the mode, filled up with blanks.
 #[used]
@@ -63,7 +67,7 @@ fn misbehave(mode: &str, port: &mut File) -> io::Result<()> {
             answer(port, first.number + 1, Reply::Created { warnings: Vec::new() })?;
             answer(port, first.number, Reply::Done)
         }
-        "late" | "dying" | "deaf" => {
+        "late" | "dying" | "deaf" | "lying" => {
             answer(port, first.number, Reply::Done)?;
             serve(mode, port, &mut requests)
         }
@@ -73,7 +77,7 @@ fn misbehave(mode: &str, port: &mut File) -> io::Result<()> {
 
 /// A good agent until its container runs: then a frame that is too long, or killed processes without
 /// end. The container of one that is deaf ends well; what it does not hear is where a file is, and that
-/// its machine is to end which has no container.
+/// its machine is to end which has no container. One that lies is good for everything but files.
 fn serve(mode: &str, port: &mut File, requests: &mut Requests) -> io::Result<()> {
     let mut has_container = false;
     loop {
@@ -90,8 +94,12 @@ fn serve(mode: &str, port: &mut File, requests: &mut Requests) -> io::Result<()>
                     "dying" => loop {
                         say(port, &FromGuest::Notice(Notice::OutOfMemory))?;
                     },
+                    "lying" => {}
                     _ => say(port, &FromGuest::Notice(Notice::Exited { exit_code: 0 }))?,
                 }
+            }
+            Request::Files(request) if mode == "lying" => {
+                lie(port, requests, number, request)?;
             }
             Request::Files(FileRequest::Export { channel }) => {
                 let mut bytes = Vec::new();
@@ -100,10 +108,94 @@ fn serve(mode: &str, port: &mut File, requests: &mut Requests) -> io::Result<()>
                 port.write_all(&bytes)?;
                 answer(port, number, Reply::Done)?;
             }
+            Request::Pause | Request::Resume => answer(port, number, Reply::Done)?,
             Request::Shutdown if has_container => answer(port, number, Reply::Done)?,
             _ => {}
         }
     }
+}
+
+/// Says of files what is not so.
+fn lie(
+    port: &mut File,
+    requests: &mut Requests,
+    number: u32,
+    request: FileRequest,
+) -> io::Result<()> {
+    match request {
+        FileRequest::Stat { path } => {
+            let name = if path == "/name" { "../../name" } else { "files" };
+            let stat = FileStat {
+                name: name.to_owned(),
+                size: i64::MAX,
+                // A directory, by Go's bits.
+                mode: 1 << 31 | 0o755,
+                mtime: Timestamp(0),
+                link_target: "../../../../etc".to_owned(),
+            };
+            answer(port, number, Reply::Stat(Some(stat)))
+        }
+        // Files that want to be elsewhere.
+        FileRequest::Get { channel, .. } | FileRequest::Export { channel } => {
+            let mut tar = header("files/", b'5', "", 0).to_vec();
+            tar.extend(header("files/up", b'2', "../..", 0));
+            for name in ["files/up/through", "files/../../above", "/tmp/isopod-absolute"] {
+                tar.extend(header(name, b'0', "", 0));
+            }
+            tar.extend([0; 1024]);
+            let mut bytes = Vec::new();
+            frame::data(&mut bytes, channel, &tar);
+            frame::end(&mut bytes, channel);
+            port.write_all(&bytes)?;
+            answer(port, number, Reply::Done)
+        }
+        // One change that never ends, and a file that has all the bytes there are.
+        FileRequest::Changes { channel } => pour(port, requests, channel, b"[{\"path\": \"/"),
+        FileRequest::Layer { channel } => {
+            pour(port, requests, channel, &header("all", b'0', "", u64::MAX >> 2))
+        }
+        FileRequest::Put { .. } => answer(port, number, Reply::Created { warnings: Vec::new() }),
+    }
+}
+
+/// Sends this, and then more until nobody wants it; the end of it, and an answer, never come.
+fn pour(port: &mut File, requests: &mut Requests, channel: u32, first: &[u8]) -> io::Result<()> {
+    let mut credit = INITIAL_CREDIT;
+    let mut piece = first.to_vec();
+    loop {
+        while let Some(left) = credit.checked_sub(piece.len() as u32) {
+            let mut bytes = Vec::new();
+            frame::data(&mut bytes, channel, &piece);
+            port.write_all(&bytes)?;
+            credit = left;
+            piece = vec![b'a'; 32 << 10];
+        }
+        match requests.frame(port)? {
+            Frame::Credit { amount, .. } => credit += amount,
+            Frame::Stop { .. } => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+/// The header of a tar's entry; a size beyond eleven octal digits in GNU's way.
+fn header(name: &str, kind: u8, target: &str, size: u64) -> [u8; 512] {
+    let mut header = [0; 512];
+    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, name.as_bytes());
+    put(100, b"0000755\0");
+    put(108, b"0000000\0");
+    put(116, b"0000000\0");
+    put(124, &[0x80]);
+    put(128, &size.to_be_bytes());
+    put(136, b"00000000000\0");
+    put(148, b"        ");
+    put(156, &[kind]);
+    put(157, target.as_bytes());
+    put(257, b"ustar  \0");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
 }
 
 fn oversized(port: &mut File) -> io::Result<()> {
@@ -135,17 +227,20 @@ struct Requests {
 impl Requests {
     fn next(&mut self, port: &mut File) -> io::Result<ToGuest> {
         loop {
-            match self.decoder.next().map_err(io::Error::other)? {
-                Some(Frame::Message(json)) => {
-                    return frame::read(&json).map_err(io::Error::other);
-                }
-                Some(_) => {}
-                None => {
-                    let mut piece = [0; 4096];
-                    let count = port.read(&mut piece)?;
-                    self.decoder.push(&piece[..count]);
-                }
+            if let Frame::Message(json) = self.frame(port)? {
+                return frame::read(&json).map_err(io::Error::other);
             }
+        }
+    }
+
+    fn frame(&mut self, port: &mut File) -> io::Result<Frame> {
+        loop {
+            if let Some(frame) = self.decoder.next().map_err(io::Error::other)? {
+                return Ok(frame);
+            }
+            let mut piece = [0; 4096];
+            let count = port.read(&mut piece)?;
+            self.decoder.push(&piece[..count]);
         }
     }
 }

@@ -22,7 +22,8 @@ fn with_hostile_agent(mode: &str) -> (Daemon, TempDir) {
     std::fs::copy(target_dir().join("guest-agent"), &agent).unwrap();
     put_hostile_agent(mode, &agent);
     let agent = agent.to_str().unwrap();
-    (daemon_with(&["--vm-templates", "never", "--vm-agent", agent]), folder)
+    let arguments = ["--vm-templates", "never", "--vm-disk-size", "64m", "--vm-agent", agent];
+    (daemon_with(&arguments), folder)
 }
 
 fn job(engine: &Engine) -> Container {
@@ -154,6 +155,48 @@ fn privileged_a_removal_waits_for_no_guest_that_hangs_over_files() {
     let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1024\r\n\r\n");
     silent.write_all(head.as_bytes()).unwrap();
     eventually("a machine is asked for", LIMIT, || daemon.process("isopod-monitor"));
+    let removed = engine.delete(&container.path("?force=1"));
+    assert_eq!(removed.status, 204, "{}", removed.text());
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_an_agent_that_lies_about_files_is_not_believed() {
+    let (daemon, _folder) = with_hostile_agent("lying");
+    let engine = daemon.engine();
+    let other = engine.sleeper(json!({}));
+    let container = sleeper(&engine, json!({}));
+    let (id, image) = (&container.id, "lies:latest");
+    for (answer, why) in [
+        (
+            engine.get(&container.path("/archive?path=/name")),
+            "\\\"../../name\\\", which is no name",
+        ),
+        (engine.get(&container.path("/changes")), "list of changes is longer than 67108864 bytes"),
+        (
+            engine.act(&format!("/commit?container={id}&repo=lies")),
+            "more than 134217728 bytes of files, and its disk has 67108864",
+        ),
+    ] {
+        assert_eq!(answer.status, 500, "{why}");
+        assert!(answer.text().contains(why), "{}", answer.text());
+    }
+    assert_eq!(engine.get(&format!("/images/{image}/json")).status, 404);
+    let folder = tempfile::tempdir().unwrap();
+    type Client = fn(&Engine, &[&str]) -> testkit::Output;
+    for (name, client) in [("docker", Engine::docker as Client), ("isopod", Engine::isopod_cli)] {
+        let place = folder.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        let copied = client(&engine, &["cp", &format!("{id}:/files"), place.to_str().unwrap()]);
+        assert_ne!(copied.code, 0, "{name}: {copied:?}");
+        let outside = [folder.path().join("through"), folder.path().join("above")];
+        for path in outside.iter().chain([&PathBuf::from("/tmp/isopod-absolute")]) {
+            assert!(!path.exists(), "{name}: {}", path.display());
+        }
+    }
+    // It runs on, and goes when it is told to.
+    assert_eq!(container.status(), "running");
+    assert_eq!(other.sh("echo there"), "there");
     let removed = engine.delete(&container.path("?force=1"));
     assert_eq!(removed.status, 204, "{}", removed.text());
     daemon.stop().unwrap();

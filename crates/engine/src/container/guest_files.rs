@@ -19,6 +19,7 @@ use types::{Error, ErrorKind};
 
 use super::archive::ArchiveOptions;
 use super::attach::stream;
+use super::start::machine::DISK;
 use super::{Container, Live};
 use crate::link::{Link, Notices};
 use crate::{ByteStream, Engine, aside, blocking};
@@ -33,6 +34,17 @@ const END: Duration = Duration::from_secs(5);
 const UNWANTED: Duration = Duration::from_secs(1);
 /// A list of changes may be this long at most: it is the guest's.
 const MOST_CHANGES: u64 = 64 << 20;
+
+/// A tar is at most so many times as long as the disk whose files it has: names and padding are more
+/// than a directory has of them, and a hole has its length. A guest that lies fills no more of ours.
+const TAR_OF_DISK: u64 = 2;
+
+/// What a machine has sent.
+enum Sent<T> {
+    All(T),
+    /// More than it can have: the rest is not read.
+    TooMuch,
+}
 
 /// A machine that can be asked for files.
 pub(crate) struct Files {
@@ -53,6 +65,33 @@ struct Own {
 impl Files {
     async fn ask(&self, request: FileRequest, stream: Option<OwnedFd>) -> Result<Reply, Error> {
         self.link.ask(Request::Files(request), stream).await
+    }
+
+    /// Asks for data, which come out of a stream whose other end is the machine's. One that sends too much
+    /// is not waited for: it may never answer.
+    async fn receive<T>(
+        &self,
+        request: FileRequest,
+        theirs: OwnedFd,
+        reading: impl Future<Output = Result<Sent<T>, Error>>,
+    ) -> Result<Sent<T>, Error> {
+        let asked = self.ask(request, Some(theirs));
+        tokio::pin!(asked, reading);
+        tokio::select! {
+            answer = &mut asked => {
+                answer?;
+                reading.await
+            }
+            read = &mut reading => match read {
+                Ok(Sent::TooMuch) => Ok(Sent::TooMuch),
+                Ok(all) => asked.await.map(|_| all),
+                // Why data end early is in the answer.
+                Err(error) => match tokio::time::timeout(UNWANTED, asked).await {
+                    Ok(Err(why)) => Err(why),
+                    _ => Err(error),
+                },
+            },
+        }
     }
 
     /// Lets go of it: what it wrote is on its disk afterwards.
@@ -210,14 +249,21 @@ impl Engine {
     ) -> Result<Vec<image::Change>, Error> {
         let files = self.files_of(container).await?;
         let (ours, theirs) = stream()?;
-        let mut json = Vec::new();
-        // It goes with its end: a guest that has more to say would wait for somebody to read it.
-        let read = async { ours.take(MOST_CHANGES).read_to_end(&mut json).await };
-        let (answer, read) =
-            tokio::join!(files.ask(FileRequest::Changes { channel: 0 }, Some(theirs)), read);
+        let reading = async move {
+            let mut json = Vec::new();
+            // It goes with its end: a guest that has more to say would wait for somebody to read it.
+            let read = ours.take(MOST_CHANGES + 1).read_to_end(&mut json).await;
+            read.map_err(|error| Error::system(format!("cannot read the changes: {error}")))?;
+            let fits = json.len() as u64 <= MOST_CHANGES;
+            Ok(if fits { Sent::All(json) } else { Sent::TooMuch })
+        };
+        let received = files.receive(FileRequest::Changes { channel: 0 }, theirs, reading).await;
         files.end().await;
-        answer?;
-        read.map_err(|error| Error::system(format!("cannot read the changes: {error}")))?;
+        let Sent::All(json) = received? else {
+            return Err(Error::system(format!(
+                "the machine's list of changes is longer than {MOST_CHANGES} bytes"
+            )));
+        };
         let changes: Vec<proto::guest::Change> = serde_json::from_slice(&json)
             .map_err(|error| Error::system(format!("the machine's list of changes: {error}")))?;
         let one = |change: proto::guest::Change| {
@@ -245,18 +291,26 @@ impl Engine {
     ) -> Result<Option<image::HeldLayer>, Error> {
         let files = self.files_of(container).await?;
         let (ours, theirs) = stream()?;
+        let disk = self.config.container_dir(container.id.as_str()).join(DISK);
+        let size =
+            std::fs::metadata(disk).map_or(self.config.machines.disk_size, |disk| disk.len());
+        let most = size.saturating_mul(TAR_OF_DISK);
         let engine = self.clone();
-        let taken = aside(move || {
+        let reading = aside(move || {
             let failed = |error| Error::system(format!("cannot receive: {error}"));
             let ours: Blocking = ours.into_std().map_err(failed)?;
             ours.set_nonblocking(false).map_err(failed)?;
-            engine.images.layer_from_tar(&mut &ours).map_err(crate::from_image)
+            let mut tar = (&ours).take(most);
+            let layer = engine.images.layer_from_tar(&mut tar).map_err(crate::from_image);
+            if tar.limit() == 0 { Ok(Sent::TooMuch) } else { layer.map(Sent::All) }
         });
-        let (answer, taken) =
-            tokio::join!(files.ask(FileRequest::Layer { channel: 0 }, Some(theirs)), taken);
+        let received = files.receive(FileRequest::Layer { channel: 0 }, theirs, reading).await;
         files.end().await;
-        answer?;
-        let layer = taken?;
+        let Sent::All(layer) = received? else {
+            return Err(Error::system(format!(
+                "the machine sends more than {most} bytes of files, and its disk has {size}"
+            )));
+        };
         Ok((!layer.is_empty()).then_some(layer))
     }
 }
@@ -269,6 +323,10 @@ fn is_unwanted(error: &std::io::Error) -> bool {
 
 async fn stat(files: &Files, reference: &str, path: &str) -> Result<PathStat, Error> {
     match files.ask(FileRequest::Stat { path: path.to_owned() }, None).await? {
+        // The name is the guest's, and clients may use it as one of theirs.
+        Reply::Stat(Some(stat)) if stat.name != "/" && stat.name.contains('/') => Err(
+            Error::system(format!("the machine calls {path} {:?}, which is no name", stat.name)),
+        ),
         Reply::Stat(Some(stat)) => Ok(PathStat {
             name: stat.name,
             size: stat.size,
