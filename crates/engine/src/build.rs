@@ -68,6 +68,8 @@ pub(super) struct Worker {
     credentials: HashMap<String, Credentials>,
     stop: Arc<watch::Sender<bool>>,
     cancel: watch::Receiver<bool>,
+    /// Said once a build: which wall its steps do not have.
+    wall_said: std::sync::Once,
 }
 
 impl Builds {
@@ -138,6 +140,7 @@ impl Engine {
             credentials: build.credentials,
             stop,
             cancel,
+            wall_said: std::sync::Once::new(),
         };
         let BuildRequest { request, input, .. } = build;
         let (engine, cache) = (self.clone(), Arc::clone(&self.builds.cache));

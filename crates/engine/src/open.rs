@@ -30,6 +30,7 @@ impl Engine {
         let (engine, records) = blocking(move || open(config, launcher)).await?;
         engine.adopt(records).await;
         engine.give_back_when_idle();
+        engine.prepare_first_machine();
         engine.tell(types::event::Subject::Daemon, "start", &engine.id, &[]);
         Ok(engine)
     }

@@ -16,6 +16,7 @@ use super::agent::Agent;
 use super::memory;
 use crate::container::start::hidden::Tree;
 use crate::record::Record;
+use crate::spec::machine::ISOLATION;
 
 /// Pieces of output that may wait.
 const QUEUE: usize = 64;
@@ -30,6 +31,11 @@ impl Worker {
         run: Run,
         output: &mut dyn FnMut(u8, &[u8]),
     ) -> Result<i32, Error> {
+        if self.engine.config.isolation == ISOLATION {
+            self.wall_said.call_once(|| {
+                output(2, b"steps of builds run as processes on this host, not in machines\n");
+            });
+        }
         let mut agents = Vec::new();
         let mut trees = Vec::new();
         let mut run = run;

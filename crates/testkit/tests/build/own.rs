@@ -69,15 +69,16 @@ fn privileged_mounts_and_documents_serve_their_step_only() {
 /// wrote on the host.
 #[test]
 fn privileged_steps_are_processes_whatever_the_daemon_prefers() {
-    let daemon = Daemon::isopod_with(&["--isolation", "vm"]);
+    let daemon = crate::vm::daemon_with(&["--isolation", "vm", "--vm-spares=0"]);
     let engine = daemon.engine();
-    let saved = image::busybox(&["busybox:latest"]);
-    assert_eq!(engine.upload("/images/load?quiet=1", &saved.tar).status, 200);
     let context = alone(
         "FROM busybox\n\
-         RUN --mount=type=cache,target=/cache echo kept > /cache/n && cp /cache/n /kept\n",
+         RUN --mount=type=cache,target=/cache echo kept > /cache/n && cp /cache/n /kept\n\
+         RUN true\n",
     );
     let built = Build::of(&engine, &context).done();
+    let said = built.text();
+    assert_eq!(said.matches("run as processes on this host, not in machines").count(), 1, "{said}");
     let config = json!({"Image": built.id(), "HostConfig": {"Isolation": "process"}});
     assert_eq!(engine.sh("cat /kept", config), "kept\n");
     // Whoever wants them elsewhere hears that.

@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use types::Error;
 use types::container::{ContainerConfig, HostConfig, LogConfig};
+use types::resources::Resources;
 
 use crate::container::names;
 use crate::record::{Record, Run};
@@ -45,6 +46,17 @@ impl Engine {
         if machines.spares > 0 && machines.templates != Templates::Never {
             self.spares.started(kind);
             self.refill_spares();
+        }
+    }
+
+    /// Where every container has a machine, has the first one ready before anybody asks: to find out what
+    /// the hardware can do and to make a template takes seconds.
+    pub(crate) fn prepare_first_machine(&self) {
+        if self.config.isolation == machine::ISOLATION {
+            self.prepare_spare(&Kind {
+                architecture: image::host_architecture().0.to_owned(),
+                size: machine::size(&Resources::default(), &self.config.machines),
+            });
         }
     }
 
