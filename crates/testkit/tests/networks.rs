@@ -332,10 +332,20 @@ on_both! {
         assert!(!reaches(&a, &to_b), "across networks");
         assert!(!reaches(&a, &to_c), "into an internal network");
         assert!(!reaches(&c, &to_b), "out of an internal network");
-        // Whoever stands in both reaches both.
+    }
+
+    fn privileged_whoever_stands_in_two_networks_reaches_both(engine) {
+        let open = net(engine, subnet("10.72.3.0/24"));
+        let closed = net(engine, json!({"Internal": true, "IPAM": {"Config": [{"Subnet": "10.72.4.0/24"}]}}));
+        let (a, b, c) = (engine.sleeper(on(&open)), engine.sleeper(on(&open)), engine.sleeper(on(&closed)));
+        let reaches = |to: &Container, network: &Net<'_>| {
+            let address = place(to, network)["IPAddress"].as_str().unwrap().to_owned();
+            a.exec(&["ping", "-c", "1", "-W", "1", &address]).code == 0
+        };
+        assert!(!reaches(&c, &closed));
         let _ = closed.connect(&a.id, json!({})).expect(200);
-        assert!(reaches(&a, &to_c));
-        assert!(a.sh("ip route").contains("default via 10.72.0.1 dev eth0"), "the internal one leads nowhere");
+        assert!(reaches(&c, &closed) && reaches(&b, &open));
+        assert!(a.sh("ip route").contains("default via 10.72.3.1 dev eth0"), "the internal one leads nowhere");
     }
 
     fn privileged_both_families(engine) {

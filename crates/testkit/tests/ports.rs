@@ -441,9 +441,22 @@ fn privileged_without_nft_it_is_said_what_to_install() {
 /// Its own root inside has every tool, and no effect outside.
 #[test]
 fn privileged_a_privileged_container_cannot_take_its_neighbours_place() {
-    let daemon = prepared();
-    let engine = daemon.engine();
     let host = json!({"NetworkMode": "bridge", "CapAdd": ["NET_ADMIN", "NET_RAW"]});
+    takes_no_place(&prepared(), &host);
+}
+
+/// Nor has a guest, whose kernel may send what it likes.
+#[test]
+fn privileged_a_guest_cannot_take_its_neighbours_place() {
+    let daemon = crate::vm::daemon();
+    let host =
+        json!({"NetworkMode": "bridge", "CapAdd": ["NET_ADMIN", "NET_RAW"], "Isolation": "vm"});
+    takes_no_place(&daemon, &host);
+    daemon.stop().unwrap();
+}
+
+fn takes_no_place(daemon: &Daemon, host: &testkit::Value) {
+    let engine = daemon.engine();
     let [victim, peer] = [(); 2].map(|()| {
         engine.sleeper(json!({"Image": "busybox", "HostConfig": {"NetworkMode": "bridge"}}))
     });
@@ -466,6 +479,7 @@ fn privileged_a_privileged_container_cannot_take_its_neighbours_place() {
     assert_ne!(attacker.exec(&["ping", "-c", "1", "-W", "1", "-I", &victims, &peers]).code, 0);
     // The neighbour's MAC.
     let _ = attacker.sh(&format!("ip addr del {victims}/16 dev eth0"));
+    assert!(reached(&attacker, &peers));
     let victims_mac = victim.sh("cat /sys/class/net/eth0/address");
     let _ = attacker.sh(&format!("ip link set eth0 address {victims_mac}"));
     assert!(!reached(&attacker, &peers));

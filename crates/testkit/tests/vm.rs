@@ -312,6 +312,24 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
     let stats = engine.get(&web.path("/stats?stream=false")).json();
     assert_eq!(stats["memory_stats"]["limit"], 512 << 20, "{stats}");
     assert_eq!(stats["cpu_stats"]["online_cpus"], 1, "{stats}");
+    // Who serves the directories sees nothing else and can do little else.
+    let monitors = daemon.processes("isopod-monitor").flat_map(children);
+    let serving: Vec<i32> = monitors.filter(|pid| is_called(*pid, "virtiofsd")).collect();
+    assert_eq!(serving.len(), 2, "one a directory");
+    for waits in serving {
+        let serves = children(waits);
+        assert_eq!(serves.len(), 1);
+        sees_a_directory_and_nothing_else(waits, "0000000000000000");
+        // Ownership, modes, devices and attributes of the files that it serves.
+        sees_a_directory_and_nothing_else(serves[0], "00000000880000db");
+        assert_eq!(status_of(serves[0], "Seccomp"), "2");
+        assert_eq!(status_of(serves[0], "NoNewPrivs"), "1");
+        for kind in ["mnt", "pid", "net"] {
+            let namespace =
+                |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+            assert_ne!(namespace(&serves[0].to_string()), namespace("self"), "{kind}");
+        }
+    }
     // It keeps its card until it ends, and nothing is half done.
     let leave = format!("/networks/{network}/disconnect");
     let refused = engine.post(&leave, &json!({"Container": "web", "Force": true}));
@@ -322,6 +340,31 @@ fn privileged_machines_have_names_ports_volumes_and_secrets() {
     web.stop(0);
     assert_eq!(engine.post(&leave, &json!({"Container": "web"})).status, 200);
     daemon.stop().unwrap();
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+fn is_called(pid: i32, name: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+}
+
+fn status_of(pid: i32, field: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
+}
+
+/// What a `virtiofsd` has of the host.
+fn sees_a_directory_and_nothing_else(pid: i32, capabilities: &str) {
+    let root = std::fs::read_dir(format!("/proc/{pid}/root")).unwrap();
+    let mut root: Vec<_> = root.map(|entry| entry.unwrap().file_name()).collect();
+    root.sort();
+    assert!(root == ["page", "value"] || root == ["f"], "{root:?}");
+    assert_eq!(status_of(pid, "CapEff"), capabilities);
+    assert_eq!(status_of(pid, "CapBnd"), "0000000000000000");
 }
 
 #[test]
@@ -617,7 +660,10 @@ fn privileged_an_agent_may_be_installed_while_the_daemon_runs() {
 fn privileged_without_an_agent_or_a_kernel_the_error_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = std::env::var("ISOPOD_TEST_VM_KERNEL").unwrap_or_default();
-    for (option, word) in [("--vm-agent", "agent"), ("--vm-kernel", "kernel")] {
+    for (option, word, wrong) in [
+        ("--vm-agent", "agent", "it is no program for"),
+        ("--vm-kernel", "kernel", "it is no Linux kernel for"),
+    ] {
         let path = folder.path().join(word);
         std::fs::write(&path, "").unwrap();
         let mut arguments = vec![option, path.to_str().unwrap()];
@@ -634,8 +680,8 @@ fn privileged_without_an_agent_or_a_kernel_the_error_says_what_to_do() {
             }
             let run = engine.isopod_cli(&["run", "--isolation", "vm", "busybox", "true"]);
             assert_eq!(run.code, 125, "{run:?}");
-            assert!(run.stderr.contains(word), "{run:?}");
-            assert!(there || run.stderr.contains(option), "{run:?}");
+            let why = if there { wrong } else { option };
+            assert!(run.stderr.contains(word) && run.stderr.contains(why), "{run:?}");
         }
         daemon.stop().unwrap();
         // A daemon that is told so says it at once.

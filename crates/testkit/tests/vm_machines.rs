@@ -197,8 +197,14 @@ fn read_until(stream: &mut impl std::io::Read, wanted: &str) -> String {
 
 #[test]
 fn privileged_clones_differ_and_a_snapshot_is_where_others_begin() {
-    let Scene { daemon, folder: _folder, disk, .. } = scene();
+    let Scene { daemon, folder, disk, .. } = scene();
     let engine = daemon.engine();
+    // As clouds publish theirs.
+    let published = folder.path().join("published.qcow2").display().to_string();
+    let words = ["convert", "-c", "-f", "raw", "-O", "qcow2", &disk, &published];
+    let converted = std::process::Command::new("qemu-img").args(words).status();
+    assert!(converted.expect("qemu-img, of Debian's qemu-utils").success());
+    let disk = published;
     // Two at once, of one disk.
     let one = run(&engine, "one", &PUBLISHED, &disk);
     let two = run(&engine, "two", &PUBLISHED, &disk);

@@ -126,6 +126,10 @@ fn privileged_a_machine_boots_and_can_do_nothing_to_the_host() {
     assert!(
         !root.join("proc").exists() && !root.join("tmp").exists() && !root.join("var").exists()
     );
+    let devices = std::fs::read_dir(root.join("dev")).expect("devices");
+    let mut devices: Vec<_> = devices.map(|entry| entry.expect("entry").file_name()).collect();
+    devices.sort();
+    assert_eq!(devices, ["null", "urandom"]);
     let write = std::fs::write(root.join("usr/x"), "").expect_err("read-only");
     assert_eq!(write.raw_os_error(), Some(sys::errno::EROFS));
     let write = std::fs::write(root.join("x"), "").expect_err("read-only");
