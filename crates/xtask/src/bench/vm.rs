@@ -23,6 +23,8 @@ const BUDGET: Duration = Duration::from_millis(345);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Behind the second wall.
 const VM: [&str; 2] = ["--isolation", "vm"];
+/// The same with a volume: a directory of the host keeps a machine from being cloned.
+const VOLUME: [&str; 4] = ["--isolation", "vm", "-v", "bench:/data"];
 /// What one may take that is booted.
 const BOOT: Duration = Duration::from_millis(1600);
 /// KiB of the host that a machine may take besides its guest's memory.
@@ -94,6 +96,7 @@ fn starts(request: &Request, binary: &Path, kernel: &Kernel, cloning: &Rc<Daemon
         spare,
         client_with("isopod, vm from a template", binary.into(), cloning, &VM),
         booted,
+        client_with("isopod, vm with a volume", binary.into(), cloning, &VOLUME),
         client_with("isopod, process", binary.into(), cloning, &[]),
     ];
     let mut together = client_with("isopod, vms that are ready", binary.into(), &sparing, &VM);
