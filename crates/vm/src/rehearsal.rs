@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,15 +33,23 @@ pub fn disks(state: &Path, kernel: &KernelImage, agent: &Path) -> Result<Vec<Dis
     // Nobody waits for this one.
     crate::sweep(state);
     let layer = layer(state, kernel, agent)?;
-    let named = Temporary::file(&state.join(DIRECTORY), "upper").file("create", state)?;
-    let upper = named.opened().try_clone().file("open", named.path())?;
-    // Without its name before it is filled: whoever is killed at that leaves nothing.
-    drop(named);
+    let upper = unnamed(&state.join(DIRECTORY)).file("create", state)?;
     disk::fill(state, &upper, SIZE)?;
     Ok(vec![
         Disk { file: upper.into(), read_only: false },
         Disk { file: layer.into(), read_only: true },
     ])
+}
+
+/// A file that never has a name, where the file system can make one: whoever is killed leaves nothing.
+fn unnamed(directory: &Path) -> io::Result<File> {
+    let flags = sys::fs::OFlags::TMPFILE.bits().cast_signed();
+    match File::options().read(true).write(true).custom_flags(flags).open(directory) {
+        Err(error) if error.raw_os_error() == Some(sys::errno::EOPNOTSUPP) => {
+            Temporary::file(directory, "upper")?.opened().try_clone()
+        }
+        made => made,
+    }
 }
 
 /// The layer, made if there is none.
