@@ -65,6 +65,8 @@ pub(crate) struct Agent {
     pub(crate) execs: Vec<ExecProcess>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) names: Option<Names>,
+    /// The tags of those that are mounted.
+    pub(crate) shares: Vec<String>,
     /// The last words have been said.
     pub(crate) done: bool,
 }
@@ -87,6 +89,7 @@ impl Agent {
             execs: Vec::new(),
             jobs: Vec::new(),
             names: None,
+            shares: Vec::new(),
             done: false,
         })
     }

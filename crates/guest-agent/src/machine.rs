@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use proto::guest::{Boot, FILES, SHARES, Share, VERSION, from_hex};
+use proto::guest::{Boot, FILES, SHARES, VERSION, from_hex};
 use sys::fs::OFlags;
 use sys::mount::mount_legacy;
 use types::Error;
@@ -15,7 +15,6 @@ use crate::interfaces;
 use crate::names::Names;
 use crate::root::RootFs;
 
-const RDONLY: u32 = 1;
 const NODEV: u32 = 4;
 
 impl Agent {
@@ -47,13 +46,16 @@ impl Agent {
         self.root = Some(root);
         interfaces::configure(&boot.interfaces)
             .map_err(|error| failed("network cannot be set up", &error))?;
-        if let (Machine::Own(modules), false) = (&self.machine, boot.shares.is_empty()) {
+        let new = |tag: &&String| !self.shares.contains(*tag);
+        let new: Vec<String> = boot.shares.iter().filter(new).cloned().collect();
+        if let (Machine::Own(modules), false) = (&self.machine, new.is_empty()) {
             modules.load_share().map_err(|error| failed("modules cannot be loaded", &error))?;
             devices::bind_all(Kind::Share)
                 .map_err(|error| failed("shares cannot be bound", &error))?;
         }
-        for share in &boot.shares {
-            mount_share(share).map_err(|error| failed("share cannot be mounted", &error))?;
+        for tag in new {
+            mount_share(&tag).map_err(|error| failed("share cannot be mounted", &error))?;
+            self.shares.push(tag);
         }
         if boot.names {
             let names = Names::listen();
@@ -62,7 +64,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Is as it was before [`Agent::boot`], for other disks, cards and a container that counts.
+    /// Is as it was before [`Agent::boot`], for other disks, cards and a container that counts. Shares
+    /// stay where they are: nobody has looked at what is in them.
     pub(crate) fn forget(&mut self) -> Result<(), Error> {
         let still = |what: &str| Error::conflict(format!("the machine cannot forget {what}"));
         let failed = |what: &str, error: &dyn std::fmt::Display| {
@@ -100,12 +103,12 @@ fn entropy(digits: &str) -> io::Result<()> {
     sys::machine::add_entropy(random, &bytes)
 }
 
-fn mount_share(share: &Share) -> io::Result<()> {
-    if share.tag.is_empty() || share.tag.contains('/') || share.tag.starts_with('.') {
+/// That one cannot be written to is the host's affair.
+fn mount_share(tag: &str) -> io::Result<()> {
+    if tag.is_empty() || tag.contains('/') || tag.starts_with('.') {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let place = Path::new(SHARES).join(&share.tag);
+    let place = Path::new(SHARES).join(tag);
     std::fs::create_dir_all(&place)?;
-    let flags = if share.read_only { RDONLY | NODEV } else { NODEV };
-    mount_legacy(&share.tag, &place, "virtiofs", flags, "")
+    mount_legacy(tag, &place, "virtiofs", NODEV, "")
 }

@@ -386,6 +386,17 @@ impl Guest {
         format!("; its last words: {}", said.join("; "))
     }
 
+    /// All processes of the machine.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let mut all = vec![self.running.pid];
+        for (helper, _) in &self.running.helpers {
+            all.push(*helper);
+            // What serves is a child of the one that waits for its end.
+            all.extend(sys::process::children(*helper));
+        }
+        all
+    }
+
     /// Switches it off, and waits until its processes have gone.
     pub(crate) fn switch_off(&mut self) {
         self.kill();

@@ -224,8 +224,8 @@ pub struct Machine {
 /// A directory or file of the host that a machine may see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
-    /// Where it is on the host.
-    pub source: PathBuf,
+    /// Where it is on the host; `None`: the machine is there before that is known.
+    pub source: Option<PathBuf>,
     /// By which the machine knows it.
     pub tag: String,
     /// The machine cannot write to it.

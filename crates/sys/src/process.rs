@@ -22,8 +22,8 @@ pub use exec::{
     reexec_read_only, set_umask,
 };
 pub use fork::{
-    CloneOptions, Exit, Forked, clone3, exit_now, getpid, getppid, kill, pidfd_open, pidfd_signal,
-    reap_any, setsid, wait_pid, wait_pidfd, wait_pidfd_nohang,
+    CloneOptions, Exit, Forked, children, clone3, exit_now, getpid, getppid, kill, pidfd_open,
+    pidfd_signal, reap_any, setsid, wait_pid, wait_pidfd, wait_pidfd_nohang,
 };
 pub use maps::{IdMap, user_namespace, write_maps};
 pub use sched::{

@@ -455,7 +455,7 @@ fn privileged_a_guest_cannot_take_its_neighbours_place() {
     daemon.stop().unwrap();
 }
 
-fn takes_no_place(daemon: &Daemon, host: &testkit::Value) {
+fn takes_no_place(daemon: &Daemon, host: &Value) {
     let engine = daemon.engine();
     let [victim, peer] = [(); 2].map(|()| {
         engine.sleeper(json!({"Image": "busybox", "HostConfig": {"NetworkMode": "bridge"}}))

@@ -7,7 +7,7 @@ use testkit::daemon::Daemon;
 use testkit::engine::target_dir;
 use testkit::{Container, Engine, eventually, json};
 
-use crate::vm::daemon_with;
+use crate::vm::{children, daemon_with, is_called, status_of};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -27,10 +27,9 @@ fn spares(daemon: &Daemon) -> Vec<(i32, i32)> {
 
 /// A process that has a machine ready, with the machine, if it still has it.
 fn held(holder: i32) -> Option<(i32, i32)> {
-    let children = std::fs::read_to_string(format!("/proc/{holder}/task/{holder}/children"));
-    let machine = children.ok()?.split_whitespace().next()?.parse().ok()?;
-    let comm = std::fs::read_to_string(format!("/proc/{machine}/comm")).ok()?;
-    (comm.trim_end() == "qemu-system-x86").then_some((holder, machine))
+    let mut children = children(holder).into_iter();
+    let machine = children.find(|child| is_called(*child, "qemu-system-x86"))?;
+    Some((holder, machine))
 }
 
 /// Starts a container in the machine that is ready. Returns it with the machine's process.
@@ -94,6 +93,51 @@ fn privileged_a_machine_that_was_ready_is_like_any_other() {
     assert!(page.ends_with("served\n"), "{page}");
     assert_eq!(engine.act(&container.path("/restart?t=0")).status, 204);
     assert_eq!(container.sh("cat /w/index.html"), "served");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn privileged_a_machine_that_was_ready_takes_volumes_and_files() {
+    let mut daemon = daemon();
+    let engine = daemon.engine();
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page");
+    std::fs::write(&page, "of the host\n").unwrap();
+    let binds = |volume: &str| json!({"Binds": [format!("{volume}:/data"), format!("{}:/page:ro", page.display())]});
+    let mut first = binds("earlier");
+    first["Isolation"] = json!("vm");
+    let script = "cat /page; echo secret > /data/f";
+    let first = engine.run(json!({"Cmd": ["sh", "-c", script], "HostConfig": first}));
+    assert_eq!((first.code, first.stdout.as_str()), (0, "of the host\n"), "{first:?}");
+
+    let (container, machine) = in_a_spare(&daemon, &engine, binds("later"));
+    assert_eq!(container.sh("cat /page; ls /data; echo kept > /data/f"), "of the host");
+    let refused = container.exec(&["sh", "-c", "echo mine > /page"]);
+    assert!(refused.code != 0 && refused.stderr.contains("Read-only"), "{refused:?}");
+    let volume = engine.get("/volumes/later").expect(200).json();
+    let file = PathBuf::from(volume["Mountpoint"].as_str().unwrap()).join("f");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept\n");
+    std::fs::write(&page, "later\n").unwrap();
+    std::fs::write(&file, "of the host\n").unwrap();
+    eventually("the machine sees it", LIMIT, || {
+        (container.sh("cat /page /data/f") == "later\nof the host").then_some(())
+    });
+    // Who serves the shares is where the machine is.
+    let id = container.inspect()["Id"].as_str().unwrap().to_owned();
+    let parent = status_of(machine, "PPid").parse().unwrap();
+    let servers = children(parent).into_iter().filter(|pid| *pid != machine);
+    let servers: Vec<i32> = servers.flat_map(|pid| [vec![pid], children(pid)].concat()).collect();
+    assert_eq!(servers.len(), 4);
+    for pid in servers {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let mut lines =
+            groups.lines().filter(|line| line.contains("memory") || line.contains("pids"));
+        assert!(lines.all(|line| line.ends_with(&id)), "{groups}");
+    }
+    daemon.restart();
+    assert_eq!(container.sh("cat /data/f"), "of the host");
+    assert_eq!(engine.act(&container.path("/restart?t=0")).status, 204);
+    assert_eq!(container.sh("cat /page /data/f"), "later\nof the host");
     daemon.stop().unwrap();
 }
 

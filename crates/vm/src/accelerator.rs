@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Conditions, Cpu};
+use crate::backend::{Backend, Conditions, Cpu, Places};
 use crate::durable;
 use crate::error::{Error, Step};
 use crate::machine::Machine;
@@ -179,8 +179,8 @@ fn boot(
     let begin = Instant::now();
     let conditions =
         Conditions { cgroup: None, enter: &|| Ok(()), ..options.conditions(cpu, limit) };
-    let machine = Machine::empty(machine.arch, machine.kernel.clone(), &machine.directory);
-    let vm = backend.boot(machine, &conditions)?;
+    let machine = Machine::empty(machine.arch, machine.kernel.clone());
+    let vm = backend.boot(machine, Places::NONE, &conditions)?;
     let _ = vm.control.kill();
     let _ = sys::process::wait_pidfd(&vm.pidfd);
     Ok(begin.elapsed())

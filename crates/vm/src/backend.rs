@@ -60,6 +60,11 @@ pub(crate) struct Places {
     pub(crate) nics: usize,
 }
 
+impl Places {
+    /// For a machine that has all that it will ever have.
+    pub(crate) const NONE: Self = Self { disks: 0, nics: 0 };
+}
+
 /// A machine that was booted to be cloned, as the files of its directory.
 pub(crate) struct Snapshot<'a> {
     /// Its memory, as long as the machine's.
@@ -103,8 +108,14 @@ pub(crate) trait Backend {
     /// The most devices that a machine can have.
     fn limits(&self) -> Places;
 
-    /// Boots a machine until its agent has said hello.
-    fn boot(&self, machine: Machine, conditions: &Conditions<'_>) -> Result<Vm, Error>;
+    /// Boots a machine until its agent has said hello. What it lacks to fill the places it may be
+    /// given later.
+    fn boot(
+        &self,
+        machine: Machine,
+        places: Places,
+        conditions: &Conditions<'_>,
+    ) -> Result<Vm, Error>;
 
     /// Boots a machine with empty places until its agent has said hello, and writes down what it
     /// is: `ram` and `state` in `directory`. Returns the hello.

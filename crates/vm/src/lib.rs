@@ -55,7 +55,7 @@ pub use command::{Daemon, answers, main};
 pub use error::Error;
 pub use machine::{Arch, Disk, KernelImage, Machine, Nic, Share};
 pub use running::{Origin, Running};
-pub use start::{BOOT_LIMIT, Options, Templates, start};
+pub use start::{BOOT_LIMIT, Options, Templates, start, start_with_places};
 pub use tail::Tail;
 
 /// What runs machines of an architecture on this host. The one place that says who does: another one

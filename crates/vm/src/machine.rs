@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -86,12 +86,13 @@ pub struct Nic {
     pub mac: [u8; 6],
 }
 
-/// A directory or a single file of the host that the guest can mount.
+/// A directory or a single file of the host that the guest can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Where it is on the host. A single file is found in the guest's mount as `file`.
-    pub source: PathBuf,
-    /// What the guest mounts (`mount -t virtiofs TAG`), at most 36 bytes.
+    /// Where it is on the host; `None`: [`Running::lend`](crate::Running::lend) says it.
+    pub source: Option<PathBuf>,
+    /// What the guest mounts (`mount -t virtiofs TAG`), at most 36 bytes. In it is the directory or the
+    /// file, by the names of [`proto::guest::SHARED_DIRECTORY`] and [`proto::guest::SHARED_FILE`].
     pub tag: String,
     /// The guest cannot write to it.
     pub read_only: bool,
@@ -115,8 +116,6 @@ pub struct Machine {
     pub nics: Vec<Nic>,
     /// What it may mount of the host. A machine with shares is never a clone.
     pub shares: Vec<Share>,
-    /// An existing directory for the sockets of this machine, for root only.
-    pub directory: PathBuf,
     /// The network namespace that the monitor of the machine lives in; `None`: one without links.
     pub netns: Option<OwnedFd>,
 }
@@ -129,12 +128,12 @@ impl Machine {
 
     /// One like it without any device.
     pub(crate) fn bare(&self) -> Machine {
-        let empty = Machine::empty(self.arch, self.kernel.clone(), &self.directory);
+        let empty = Machine::empty(self.arch, self.kernel.clone());
         Machine { memory: self.memory, cpus: self.cpus, ..empty }
     }
 
     /// One that has enough to boot, and nothing else.
-    pub(crate) fn empty(arch: Arch, kernel: KernelImage, directory: &Path) -> Machine {
+    pub(crate) fn empty(arch: Arch, kernel: KernelImage) -> Machine {
         Machine {
             arch,
             kernel,
@@ -143,7 +142,6 @@ impl Machine {
             disks: Vec::new(),
             nics: Vec::new(),
             shares: Vec::new(),
-            directory: directory.to_owned(),
             netns: None,
         }
     }

@@ -93,8 +93,13 @@ impl Backend for Qemu {
         arguments::LIMITS
     }
 
-    fn boot(&self, machine: Machine, conditions: &Conditions<'_>) -> Result<Vm, Error> {
-        boot::boot(self, &machine, conditions)
+    fn boot(
+        &self,
+        machine: Machine,
+        places: Places,
+        conditions: &Conditions<'_>,
+    ) -> Result<Vm, Error> {
+        boot::boot(self, &machine, places, conditions)
     }
 
     fn snapshot(
@@ -137,9 +142,15 @@ struct Asked {
     complaints: Tail,
     /// How long it may take to answer.
     patience: Duration,
+    /// The files that disks were given, by the disk's number and theirs.
+    given: Vec<(usize, usize)>,
 }
 
 impl Asked {
+    fn new(process: Arc<OwnedFd>, qmp: Qmp, complaints: Tail, patience: Duration) -> Self {
+        Self { process, qmp, complaints, patience, given: Vec::new() }
+    }
+
     fn ask(&mut self, what: &'static str, command: &str) -> Result<(), Error> {
         let deadline = Instant::now() + self.patience;
         self.qmp.command(what, &json!({"execute": command}), deadline).map(drop)
@@ -158,10 +169,10 @@ impl Control for Asked {
     fn replace_disk(&mut self, n: usize, disk: &Disk) -> Result<(), Error> {
         let what = "change a disk";
         let deadline = Instant::now() + self.patience;
-        let set = FIRST_GIVEN + n;
+        let set = FIRST_GIVEN + self.given.len();
         let command = json!({"execute": "add-fd", "arguments": {"fdset-id": set}});
         self.qmp.command_with(what, &command, &[disk.file.as_fd()], deadline)?;
-        let (node, given) = (format!("disk{n}"), format!("given{n}"));
+        let (node, given) = (format!("disk{n}"), format!("given{set}"));
         let mut file = json!({
             "driver": "file", "node-name": given, "filename": format!("/dev/fdset/{set}"),
             "locking": "off", "read-only": disk.read_only, "auto-read-only": false,
@@ -175,6 +186,17 @@ impl Control for Asked {
         }
         let options = json!({"options": [raw]});
         for (execute, arguments) in [("blockdev-add", file), ("blockdev-reopen", options)] {
+            let command = json!({"execute": execute, "arguments": arguments});
+            self.qmp.command(what, &command, deadline)?;
+        }
+        // What it had before is not kept open.
+        let before = self.given.iter().rev().find(|(disk, _)| *disk == n).map(|(_, set)| *set);
+        self.given.push((n, set));
+        let Some(before) = before else { return Ok(()) };
+        for (execute, arguments) in [
+            ("blockdev-del", json!({"node-name": format!("given{before}")})),
+            ("remove-fd", json!({"fdset-id": before})),
+        ] {
             let command = json!({"execute": execute, "arguments": arguments});
             self.qmp.command(what, &command, deadline)?;
         }

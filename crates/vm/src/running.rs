@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::backend::{Control, Vm};
-use crate::error::Error;
-use crate::machine::Disk;
+use crate::error::{Error, Step as _};
+use crate::machine::{Disk, Share};
 use crate::tail::Tail;
 
 /// How a machine came to be.
@@ -34,7 +34,8 @@ pub struct Running {
     /// What the guest's kernel prints. To be read whenever there is something: a kernel that
     /// panics waits for each of its characters.
     pub console: Tail,
-    /// Further children of the caller that end with the machine and are to be reaped.
+    /// Further children of the caller that end with the machine and are to be reaped: those that serve
+    /// its shares, in order.
     pub helpers: Vec<(i32, OwnedFd)>,
     /// How it came to be.
     pub origin: Origin,
@@ -85,6 +86,17 @@ impl Running {
     /// As [`Running::pause`]; the machine is of no use any more then.
     pub fn replace_disk(&mut self, n: usize, disk: &Disk) -> Result<(), Error> {
         self.control.replace_disk(n, disk)
+    }
+
+    /// Lends it a directory or a file of the host, in the place of its n-th share, which has none.
+    ///
+    /// # Errors
+    /// [`Error::File`]: what the share names cannot be lent.
+    pub fn lend(&self, n: usize, share: &Share) -> Result<(), Error> {
+        match self.helpers.get(n) {
+            Some((server, _)) => crate::share::lend(*server, share),
+            None => Err(std::io::Error::from(std::io::ErrorKind::NotFound)).step("find a share"),
+        }
     }
 
     /// Ends it at once, and with it all that runs in it. Waits for nothing.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use proto::guest::{SHARED_DIRECTORY, SHARED_FILE};
 use sys::fs::{Mode, Root};
 use sys::mount::{self, FsContext, MountPropagationFlags, NODEV, NOSUID, RDONLY, SetAttr};
 use sys::namespace;
@@ -44,11 +45,7 @@ impl Drop for Served {
 }
 
 /// Starts a process for each.
-pub(crate) fn serve(
-    shares: &[Share],
-    directory: &Path,
-    conditions: &Conditions<'_>,
-) -> Result<Served, Error> {
+pub(crate) fn serve(shares: &[Share], conditions: &Conditions<'_>) -> Result<Served, Error> {
     let mut served = Served::default();
     if shares.is_empty() {
         return Ok(served);
@@ -57,15 +54,14 @@ pub(crate) fn serve(
         program: "virtiofsd",
         package: "qemu-system-common or virtiofsd",
     })?;
+    // Sockets that listen need a place. Nobody else can come to this one, and it goes by itself.
+    let place = FsContext::open("tmpfs").and_then(|tmpfs| tmpfs.mount(NOSUID | NODEV));
+    let place = place.step("make a place for sockets")?;
+    let directory = sys::fs::proc_fd_path(&place);
     for (n, share) in shares.iter().enumerate() {
         let name = format!("share-{n}");
-        let listener =
-            sys::stream::listen_private(directory, &name).file("listen in", directory)?;
-        let connected = sys::stream::connect_in(directory, &name);
-        // It is connected, and nobody else shall.
-        let removed = std::fs::remove_file(directory.join(&name));
-        served.sockets.push(connected.file("connect in", directory)?);
-        removed.file("tidy", directory)?;
+        let listener = sys::stream::listen_private(&directory, &name).step("listen")?;
+        served.sockets.push(sys::stream::connect_in(&directory, &name).step("connect")?);
         served.processes.push(spawn(&program, share, &listener, conditions)?);
     }
     Ok(served)
@@ -102,7 +98,7 @@ fn spawn(
                 _ => {
                     process.end();
                     let source = io::Error::from_raw_os_error(i32::from_le_bytes(errno));
-                    let path = share.source.clone();
+                    let path = share.source.clone().unwrap_or_default();
                     Err(Error::File { step: "share", path, source })
                 }
             }
@@ -152,24 +148,61 @@ fn become_it(
     }
 }
 
-/// Mounts what is to be served.
+/// Mounts what is served: a file system that holds the place of a directory and that of a file, and
+/// cannot be written to.
 fn show(share: &Share) -> io::Result<()> {
     mount::propagation("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    let source = sys::fs::open_host(&share.source, sys::fs::OFlags::PATH)?;
-    let single = !std::fs::metadata(&share.source)?.is_dir();
-    let tree = mount::clone_tree(&source, !single)?;
-    let set = if share.read_only { RDONLY } else { 0 } | NOSUID | NODEV;
-    mount::set_attr(&tree, true, SetAttr { set, ..SetAttr::default() })?;
     let flags = sys::fs::OFlags::PATH | sys::fs::OFlags::DIRECTORY;
     let place = sys::fs::open_host(SERVED, flags)?;
-    if !single {
-        return mount::attach(&tree, &place);
-    }
     let tmpfs = FsContext::open("tmpfs")?;
     tmpfs.string("size", "16k")?;
     let holder = tmpfs.mount(NOSUID | NODEV)?;
     mount::attach(&holder, &place)?;
-    let holder = Root::from(holder);
-    holder.create_file("file", Mode::from_raw_mode(0o600))?;
-    mount::attach_at(&tree, &holder, "file")
+    let root = Root::from(holder.try_clone()?);
+    root.create_file(SHARED_FILE, Mode::from_raw_mode(0o600))?;
+    root.mkdir(SHARED_DIRECTORY, Mode::from_raw_mode(0o700))?;
+    mount::set_attr(&holder, false, SetAttr { set: RDONLY, ..SetAttr::default() })?;
+    match tree(share)? {
+        Some((tree, name)) => mount::attach_at(&tree, &root, name),
+        None => Ok(()),
+    }
+}
+
+/// What a share has of the host, attached nowhere yet, and the name of its place.
+fn tree(share: &Share) -> io::Result<Option<(OwnedFd, &'static str)>> {
+    let Some(path) = &share.source else { return Ok(None) };
+    let source = sys::fs::open_host(path, sys::fs::OFlags::PATH)?;
+    let is_directory = std::fs::metadata(path)?.is_dir();
+    let tree = mount::clone_tree(&source, is_directory)?;
+    let set = if share.read_only { RDONLY } else { 0 } | NOSUID | NODEV;
+    // What is mounted on the host later is none of the guest's business.
+    let propagation = Some(MountPropagationFlags::PRIVATE);
+    mount::set_attr(&tree, true, SetAttr { set, propagation, ..SetAttr::default() })?;
+    Ok(Some((tree, if is_directory { SHARED_DIRECTORY } else { SHARED_FILE })))
+}
+
+/// Puts what a share has of the host before a process that serves none yet.
+pub(crate) fn lend(server: i32, share: &Share) -> Result<(), Error> {
+    let path = share.source.as_deref().unwrap_or(Path::new(""));
+    let Some((tree, name)) = tree(share).file("share", path)? else { return Ok(()) };
+    let namespace = format!("/proc/{server}/ns/mnt");
+    let namespace = std::fs::File::open(&namespace).file("open", Path::new(&namespace))?;
+    // Only a process of one thread can enter a mount namespace. Its root is then what is served.
+    match process::clone3(&CloneOptions::default()).step("start a process")? {
+        Forked::Child => {
+            let lent = namespace::join(&namespace, namespace::MOUNT)
+                .and_then(|()| sys::fs::open_host("/", sys::fs::OFlags::PATH))
+                .and_then(|root| mount::attach_at(&tree, &root, name));
+            let errno = |error: io::Error| error.raw_os_error().unwrap_or(sys::errno::EINVAL);
+            process::exit_now(lent.err().map_or(0, errno))
+        }
+        Forked::Parent { pidfd, .. } => {
+            match process::wait_pidfd(&pidfd).step("wait for a process")? {
+                process::Exit::Code(0) => Ok(()),
+                process::Exit::Code(errno) => Err(io::Error::from_raw_os_error(errno)),
+                process::Exit::Signal { .. } => Err(io::ErrorKind::Interrupted.into()),
+            }
+            .file("share", path)
+        }
+    }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::accelerator::{self, Accelerator};
-use crate::backend::{Backend, Conditions, Cpu};
+use crate::backend::{Backend, Conditions, Cpu, Places};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::running::{Origin, Running};
-use crate::template;
+use crate::template::{self, PLACES};
 
 /// How long an agent may take until it says hello, when many start at once on a slow host.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(60);
@@ -96,8 +96,22 @@ pub fn start(machine: Machine, options: &Options<'_>) -> Result<Running, Error> 
             Err(error) => why = Some(error.to_string()),
         }
     }
-    let vm = backend.boot(machine, &options.conditions(cpu, options.limit))?;
+    let vm = backend.boot(machine, Places::NONE, &options.conditions(cpu, options.limit))?;
     Ok(Running::new(vm, Origin::Cold { why }))
+}
+
+/// Boots a machine that gets disks ([`Running::replace_disk`]) and what is in its shares
+/// ([`Running::lend`]) when it is there, and waits until its agent is. Clones have no shares: whoever
+/// serves them cannot be cloned.
+///
+/// # Errors
+/// [`Error`]: nothing of the machine is left then.
+pub fn start_with_places(machine: Machine, options: &Options<'_>) -> Result<Running, Error> {
+    let backend = crate::backend(machine.arch)?;
+    check(&machine, &backend)?;
+    let cpu = accelerator::choose(&backend, &|| Some(machine.bare()), options)?;
+    let vm = backend.boot(machine, PLACES, &options.conditions(cpu, options.limit))?;
+    Ok(Running::new(vm, Origin::Cold { why: None }))
 }
 
 fn check(machine: &Machine, backend: &dyn Backend) -> Result<(), Error> {

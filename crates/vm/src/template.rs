@@ -37,7 +37,7 @@ pub(crate) const STATE: &str = "state";
 
 /// Places of a template: images of as many layers but one (the last disk is what the container
 /// writes on), and as many networks. Each costs a clone some 0.2 ms.
-const PLACES: Places = Places { disks: 10, nics: 2 };
+pub(crate) const PLACES: Places = Places { disks: 10, nics: 2 };
 
 /// So many are kept: those that were used last. A template has as many bytes as its guest had
 /// touched, some 60 MB.

@@ -169,7 +169,7 @@ pub fn power(
     let backend = crate::backend(arch)?;
     let untried = RefCell::new(None);
     let bare = || match kernel(arch) {
-        Ok(kernel) => Some(Machine::empty(arch, kernel, options.state)),
+        Ok(kernel) => Some(Machine::empty(arch, kernel)),
         Err(error) => {
             let why = "the machine's processors are emulated: hardware could not be tried, for ";
             untried.replace(Some(format!("{why}{error}")));

@@ -50,8 +50,6 @@ impl Stage {
 
     fn machine(&self) -> Machine {
         let directory = tempfile::tempdir_in(self.dir.path()).expect("directory").keep();
-        let mode = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(&directory, mode).expect("mode");
         let upper = directory.join("upper");
         vm::disk::make_upper(self.state(), &upper, 1 << 30).expect("disk");
         let file = std::fs::File::options().read(true).write(true).open(upper).expect("open");
@@ -63,7 +61,6 @@ impl Stage {
             disks: vec![Disk { file: file.into(), read_only: false }],
             nics: Vec::new(),
             shares: Vec::new(),
-            directory,
             netns: None,
         }
     }

@@ -12,7 +12,7 @@ use oci_spec::runtime::{
     LinuxCpu, LinuxMemory, LinuxNamespace, LinuxNamespaceType, LinuxPids, LinuxResources, Mount,
     PosixRlimitBuilder, PosixRlimitType, Process, Spec,
 };
-use proto::guest::{self, FILES, Family, Interface, SHARES, to_hex};
+use proto::guest::{self, FILES, Family, Interface, SHARED_DIRECTORY, SHARED_FILE, SHARES, to_hex};
 use proto::launch::Share;
 use types::Error;
 use types::container::HostConfig;
@@ -50,6 +50,11 @@ const MAX_CPUS: u32 = 64;
 pub(crate) struct Lent {
     pub(crate) shares: Vec<Share>,
     pub(crate) files: Vec<guest::File>,
+}
+
+/// By which a machine knows its n-th share.
+pub(crate) fn tag(n: usize) -> String {
+    format!("share{n}")
 }
 
 /// Refuses what cannot work behind this wall.
@@ -286,13 +291,12 @@ fn lend(
             )));
         }
     };
-    let next = format!("share{}", tags.len());
-    let tag = tags.entry((source.clone(), read_only)).or_insert_with(|| {
-        lent.shares.push(Share { source, tag: next.clone(), read_only });
+    let next = tag(tags.len());
+    let own = tags.entry((source.clone(), read_only)).or_insert_with(|| {
+        lent.shares.push(Share { source: Some(source), tag: next.clone(), read_only });
         next
     });
-    let place = Path::new(SHARES).join(tag);
-    let place = if file { place.join("file") } else { place };
+    let place = Path::new(SHARES).join(own).join(if file { SHARED_FILE } else { SHARED_DIRECTORY });
     // Ids are the host's as they are, and mounts of the host below it are part of the share.
     options.retain(|option| {
         !matches!(option.as_str(), "idmap" | "ridmap" | "slave" | "rslave" | "private" | "rprivate")

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  clone a template ─► run a container of no meaning ─► forget it ─► wait
-//!                                                                     │ Launch
-//!                      monitor of a container ◄─ disks, card, cgroup ─┘
+//!  or boot (shares)                                                   │ Launch
+//!              monitor of a container ◄─ disks, card, shares, cgroup ─┘
 //! ```
 //!
 //! An emulated processor translates every piece of code when it is executed first, and keeps the
@@ -24,7 +24,7 @@ use vm::Disk;
 use vm::network::Loose;
 
 use super::Guest;
-use super::start::{self, CREATE, StartError, introduce, options, without_devices};
+use super::start::{self, CREATE, StartError, introduce, options, share, without_devices};
 use crate::launcher::{MAX_FDS, Prepared};
 use crate::log::Log;
 use crate::monitor;
@@ -86,20 +86,32 @@ fn prepare(launch: &Launch, netns: OwnedFd) -> Result<Spare, StartError> {
     sys::process::set_name(c"isopod-warming")?;
     let Some(machine) = &launch.machine else { return Err(StartError::NoMachine) };
     let agent = vm::kernel::agent(&start::wanted(machine)?).map_err(vm::Error::from)?;
-    let mut wanted = without_devices(machine, &machine.state)?;
+    let mut wanted = without_devices(machine)?;
     let card = Loose::create(netns.as_fd())?;
-    wanted.disks = vm::rehearsal::disks(&machine.state, &wanted.kernel, agent)?;
+    let disks = vm::rehearsal::disks(&machine.state, &wanted.kernel, agent)?;
     wanted.nics = vec![card.nic()?];
     wanted.netns = Some(netns);
     let options = options(machine, None, &|| Ok(()));
     let template = vm::template::name(&wanted, &options)?;
-    let running = vm::start(wanted, &options)?;
+    let cloned = wanted.shares.is_empty();
+    let running = if cloned {
+        wanted.disks = disks;
+        vm::start(wanted, &options)?
+    } else {
+        let mut running = vm::start_with_places(wanted, &options)?;
+        for (n, disk) in disks.iter().enumerate() {
+            running.replace_disk(n, disk)?;
+        }
+        running
+    };
     let mut spare = Spare { guest: Guest::new(running)?, card, template };
     // Containers that run go first.
     spare.weigh(10)?;
     let ready = match &spare.guest.running.origin {
-        vm::Origin::Template => spare.guest.rehearse(launch),
-        vm::Origin::Cold { why } => Err(StartError::NoTemplate(why.clone().unwrap_or_default())),
+        vm::Origin::Cold { why } if cloned => {
+            Err(StartError::NoTemplate(why.clone().unwrap_or_default()))
+        }
+        _ => spare.guest.rehearse(launch),
     };
     match ready.and_then(|()| Ok(sys::process::set_name(c"isopod-spare")?)) {
         Ok(()) => Ok(spare),
@@ -204,16 +216,18 @@ impl Spare {
         }
     }
 
-    /// Gives the machine the disks of a container. `None`: it cannot have them, or is not what would be
-    /// cloned now, and another one is started.
+    /// Gives the machine the disks of a container, and what it is lent. `None`: it cannot have them, or
+    /// is not what would be started now, and another one is.
     pub(super) fn equip(mut self, machine: &launch::Machine, disks: &[Disk]) -> Option<Self> {
         let current = is_current(&self.template, machine);
         let running = &mut self.guest.running;
         let mut disks = disks.iter().enumerate();
+        let mut shares = machine.shares.iter().map(share).enumerate();
         if current
-            && machine.shares.is_empty()
+            && machine.shares.len() == running.helpers.len()
             && machine.interfaces.len() <= 1
             && disks.all(|(n, disk)| running.replace_disk(n, disk).is_ok())
+            && shares.all(|(n, share)| running.lend(n, &share).is_ok())
             && self.weigh(0).is_ok()
         {
             return Some(self);
@@ -226,7 +240,7 @@ impl Spare {
 /// Whether a machine like this one would be a clone of that template: kernel, agent and QEMU may have
 /// been replaced while it waited. When that cannot be found out, the start says why.
 fn is_current(template: &str, machine: &launch::Machine) -> bool {
-    let name = without_devices(machine, &machine.state)
+    let name = without_devices(machine)
         .and_then(|wanted| Ok(vm::template::name(&wanted, &options(machine, None, &|| Ok(())))?));
     name.is_ok_and(|name| name == template)
 }

@@ -115,7 +115,7 @@ fn start(
     let (mut guest, moved) = match taken {
         Some(guest) => (guest, true),
         None => {
-            let mut wanted = without_devices(machine, &launch.dir)?;
+            let mut wanted = without_devices(machine)?;
             (wanted.disks, wanted.nics) = (disks, nics);
             wanted.netns = netns.as_ref().map(OwnedFd::try_clone).transpose()?;
             (Guest::new(run(wanted, machine, cgroup)?)?, false)
@@ -125,14 +125,18 @@ fn start(
     guest.volatile = machine.volatile;
     guest.files_only = machine.files_only;
     let (pid, pidfd) = (guest.running.pid, guest.running.pidfd.try_clone()?);
+    let moving: Vec<i32> = if moved { guest.processes() } else { Vec::new() };
     let mut warnings = Vec::new();
     if let vm::Origin::Cold { why: Some(why) } = &guest.running.origin {
         warnings.push(format!("the virtual machine was booted, not cloned: {why}"));
     }
-    let meanwhile = || match moved {
+    let meanwhile = || {
         // It waits for readers of the kernel's tables; others began their lives in the cgroup.
-        true => cgroup.add(pid).map_err(|error| StartError::Refused(failure::of_cgroup(&error))),
-        false => Ok(()),
+        let add = |pid: &i32| cgroup.add(*pid);
+        moving
+            .iter()
+            .try_for_each(add)
+            .map_err(|error| StartError::Refused(failure::of_cgroup(&error)))
     };
     match introduce(&mut guest, launch, interfaces, log, meanwhile) {
         Ok((streams, more)) => {
@@ -169,7 +173,7 @@ fn template(machine: &launch::Machine) -> Result<String, StartError> {
     sys::process::setsid()?;
     // The launcher has its children reaped by the kernel.
     sys::signal::default(sys::signal::SIGCHLD)?;
-    let wanted = without_devices(machine, &machine.state)?;
+    let wanted = without_devices(machine)?;
     Ok(vm::template::build(&wanted, &options(machine, None, &|| Ok(())))?)
 }
 
@@ -181,11 +185,8 @@ pub(super) fn wanted(machine: &launch::Machine) -> Result<vm::kernel::Wanted<'_>
     Ok(vm::kernel::Wanted { state: &machine.state, kernels, agents, arch })
 }
 
-/// The machine, with `directory` for its sockets.
-pub(super) fn without_devices(
-    machine: &launch::Machine,
-    directory: &Path,
-) -> Result<vm::Machine, StartError> {
+/// The machine.
+pub(super) fn without_devices(machine: &launch::Machine) -> Result<vm::Machine, StartError> {
     let wanted = wanted(machine)?;
     let kernel = vm::kernel::prepare(&wanted);
     Ok(vm::Machine {
@@ -195,18 +196,15 @@ pub(super) fn without_devices(
         cpus: machine.cpus,
         disks: Vec::new(),
         nics: Vec::new(),
-        shares: machine
-            .shares
-            .iter()
-            .map(|share| Share {
-                source: share.source.clone(),
-                tag: share.tag.clone(),
-                read_only: share.read_only,
-            })
-            .collect(),
-        directory: directory.to_owned(),
+        shares: machine.shares.iter().map(share).collect(),
         netns: None,
     })
+}
+
+/// The same in the words of what runs machines.
+pub(super) fn share(wanted: &launch::Share) -> Share {
+    let launch::Share { source, tag, read_only } = wanted.clone();
+    Share { source, tag, read_only }
 }
 
 /// Opens the disks, the writable one first; that is made when it is not there.
@@ -292,8 +290,6 @@ pub(super) fn introduce(
     let Some(machine) = &launch.machine else { return Err(StartError::NoMachine) };
     let mut entropy = [0; ENTROPY];
     io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut entropy)?;
-    let share =
-        |share: &launch::Share| guest::Share { tag: share.tag.clone(), read_only: share.read_only };
     let boot = Boot {
         version: VERSION,
         entropy: to_hex(&entropy),
@@ -302,7 +298,7 @@ pub(super) fn introduce(
         writable: true,
         layers: machine.layers.len(),
         interfaces,
-        shares: machine.shares.iter().map(share).collect(),
+        shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),
         names: machine.names,
     };
     let mut asked = vec![guest.request(Request::Boot(Box::new(boot)))?];

@@ -88,7 +88,7 @@ pub struct Boot {
     /// Its network interfaces, in the order of the machine's.
     pub interfaces: Vec<Interface>,
     /// Directories of the host that are to be mounted.
-    pub shares: Vec<Share>,
+    pub shares: Vec<String>,
     /// Listen at 127.0.0.11 for questions for names.
     pub names: bool,
 }
@@ -122,17 +122,14 @@ pub enum Family {
     V6,
 }
 
-/// A directory of the host that the machine can mount.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
-    /// By which the machine knows it, and its directory below [`SHARES`].
-    pub tag: String,
-    /// It cannot be written to.
-    pub read_only: bool,
-}
-
-/// Where shares are mounted in the machine, outside of the container.
+/// Where shares are mounted in the machine, outside of the container, each in a directory of its tag.
 pub const SHARES: &str = "/run/isopod/shares";
+
+/// What a share holds is in it as this if it is a directory.
+pub const SHARED_DIRECTORY: &str = "directory";
+
+/// And as this if it is a file.
+pub const SHARED_FILE: &str = "file";
 
 /// Where files that come with [`Create`] are written in the machine, outside of the container.
 pub const FILES: &str = "/run/isopod/files";

@@ -149,6 +149,12 @@ fn waitid(kind: libc::idtype_t, id: u32, flags: libc::c_int) -> io::Result<Optio
     }
 }
 
+/// The children that a process of one thread has just now; none of one that has ended.
+pub fn children(pid: i32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    list.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// Waits for a child and reaps it.
 ///
 /// # Errors

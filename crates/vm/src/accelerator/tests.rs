@@ -84,10 +84,10 @@ impl Backend for Fake {
     }
 
     fn limits(&self) -> Places {
-        Places { disks: 0, nics: 0 }
+        Places::NONE
     }
 
-    fn boot(&self, machine: Machine, conditions: &Conditions<'_>) -> Result<Vm, Error> {
+    fn boot(&self, machine: Machine, _: Places, conditions: &Conditions<'_>) -> Result<Vm, Error> {
         (conditions.enter)().expect("no cgroup is entered");
         assert!(conditions.cgroup.is_none(), "it is born in a cgroup");
         self.boots.borrow_mut().push((conditions.cpu, machine.memory));
@@ -176,7 +176,7 @@ fn chosen(state: &Path, fake: &Fake) -> Result<Cpu, Error> {
         key: "key".to_owned(),
     };
     let machine = || {
-        let machine = Machine::empty(Arch::X86_64, kernel.clone(), state);
+        let machine = Machine::empty(Arch::X86_64, kernel.clone());
         Some(Machine { memory: 1 << 40, cpus: 64, ..machine })
     };
     chosen_of(state, fake, Accelerator::Auto, &machine)

@@ -313,7 +313,7 @@ mod tests {
             release: String::new(),
             key: String::new(),
         };
-        let machine = Machine::empty(arch, kernel, Path::new("/d"));
+        let machine = Machine::empty(arch, kernel);
         let (near, far) = sys::stream::pair().expect("a pair");
         let streams = Streams { control: near.as_fd(), agent: far.as_fd(), console: near.as_fd() };
         let mut arguments =

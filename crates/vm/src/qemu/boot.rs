@@ -24,18 +24,14 @@ const MAX_HELLO: usize = 64 << 10;
 pub(super) fn boot(
     qemu: &Qemu,
     machine: &Machine,
+    places: Places,
     conditions: &Conditions<'_>,
 ) -> Result<Vm, Error> {
-    let served = share::serve(&machine.shares, &machine.directory, conditions)?;
+    let served = share::serve(&machine.shares, conditions)?;
     let memory = if machine.shares.is_empty() { Memory::Anonymous } else { Memory::Shared };
     let command_line = command_line::kernel(machine.arch, conditions.cpu, Fate::Used);
-    let plan = Plan {
-        machine,
-        memory,
-        life: Life::Boot(&command_line),
-        places: Places { disks: 0, nics: 0 },
-        shares: &served.sockets,
-    };
+    let plan =
+        Plan { machine, memory, life: Life::Boot(&command_line), places, shares: &served.sockets };
     let mut started = devices::start(qemu, &plan, conditions)?;
     match hello(&mut started, None, conditions) {
         Ok(greeting) => Ok(started.into_vm(greeting, served)),
@@ -58,7 +54,7 @@ impl Started {
             greeting,
             console,
             helpers: served.into_processes(),
-            control: Box::new(Asked { process: pidfd, qmp, complaints, patience: PATIENCE }),
+            control: Box::new(Asked::new(pidfd, qmp, complaints, PATIENCE)),
         }
     }
 

@@ -109,7 +109,8 @@ fn add_devices<'a>(arguments: &mut Arguments<'a>, plan: &'a Plan<'_>) {
         arguments.empty_disk(n);
     }
     for (n, (share, socket)) in machine.shares.iter().zip(plan.shares).enumerate() {
-        arguments.share(n, machine.disks.len(), socket.as_fd(), &share.tag);
+        let disks = machine.disks.len().max(plan.places.disks);
+        arguments.share(n, disks, socket.as_fd(), &share.tag);
     }
     for (n, nic) in machine.nics.iter().enumerate() {
         arguments.nic(n, nic.tap.as_fd(), nic.mac);

@@ -71,12 +71,7 @@ pub(super) fn power(
     // The other ends are the process's alone, or its end would not be seen.
     drop((control, line, stderr));
     let pidfd = Arc::new(process.pidfd);
-    let mut asked = Asked {
-        process: Arc::clone(&pidfd),
-        qmp: Qmp::new(qmp),
-        complaints: Tail::new(complaints),
-        patience: PROMPT,
-    };
+    let mut asked = Asked::new(Arc::clone(&pidfd), Qmp::new(qmp), Tail::new(complaints), PROMPT);
     let status = json!({"execute": "query-status"});
     match asked.qmp.command("say how it is", &status, conditions.deadline) {
         Ok(_) => Ok(Standing { pid: process.pid, pidfd, console, control: Box::new(asked) }),

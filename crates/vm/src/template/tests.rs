@@ -27,7 +27,7 @@ impl Backend for Fake {
         Places { disks: 16, nics: 4 }
     }
 
-    fn boot(&self, _: Machine, _: &Conditions<'_>) -> Result<Vm, Error> {
+    fn boot(&self, _: Machine, _: Places, _: &Conditions<'_>) -> Result<Vm, Error> {
         Err(Error::Ended { said: "it cannot".to_owned() })
     }
 
@@ -75,7 +75,6 @@ fn machine(memory: u64) -> Machine {
         disks: Vec::new(),
         nics: Vec::new(),
         shares: Vec::new(),
-        directory: "/".into(),
         netns: None,
     }
 }

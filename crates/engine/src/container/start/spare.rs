@@ -3,17 +3,19 @@
 
 mod stock;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, Spec};
 use proto::frame::Decoder;
 use proto::guest::{self, FILES};
-use proto::launch::{Launch, Log, Machine, Order, Spare, Templates};
+use proto::launch::{Launch, Log, Machine, Order, Share, Spare, Templates};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use types::Error;
 use types::container::{ContainerConfig, HostConfig, LogConfig};
+use types::mount::{MountKind, MountPoint};
 use types::resources::Resources;
 
 use crate::container::names;
@@ -26,13 +28,31 @@ pub(super) use stock::{Kind, Line, Ready};
 /// What a container of no meaning runs: the agent's program, which does nothing.
 const COMMAND: [&str; 2] = ["/bin/guest-agent", "nothing"];
 
-/// The spare machine that a container could have: one without directories of the host, in one network
+/// Each has a process of its own, which waits with the machine.
+const MOST_SHARES: usize = 4;
+
+/// The spare machine that a container could have: one with few directories of the host, in one network
 /// at most, and no system of its own.
 pub(super) fn kind_for(record: &Record, run: &Run) -> Option<Kind> {
-    let fits =
-        record.host.machine.is_none() && record.mounts.is_empty() && run.endpoints.len() <= 1;
+    let shares = shares(&record.mounts)?;
+    let fits = record.host.machine.is_none() && shares <= MOST_SHARES && run.endpoints.len() <= 1;
     let size = run.machine.filter(|_| fits)?;
-    Some(Kind { architecture: record.architecture().to_owned(), size })
+    Some(Kind { architecture: record.architecture().to_owned(), size, shares })
+}
+
+/// How many shares these mounts are; `None`: they are more than that.
+fn shares(mounts: &[MountPoint]) -> Option<usize> {
+    let mut shares = BTreeSet::new();
+    for mount in mounts {
+        match mount.kind {
+            MountKind::Bind | MountKind::Volume => {
+                shares.insert((&mount.source, mount.rw));
+            }
+            MountKind::Tmpfs => {}
+            _ => return None,
+        }
+    }
+    Some(shares.len())
 }
 
 fn no_connection(error: std::io::Error) -> Error {
@@ -56,6 +76,7 @@ impl Engine {
             self.prepare_spare(&Kind {
                 architecture: image::host_architecture().0.to_owned(),
                 size: machine::size(&Resources::default(), &self.config.machines),
+                shares: 0,
             });
         }
     }
@@ -126,6 +147,9 @@ impl Engine {
             cpus: kind.size.cpus,
             // One that comes with its disks.
             layers: vec![PathBuf::new()],
+            shares: (0..kind.shares)
+                .map(|n| Share { source: None, tag: machine::tag(n), read_only: false })
+                .collect(),
             files: adapt(&mut made.spec)?,
             names: true,
             ..self.empty_machine(record.architecture(), &record.host.resources)

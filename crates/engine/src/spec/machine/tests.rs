@@ -83,9 +83,9 @@ fn mounts_are_lent_once_and_named_as_the_machine_has_them() {
         .collect();
     let expected = [
         "/run/isopod/files/hosts",
-        "/run/isopod/shares/share0",
-        "/run/isopod/shares/share0",
-        "/run/isopod/shares/share1",
+        "/run/isopod/shares/share0/directory",
+        "/run/isopod/shares/share0/directory",
+        "/run/isopod/shares/share1/directory",
         "/run/isopod/shares/share2/file",
     ];
     assert_eq!(sources, expected);

@@ -21,6 +21,8 @@ pub(crate) struct Kind {
     /// By Docker's name.
     pub(super) architecture: String,
     pub(super) size: MachineSize,
+    /// How many directories and files of the host it is lent.
+    pub(super) shares: usize,
 }
 
 /// The machines that are ready, and the one that is being made.
@@ -175,7 +177,7 @@ mod tests {
 
     fn kind(architecture: &str, cpus: u32) -> Kind {
         let size = MachineSize { memory: 512 << 20, cpus };
-        Kind { architecture: architecture.to_owned(), size }
+        Kind { architecture: architecture.to_owned(), size, shares: 0 }
     }
 
     /// One that is being made.
