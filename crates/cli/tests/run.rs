@@ -5,10 +5,15 @@ mod scripted;
 
 use std::io::Write as _;
 use std::process::Stdio;
+use std::sync::mpsc::channel;
 use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use scripted::{Daemon, Line, Request, program, text};
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -107,18 +112,25 @@ fn in_the_background_nothing_is_attached() {
 
 #[test]
 fn signals_reach_the_container() {
-    let (sender, receiver) = std::sync::mpsc::channel();
+    let (sender, receiver) = channel();
     let sender = Mutex::new(sender);
-    let inner = container(143, |line| {
+    let (end, ended) = channel();
+    let (end, ended) = (Mutex::new(end), Mutex::new(ended));
+    let inner = container(143, move |line| {
         line.frame(1, b"ready\n");
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        // It ends of the signal, however long that takes to come.
+        ended.lock().expect("unpoisoned").recv_timeout(PATIENCE).expect("a signal");
     });
     let daemon = Daemon::new(move |request, line| {
-        if request.target.contains("/kill") {
+        let kill = request.target.contains("/kill");
+        if kill {
             let target = request.target.clone();
             sender.lock().expect("unpoisoned").send(target).expect("heard");
         }
         inner(request, line);
+        if kill {
+            end.lock().expect("unpoisoned").send(()).expect("heard");
+        }
     });
     let mut child = daemon
         .program(&["run", "busybox"])
@@ -131,7 +143,7 @@ fn signals_reach_the_container() {
     std::io::Read::read_exact(&mut stdout, &mut ready).expect("ready");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, Signal::TERM).expect("sent");
-    let target = receiver.recv_timeout(std::time::Duration::from_secs(5)).expect("passed on");
+    let target = receiver.recv_timeout(PATIENCE).expect("passed on");
     assert_eq!(target, format!("/containers/{ID}/kill?signal=SIGTERM"));
     assert_eq!(child.wait().expect("ended").code(), Some(143));
 }
@@ -165,7 +177,8 @@ fn the_third_request_to_end_is_obeyed_at_once() {
         let pid = rustix::process::Pid::from_child(&child);
         for signal in [Signal::INT, Signal::TERM, Signal::INT] {
             rustix::process::kill_process(pid, signal).expect("sent");
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            // Two that are waiting to be seen may be seen as one.
+            std::thread::sleep(Duration::from_secs(1));
         }
         let output = child.wait_with_output().expect("ended");
         let words = "\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n";

@@ -189,7 +189,8 @@ fn privileged_monitor_freezes_and_kills_the_frozen() {
     eventually("it runs", || container.log_text().contains("tick"));
     container.control.ask(Request::Pause);
     assert_eq!(container.control.hello().phase, Phase::Paused);
-    std::thread::sleep(Duration::from_millis(50));
+    // What is in the pipe is still written.
+    std::thread::sleep(Duration::from_secs(1));
     let length = container.log().len();
     std::thread::sleep(Duration::from_millis(150));
     assert_eq!(container.log().len(), length, "it stands still");
@@ -261,7 +262,7 @@ fn privileged_monitor_ends_what_outlives_the_first_process() {
     let mut container = world.sh("sleep 1000 & echo $!; exit 6").host_pids().log().start();
     let began = Instant::now();
     assert_eq!(container.exited().exit_code, 6);
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(30));
     let sleeper = container.log_text().trim().parse().expect("a pid");
     assert!(!is_alive(sleeper));
 }

@@ -179,7 +179,8 @@ fn privileged_monitor_tells_an_end_before_a_slow_client_has_all() {
     let proto::control::Notice::Exited(record) = container.control.notice() else {
         panic!("the end")
     };
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    // Less than the monitor would wait for such a client.
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     assert_eq!((record.exit_code, record.dropped), (0, 0));
     container.assert_clean();
     let mut got = Vec::new();

@@ -413,10 +413,8 @@ print('getpid', call(20) > 0, 'mount', call(21), 'reboot', call(88), 'init_modul
         assert!(out.starts_with("init") && !out.contains("busybox"), "{out}");
         let signal = engine.create(json!({"Cmd": ["sleep", "1000"], "HostConfig": {"Init": true}}));
         signal.start();
-        let began = std::time::Instant::now();
         signal.stop(10);
-        assert!(began.elapsed().as_secs() < 5, "init passes signals on");
-        assert_eq!(signal.wait(), 143);
+        assert_eq!(signal.wait(), 143, "init passes signals on");
     }
 
     fn privileged_environment_and_directory(engine) {

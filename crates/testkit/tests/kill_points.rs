@@ -558,7 +558,7 @@ fn leftovers(daemon: &Daemon) -> Vec<String> {
     }
     // Monitors and links need a moment.
     let mut passing = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..600 {
         passing = passing_things(daemon);
         if passing.is_empty() {
             break;

@@ -65,13 +65,14 @@ on_both! {
     }
 
     fn privileged_stop_kills_after_its_timeout(engine) {
-        let container = engine.create(json!({"Cmd": ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]}));
+        let container = engine.create(json!({"Cmd": ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"], "StopTimeout": 60}));
         container.start();
         eventually("ready", SOON, || (!container.logs().stdout.is_empty()).then_some(()));
         let began = Instant::now();
+        // The request's own time counts, not the container's.
         container.stop(1);
         assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
-        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
         assert_eq!(container.wait(), 137);
     }
 
@@ -81,7 +82,8 @@ on_both! {
         eventually("ready", SOON, || (!container.logs().stdout.is_empty()).then_some(()));
         let began = Instant::now();
         let _ = engine.act(&container.path("/stop")).expect(204);
-        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        // So long it would be without the configuration.
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     fn privileged_kill_sends_any_signal(engine) {

@@ -147,7 +147,7 @@ on_both! {
 
     fn privileged_the_network_of_another_container(engine) {
         let server = web(engine, json!({"HostConfig": {"NetworkMode": "bridge"}}));
-        let seen = engine.sh("for i in 1 2 3 4 5; do wget -qO- http://127.0.0.1/ && break; sleep 0.3; done", json!({"HostConfig": {"NetworkMode": format!("container:{}", server.id)}}));
+        let seen = engine.sh("for i in $(seq 100); do wget -qO- http://127.0.0.1/ && break; sleep 0.3; done", json!({"HostConfig": {"NetworkMode": format!("container:{}", server.id)}}));
         assert_eq!(seen, "hello from inside\n");
         for host in [json!({"NetworkMode": format!("container:{}", server.id), "PortBindings": {"80/tcp": [{"HostPort": "1"}]}}), json!({"NetworkMode": format!("container:{}", server.id), "Dns": ["1.1.1.1"]})] {
             let answer = engine.post("/containers/create", &json!({"Image": "busybox", "HostConfig": host}));

@@ -190,7 +190,8 @@ on_both! {
         }
         let output = engine.run(json!({"Cmd": ["true"]}));
         assert_eq!(output.code, 0);
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        // Ours gives up a body that does not come after 30 s.
+        assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
         for mut stream in slow {
             stream.write_all(b"x").unwrap();
             stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -246,7 +246,7 @@ on_both! {
     }
 
     fn privileged_nobody_listens_is_an_error_at_once(engine) {
-        let host = format!("127.0.0.1:{}", testkit::registry::free_port());
+        let host = format!("127.0.0.1:{}", testkit::registry::free_port(engine.netns.as_deref()));
         let answer = pull(engine, &format!("{host}/x"), "1").expect(500);
         let message = answer.message();
         assert!(message.contains("connection refused"), "{message}");

@@ -302,7 +302,8 @@ fn privileged_the_next_daemon_finds_everything_as_it_is() {
         })
     };
     eventually("the port answers without a daemon", SOON, ask);
-    std::thread::sleep(Duration::from_secs(3));
+    // Longer than `exits` runs on a busy machine: when it is found is not when it ended.
+    std::thread::sleep(Duration::from_secs(8));
     daemon.restart();
     let after = running.inspect();
     assert_eq!(before["State"], after["State"]);
@@ -315,7 +316,7 @@ fn privileged_the_next_daemon_finds_everything_as_it_is() {
     let seconds = |stamp: &str| stamp[17..19].parse::<i64>().unwrap();
     let took = (seconds(&ended) - seconds(&began)).rem_euclid(60);
     assert!(
-        (1..=2).contains(&took),
+        (1..=5).contains(&took),
         "it ended when it ended, not when it was found: {began} {ended}"
     );
     assert_eq!(exits.logs().stdout, b"before\nafter\n");

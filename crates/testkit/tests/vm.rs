@@ -472,7 +472,7 @@ fn privileged_a_machine_that_is_killed_ends_its_container_and_no_other() {
     let since = Instant::now();
     let _ = panics.exec(&["sh", "-c", "echo c > /proc/sysrq-trigger"]);
     assert_eq!(panics.wait(), 137);
-    assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
     let log = daemon.log_end();
     assert!(log.contains("Kernel panic - not syncing: sysrq triggered crash"), "{log}");
     daemon.stop().unwrap();

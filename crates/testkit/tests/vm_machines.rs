@@ -44,7 +44,8 @@ fn vm(engine: &Engine, words: &[&str]) -> String {
 }
 
 /// What a machine answers at its published port, as soon as it does.
-fn ask(engine: &Engine, machine: &Container, path: &str) -> String {
+fn ask(daemon: &Daemon, machine: &Container, path: &str) -> String {
+    let engine = daemon.engine();
     let ports = &machine.inspect()["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"];
     let address = format!("127.0.0.1:{}", ports.as_str().unwrap_or_else(|| panic!("no port")));
     let answer = || -> std::io::Result<String> {
@@ -57,7 +58,13 @@ fn ask(engine: &Engine, machine: &Container, path: &str) -> String {
     };
     eventually(&format!("an answer of {address}{path}"), LIMIT, || {
         let state = &machine.inspect()["State"];
-        assert_eq!(state["Status"], "running", "{state}: {}", log(engine, machine));
+        assert_eq!(
+            state["Status"],
+            "running",
+            "{state}: {}\n{}",
+            log(&engine, machine),
+            daemon.log_end()
+        );
         let answer = engine.on_its_network(answer).ok()?;
         answer
             .split_once("\r\n\r\n")
@@ -101,9 +108,9 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     let web = run(&engine, "web", &more.concat(), &disk);
 
     // From the host by its port, from its network by its name.
-    assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:");
-    assert_eq!(ask(&engine, &web, "/user-data"), "#cloud-config\nlocale: C");
-    assert!(ask(&engine, &web, "/meta-data").contains("- \"ssh-ed25519 AAAA me\""));
+    assert_eq!(ask(&daemon, &web, "/cgi-bin/state"), "web:");
+    assert_eq!(ask(&daemon, &web, "/user-data"), "#cloud-config\nlocale: C");
+    assert!(ask(&daemon, &web, "/meta-data").contains("- \"ssh-ed25519 AAAA me\""));
     let peer = engine.create_named(
         "peer",
         json!({"Cmd": ["httpd", "-f", "-h", "/etc"], "HostConfig": {"NetworkMode": "n"}}),
@@ -111,16 +118,17 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     peer.start();
     assert_eq!(peer.sh("wget -q -O - http://web/cgi-bin/state").trim(), "web:");
     // And it finds others by theirs.
-    let fetched = ask(&engine, &web, "/cgi-bin/fetch?http://peer/passwd");
+    let fetched = ask(&daemon, &web, "/cgi-bin/fetch?http://peer/passwd");
     assert!(fetched.contains("root:"), "{fetched}");
     let sectors = (size + (64 << 20)) / 512;
     let up = format!("web is up with 2 processors, {sectors} sectors, packets of 1400");
-    assert!(log(&engine, &web).contains(&up), "{}", log(&engine, &web));
+    // It serves pages a moment before it says so.
+    eventually(&up, LIMIT, || log(&engine, &web).contains(&up).then_some(()));
 
-    let told = ask(&engine, &web, "/network-config");
+    let told = ask(&daemon, &web, "/network-config");
     assert!(told.contains("mtu: 1400") && told.contains("search: [\"n\""), "{told}");
     // Who appends what it was told to.
-    let fetched = ask(&engine, &web, "/cgi-bin/fetch?http://peer.n/passwd");
+    let fetched = ask(&daemon, &web, "/cgi-bin/fetch?http://peer.n/passwd");
     assert!(fetched.contains("root:"), "{fetched}");
     // What passes is counted once, although the namespace has a bridge and a tap as well.
     let stats = engine.get(&web.path("/stats?stream=false")).json();
@@ -128,12 +136,15 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     assert_eq!(counted, ["eth0"]);
     assert!(stats["networks"]["eth0"]["rx_bytes"].as_u64().unwrap() > 0, "{stats}");
     // What it has read of its disk, from the cache of the host or not.
-    let rows = stats["blkio_stats"]["io_service_bytes_recursive"].as_array().unwrap();
-    let read = rows.iter().find(|row| row["op"] == "read").unwrap();
-    assert!(read["value"].as_u64().unwrap() > 1 << 20, "{stats}");
+    let read = eventually("what it has read is counted", LIMIT, || {
+        let stats = engine.get(&web.path("/stats?stream=false")).json();
+        let rows = stats["blkio_stats"]["io_service_bytes_recursive"].as_array()?;
+        rows.iter().find(|row| row["op"] == "read")?["value"].as_u64()
+    });
+    assert!(read > 1 << 20, "{read}");
 
-    assert_eq!(ask(&engine, &web, "/cgi-bin/keep?first"), "kept");
-    assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:first");
+    assert_eq!(ask(&daemon, &web, "/cgi-bin/keep?first"), "kept");
+    assert_eq!(ask(&daemon, &web, "/cgi-bin/state"), "web:first");
     let listed = vm(&engine, &["ls"]);
     assert!(
         listed.contains("web") && listed.contains(&disk) && listed.contains("->80/tcp"),
@@ -149,7 +160,7 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     let kept = engine.act("/containers/prune");
     assert_eq!((kept.status, kept.json()["ContainersDeleted"].is_null()), (200, true));
     vm(&engine, &["start", "web"]);
-    assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:first");
+    assert_eq!(ask(&daemon, &web, "/cgi-bin/state"), "web:first");
     let update = engine.isopod_cli(&["update", "-m", "256m", "web"]);
     assert!(update.code == 0 && update.stderr.contains("next start"), "{update:?}");
 
@@ -157,11 +168,11 @@ fn privileged_a_disk_boots_on_a_network_and_keeps_what_was_written() {
     let pid = web.inspect()["State"]["Pid"].clone();
     daemon.restart();
     assert_eq!(web.inspect()["State"]["Pid"], pid);
-    assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:first");
+    assert_eq!(ask(&daemon, &web, "/cgi-bin/state"), "web:first");
     assert_eq!(engine.act(&web.path("/pause")).status, 204);
     assert_eq!(web.status(), "paused");
     assert_eq!(engine.act(&web.path("/unpause")).status, 204);
-    assert_eq!(ask(&engine, &web, "/cgi-bin/state"), "web:first");
+    assert_eq!(ask(&daemon, &web, "/cgi-bin/state"), "web:first");
     vm(&engine, &["kill", "web"]);
     assert_eq!((web.wait(), exit_code(&web)), (137, 137));
 
@@ -208,10 +219,10 @@ fn privileged_clones_differ_and_a_snapshot_is_where_others_begin() {
     // Two at once, of one disk.
     let one = run(&engine, "one", &PUBLISHED, &disk);
     let two = run(&engine, "two", &PUBLISHED, &disk);
-    assert_eq!(ask(&engine, &one, "/cgi-bin/keep?of-one"), "kept");
-    assert_eq!(ask(&engine, &two, "/cgi-bin/state"), "two:");
-    assert_eq!(ask(&engine, &two, "/cgi-bin/keep?of-two"), "kept");
-    assert_eq!(ask(&engine, &one, "/cgi-bin/state"), "one:of-one");
+    assert_eq!(ask(&daemon, &one, "/cgi-bin/keep?of-one"), "kept");
+    assert_eq!(ask(&daemon, &two, "/cgi-bin/state"), "two:");
+    assert_eq!(ask(&daemon, &two, "/cgi-bin/keep?of-two"), "kept");
+    assert_eq!(ask(&daemon, &one, "/cgi-bin/state"), "one:of-one");
 
     // Its console goes both ways, and stays when a client goes.
     for word in ["hello", "again"] {
@@ -239,8 +250,8 @@ fn privileged_clones_differ_and_a_snapshot_is_where_others_begin() {
         });
         let three = Container::new(&engine, id, "three");
         eventually("its start", LIMIT, || (three.status() == "running").then_some(()));
-        assert_eq!(ask(&engine, &three, "/cgi-bin/state"), "three:of-one");
-        assert_eq!(ask(&engine, &three, "/cgi-bin/keep?of-three"), "kept");
+        assert_eq!(ask(&daemon, &three, "/cgi-bin/state"), "three:of-one");
+        assert_eq!(ask(&daemon, &three, "/cgi-bin/keep?of-three"), "kept");
         vm(&engine, &["snapshot", "rm", "kept"]);
         // It serves pages a moment before it says so.
         eventually("its words", LIMIT, || {
@@ -254,7 +265,7 @@ fn privileged_clones_differ_and_a_snapshot_is_where_others_begin() {
     assert_eq!(snapshot_files(&daemon), [] as [PathBuf; 0]);
     // The machine goes on in a layer of its own, and needs no snapshot.
     vm(&engine, &["start", "one"]);
-    assert_eq!(ask(&engine, &one, "/cgi-bin/state"), "one:of-one");
+    assert_eq!(ask(&daemon, &one, "/cgi-bin/state"), "one:of-one");
     vm(&engine, &["rm", "-f", "one", "three"]);
     daemon.stop().unwrap();
 }
@@ -349,10 +360,10 @@ fn privileged_a_full_disk_of_the_host_stops_no_machine_and_no_file_is_in_two() {
     let held = std::fs::File::open(&layer).unwrap();
     assert!(held.try_lock().is_err(), "its file is not locked");
 
-    assert_eq!(ask(&engine, &full, "/cgi-bin/state"), "full:");
-    let said = ask(&engine, &full, "/cgi-bin/fill");
+    assert_eq!(ask(&daemon, &full, "/cgi-bin/state"), "full:");
+    let said = ask(&daemon, &full, "/cgi-bin/fill");
     assert!(said.contains("error") && !said.contains("all of it"), "{said}");
-    assert_eq!(ask(&engine, &full, "/cgi-bin/state"), "full:", "it goes on");
+    assert_eq!(ask(&daemon, &full, "/cgi-bin/state"), "full:", "it goes on");
     vm(&engine, &["kill", "full"]);
     full.wait();
     held.try_lock().unwrap();

@@ -187,7 +187,7 @@ async fn measured(
     };
     Progress::new().clear();
     // A request that was broken off may make something yet.
-    let looks = if done.is_ok() { 2 } else { 25 };
+    let looks = if done.is_ok() { 2 } else { 100 };
     let swept = tokio::time::timeout(SWEEPING, mark.sweep(session.client()?, looks)).await;
     let swept = swept.unwrap_or_else(|_| Err(anyhow::anyhow!("the daemon takes too long")));
     let cleaned = measure::clean(data_root);

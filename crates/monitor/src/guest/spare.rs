@@ -64,7 +64,14 @@ pub(crate) fn stand_by(launch: &Launch, fds: Vec<OwnedFd>, prepared: &Prepared) 
             return 1;
         }
     };
-    let order = if tell(&launch::Spare::Ready) { spare.wait(&orders) } else { None };
+    let order = if tell(&launch::Spare::Ready) {
+        // Only now, for whoever sees the name takes it that the engine knows of it. Without the name
+        // it serves as well.
+        drop(sys::process::set_name(c"isopod-spare"));
+        spare.wait(&orders)
+    } else {
+        None
+    };
     match order {
         // A monitor stays when the launcher goes with its daemon.
         Some((launch, fds)) if sys::process::outlive_parent().is_ok() => {
@@ -113,7 +120,7 @@ fn prepare(launch: &Launch, netns: OwnedFd) -> Result<Spare, StartError> {
         }
         _ => spare.guest.rehearse(launch),
     };
-    match ready.and_then(|()| Ok(sys::process::set_name(c"isopod-spare")?)) {
+    match ready {
         Ok(()) => Ok(spare),
         Err(error) => {
             spare.guest.switch_off();

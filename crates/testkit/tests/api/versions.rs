@@ -98,6 +98,8 @@ fn privileged_old_versions_have_all_that_dockerd_has() {
         ".Options.",
         ".NetworkSettings.Ports.",
         ".Containers.",
+        // Rows that come with the first use of a disk.
+        "_recursive[].",
     ];
     let mut wrong = Vec::new();
     for minor in [24, 30, 37, 40, 41] {

@@ -5,14 +5,16 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::context::{Build, Built, Context, caches};
 use super::run;
 use testkit::engine::VERSION;
 use testkit::http::Hijacked;
 use testkit::registry::{Options, Registry};
-use testkit::{Daemon, Engine, Value, image, json, unique};
+use testkit::{Daemon, Engine, Value, eventually, image, json, unique};
+
+const SOON: Duration = Duration::from_secs(60);
 
 fn alone(text: &str) -> Context {
     Context::new().file("Dockerfile", text)
@@ -25,14 +27,15 @@ fn remains(engine: &Engine) -> Vec<String> {
     names.filter(|name| name.starts_with("tmp-")).collect()
 }
 
-/// Waits until something is so.
-#[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::yield_now();
-    }
+/// Waits until what there is now is gone: directories go soon after their build has ended. Others
+/// build on the same engine, and what they begin later does not count.
+fn nothing_remains(engine: &Engine) {
+    let mut left = remains(engine);
+    eventually("the builds' directories are gone", SOON, || {
+        let now = remains(engine);
+        left.retain(|name| now.contains(name));
+        left.is_empty().then_some(())
+    });
 }
 
 #[test]
@@ -61,8 +64,7 @@ fn privileged_mounts_and_documents_serve_their_step_only() {
     );
     let second = Build::of(&engine, &context).query("nocache", "1").done();
     assert_eq!(run(&engine, &second.id(), "cat /count"), "3\n");
-    // Others build on the same engine, and directories go soon after their build has ended.
-    eventually("directories are left", || remains(&engine).is_empty());
+    nothing_remains(&engine);
 }
 
 /// Where every container is put into a machine, the steps of a build are not: their layer is what they
@@ -222,8 +224,8 @@ fn privileged_a_build_that_is_hung_up_on_leaves_nothing() {
     assert!(runs() > 0);
     assert!(!engine.get("/containers/json?all=1").expect(200).text().contains(&mark));
     drop(open);
-    eventually("the step still runs", || runs() == 0);
-    eventually("directories are left", || remains(&engine).is_empty());
+    eventually("the step has ended", SOON, || (runs() == 0).then_some(()));
+    nothing_remains(&engine);
 }
 
 #[test]

@@ -122,7 +122,7 @@ cp /seed/* /www/
 httpd -h /www
 for input in /sys/class/input/event*; do
     grep -q "Power Button" $input/device/name || continue
-    (dd if=/dev/input/${input##*/} of=/dev/null bs=24 count=1 2>/dev/null; echo "the power button"; poweroff -f) &
+    (dd if=/dev/input/${input##*/} of=/dev/null bs=24 count=1 2>/dev/null && { echo "the power button"; poweroff -f; }) &
 done
 sleep 0.2
 echo "$(hostname) is up with $(grep -c processor /proc/cpuinfo) processors, $(cat /sys/block/vda/size) sectors, packets of $(cat /sys/class/net/eth0/mtu)"
