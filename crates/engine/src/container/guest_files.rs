@@ -32,6 +32,10 @@ const PIECE: usize = 64 << 10;
 const END: Duration = Duration::from_secs(5);
 /// How long a client has to notice that what it sends is not wanted any more.
 const UNWANTED: Duration = Duration::from_secs(1);
+/// A machine that sends nothing for so long, when it is its turn, hangs.
+const STUCK: Duration = Duration::from_secs(600);
+/// What is said of it.
+const ENDLESS: &str = "the machine does not end what it sends";
 /// A list of changes may be this long at most: it is the guest's.
 const MOST_CHANGES: u64 = 64 << 20;
 
@@ -80,7 +84,9 @@ impl Files {
         tokio::select! {
             answer = &mut asked => {
                 answer?;
-                reading.await
+                // All of it is on its way.
+                let read = tokio::time::timeout(STUCK, reading).await;
+                read.unwrap_or_else(|_| Err(Error::system(ENDLESS)))
             }
             read = &mut reading => match read {
                 Ok(Sent::TooMuch) => Ok(Sent::TooMuch),
@@ -365,8 +371,16 @@ fn send_out(files: Files, request: FileRequest) -> Result<ByteStream, Error> {
 
 async fn copy(mut from: UnixStream, to: mpsc::Sender<std::io::Result<Bytes>>) {
     let mut piece = vec![0; PIECE];
-    while let Ok(count @ 1..) = from.read(&mut piece).await {
-        if to.send(Ok(Bytes::copy_from_slice(&piece[..count]))).await.is_err() {
+    loop {
+        let sent = match tokio::time::timeout(STUCK, from.read(&mut piece)).await {
+            Ok(Ok(count @ 1..)) => to.send(Ok(Bytes::copy_from_slice(&piece[..count]))).await,
+            Ok(_) => return,
+            Err(_) => {
+                drop(to.send(Err(std::io::Error::other(ENDLESS))).await);
+                return;
+            }
+        };
+        if sent.is_err() {
             // Dropping our end tells the machine that nobody reads.
             return;
         }
