@@ -37,7 +37,7 @@ pub use frame::{Decoder, Frame, Side};
 pub use message::*;
 
 /// Both sides must be of the same version: the agent comes with the monitor that starts it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the kernel's command line says in a machine that is not going to be cloned: its network
 /// cards stay what they are.

@@ -153,9 +153,9 @@ fn become_it(
     user: u32,
     channel: &OwnedFd,
 ) -> Outcome<std::convert::Infallible> {
-    (job.enter)().at("enter the cgroup")?;
     process::reset_signals().at("reset signals")?;
     process::setsid().at("begin a session")?;
+    (job.enter)().at("enter the cgroup")?;
     if let Some(netns) = job.netns {
         namespace::join(netns, namespace::NET).at("enter the network namespace")?;
     }

@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use proto::guest::{SHARED_DIRECTORY, SHARED_FILE};
-use sys::fs::{Mode, Root};
+use sys::entry;
+use sys::fs::{FileType, Mode, Root};
 use sys::mount::{self, FsContext, MountPropagationFlags, NODEV, NOSUID, RDONLY, SetAttr};
 use sys::namespace;
 use sys::process::{self, CloneOptions, Forked};
@@ -115,9 +116,9 @@ fn become_it(
     channel: &OwnedFd,
 ) -> io::Error {
     let shown = || -> io::Result<Vec<CString>> {
-        (conditions.enter)()?;
         process::reset_signals()?;
         process::setsid()?;
+        (conditions.enter)()?;
         show(share)?;
         process::die_with_parent()?;
         let null = sys::stream::null()?;
@@ -159,20 +160,24 @@ fn show(share: &Share) -> io::Result<()> {
     let holder = tmpfs.mount(NOSUID | NODEV)?;
     mount::attach(&holder, &place)?;
     let root = Root::from(holder.try_clone()?);
-    root.create_file(SHARED_FILE, Mode::from_raw_mode(0o600))?;
-    root.mkdir(SHARED_DIRECTORY, Mode::from_raw_mode(0o700))?;
-    mount::set_attr(&holder, false, SetAttr { set: RDONLY, ..SetAttr::default() })?;
-    match tree(share)? {
-        Some((tree, name)) => mount::attach_at(&tree, &root, name),
-        None => Ok(()),
+    let tree = tree(share)?;
+    // A place that is not needed could be taken for what has none.
+    let needed = |name| tree.as_ref().is_none_or(|(_, used)| *used == name);
+    if needed(SHARED_FILE) {
+        root.create_file(SHARED_FILE, Mode::from_raw_mode(0o600))?;
     }
+    if needed(SHARED_DIRECTORY) {
+        root.mkdir(SHARED_DIRECTORY, Mode::from_raw_mode(0o700))?;
+    }
+    mount::set_attr(&holder, false, SetAttr { set: RDONLY, ..SetAttr::default() })?;
+    tree.map_or(Ok(()), |(tree, name)| mount::attach_at(&tree, &root, name))
 }
 
 /// What a share has of the host, attached nowhere yet, and the name of its place.
 fn tree(share: &Share) -> io::Result<Option<(OwnedFd, &'static str)>> {
     let Some(path) = &share.source else { return Ok(None) };
     let source = sys::fs::open_host(path, sys::fs::OFlags::PATH)?;
-    let is_directory = std::fs::metadata(path)?.is_dir();
+    let is_directory = entry::kind(&entry::stat_fd(&source)?) == FileType::Directory;
     let tree = mount::clone_tree(&source, is_directory)?;
     let set = if share.read_only { RDONLY } else { 0 } | NOSUID | NODEV;
     // What is mounted on the host later is none of the guest's business.

@@ -39,8 +39,8 @@ pub struct Options<'a> {
     /// The cgroup v2 directory that every process of the machine is born in: entering one later
     /// waits for an RCU grace period.
     pub cgroup: Option<BorrowedFd<'a>>,
-    /// What every process that belongs to the machine does first of all, as root: it enters the
-    /// container's other cgroups.
+    /// What every process that belongs to the machine does first of all, as root and in a session of
+    /// its own: it enters the container's other cgroups.
     pub enter: &'a dyn Fn() -> std::io::Result<()>,
     /// How long the agent may take; [`BOOT_LIMIT`].
     pub limit: Duration,

@@ -98,7 +98,8 @@ fn prepare(launch: &Launch, netns: OwnedFd) -> Result<Spare, StartError> {
     let disks = vm::rehearsal::disks(&machine.state, &wanted.kernel, agent)?;
     wanted.nics = vec![card.nic()?];
     wanted.netns = Some(netns);
-    let options = options(machine, None, &|| Ok(()));
+    // Containers that run go first.
+    let options = options(machine, None, &|| weigh("self", 10));
     let template = vm::template::name(&wanted, &options)?;
     let cloned = wanted.shares.is_empty();
     let running = if cloned {
@@ -112,8 +113,6 @@ fn prepare(launch: &Launch, netns: OwnedFd) -> Result<Spare, StartError> {
         running
     };
     let mut spare = Spare { guest: Guest::new(running)?, card, template };
-    // Containers that run go first.
-    spare.weigh(10)?;
     let ready = match &spare.guest.running.origin {
         vm::Origin::Cold { why } if cloned => {
             Err(StartError::NoTemplate(why.clone().unwrap_or_default()))
@@ -213,16 +212,6 @@ impl Spare {
         read(reader, orders)
     }
 
-    /// What the machine's threads count beside other sessions, as `nice(1)` has it (sched(7),
-    /// autogrouping). A kernel that does not know sessions treats all alike.
-    fn weigh(&self, nice: i32) -> std::io::Result<()> {
-        let path = format!("/proc/{}/autogroup", self.guest.running.pid);
-        match sys::fs::write_file(path, nice.to_string()) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
     /// Gives the machine the disks of a container, and what it is lent. `None`: it cannot have them, or
     /// is not what would be started now, and another one is.
     pub(super) fn equip(mut self, machine: &launch::Machine, disks: &[Disk]) -> Option<Self> {
@@ -235,12 +224,23 @@ impl Spare {
             && machine.interfaces.len() <= 1
             && disks.all(|(n, disk)| running.replace_disk(n, disk).is_ok())
             && shares.all(|(n, share)| running.lend(n, &share).is_ok())
-            && self.weigh(0).is_ok()
+            // What serves a share is a child of the one that waits for its end: it has to come along.
+            && running.helpers.iter().all(|(pid, _)| !sys::process::children(*pid).is_empty())
+            && self.guest.processes().iter().all(|pid| weigh(&pid.to_string(), 0).is_ok())
         {
             return Some(self);
         }
         self.guest.switch_off();
         None
+    }
+}
+
+/// What the threads of a process's session count beside others, as `nice(1)` has it (sched(7),
+/// autogrouping). A kernel that does not know sessions treats all alike.
+fn weigh(process: &str, nice: i32) -> std::io::Result<()> {
+    match sys::fs::write_file(format!("/proc/{process}/autogroup"), nice.to_string()) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

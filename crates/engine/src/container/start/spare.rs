@@ -46,7 +46,7 @@ fn shares(mounts: &[MountPoint]) -> Option<usize> {
     for mount in mounts {
         match mount.kind {
             MountKind::Bind | MountKind::Volume => {
-                shares.insert((&mount.source, mount.rw));
+                shares.insert((Path::new(&mount.source), mount.rw));
             }
             MountKind::Tmpfs => {}
             _ => return None,
