@@ -84,8 +84,11 @@ impl Engine {
         }
         let (file, format) = self.readable_log(&container)?;
         let tty = container.record().config.tty;
+        // Whoever has an answer may remove the container before anything of its log has been read.
+        let early = std::fs::File::open(&file.path).ok();
         let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(read(container, file, format, options, sender));
+        let log = Kept { file, format, early };
+        tokio::spawn(read(container, log, options, sender));
         Ok(LogReader { tty, receiver })
     }
 
@@ -120,16 +123,17 @@ impl Engine {
     }
 }
 
-type Lines = mpsc::Sender<Result<LogLine, Error>>;
-
-async fn read(
-    container: Arc<Container>,
+/// A log, and its current file as it was when it was asked for.
+struct Kept {
     file: LogFile,
     format: Format,
-    options: LogOptions,
-    sender: Lines,
-) {
-    if let Err(error) = read_all(&container, file, format, options, &sender).await {
+    early: Option<std::fs::File>,
+}
+
+type Lines = mpsc::Sender<Result<LogLine, Error>>;
+
+async fn read(container: Arc<Container>, log: Kept, options: LogOptions, sender: Lines) {
+    if let Err(error) = read_all(&container, log, options, &sender).await {
         let error = Error::system(format!("cannot read the log: {error}"));
         // Nobody reads any more: fine.
         drop(sender.send(Err(error)).await);
@@ -139,8 +143,7 @@ async fn read(
 /// Sends the past, and with `follow` what comes, until there is nothing more or nobody reads.
 async fn read_all(
     container: &Container,
-    file: LogFile,
-    format: Format,
+    Kept { file, format, early }: Kept,
     options: LogOptions,
     sender: &Lines,
 ) -> std::io::Result<()> {
@@ -154,7 +157,7 @@ async fn read_all(
     let watch = if follow { watch(&file.path) } else { None };
     let past = {
         let (path, options, sender) = (file.path.clone(), options.clone(), sender.clone());
-        aside(move || Ok(past::past(&path, file.max_file, format, &options, &sender)))
+        aside(move || Ok(past::past(&path, file.max_file, format, early, &options, &sender)))
     };
     let Some(mut open) = past.await.map_err(|error| std::io::Error::other(error.message))?? else {
         return Ok(());

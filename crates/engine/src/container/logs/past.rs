@@ -12,15 +12,18 @@ use super::files::Files;
 use super::follow::Open;
 use super::{CHUNK, Lines, LogOptions};
 
-/// Sends what is there; comes back with the current file, unless the reader has had enough.
+/// Sends what is there, and if the log has been removed what is in the file that was opened `early`; comes
+/// back with the current file, unless the reader has had enough.
 pub(super) fn past(
     path: &Path,
     max_file: u32,
     format: Format,
+    early: Option<std::fs::File>,
     options: &LogOptions,
     sender: &Lines,
 ) -> io::Result<Option<Open>> {
     let Files { rotated, current } = Files::open(path, max_file, format, None)?;
+    let current = current.or(early.filter(|_| rotated.is_empty()));
     let metadata = current.as_ref().map(std::fs::File::metadata).transpose()?;
     let (length, inode) = metadata.map_or((0, None), |data| (data.len(), Some(data.ino())));
     let mut outlet = Outlet { options, sender, last: Timestamp::NEVER };

@@ -29,9 +29,13 @@ fn write(path: &Path, texts: &[&str]) {
 }
 
 fn lines(path: &Path, tail: Option<u64>) -> Vec<String> {
+    lines_with(path, tail, None)
+}
+
+fn lines_with(path: &Path, tail: Option<u64>, early: Option<std::fs::File>) -> Vec<String> {
     let options = LogOptions { stdout: true, tail, ..LogOptions::default() };
     let (sender, mut receiver) = mpsc::channel(100);
-    past(path, 3, Format::Json, &options, &sender).expect("read");
+    past(path, 3, Format::Json, early, &options, &sender).expect("read");
     drop(sender);
     let mut lines = Vec::new();
     while let Some(line) = receiver.blocking_recv() {
@@ -53,6 +57,19 @@ fn a_tail_reaches_into_rotated_files() {
     assert_eq!(lines(&path, Some(4)), ["b", "c", "d", "e"]);
     assert_eq!(lines(&path, Some(0)), Vec::<String>::new());
     std::fs::remove_dir_all(&directory).expect("removed");
+}
+
+#[test]
+fn a_log_that_was_removed_after_it_was_asked_for_is_read() {
+    let directory = directory();
+    let path = directory.join("log");
+    write(&path, &["kept"]);
+    let early = || std::fs::File::open(&path).ok();
+    assert_eq!(lines_with(&path, None, early()), ["kept"], "once");
+    let early = early();
+    std::fs::remove_dir_all(&directory).expect("removed");
+    assert_eq!(lines_with(&path, None, early), ["kept"]);
+    assert_eq!(lines(&path, None), Vec::<String>::new());
 }
 
 #[test]
@@ -121,7 +138,7 @@ async fn nothing_is_lost_or_doubled_while_files_are_rotated() {
     };
     let reading = {
         let (options, sender, path) = (options.clone(), sender.clone(), path.clone());
-        aside(move || Ok(past(&path, FILES, Format::Json, &options, &sender)))
+        aside(move || Ok(past(&path, FILES, Format::Json, None, &options, &sender)))
     };
     let mut open = reading.await.expect("a thread").expect("read").expect("more is wanted");
     while !writer.is_finished() {
