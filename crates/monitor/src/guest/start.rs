@@ -185,7 +185,7 @@ pub(super) fn wanted(machine: &launch::Machine) -> Result<vm::kernel::Wanted<'_>
     Ok(vm::kernel::Wanted { state: &machine.state, kernels, agents, arch })
 }
 
-/// The machine.
+/// The machine with its shares, and without disks and cards.
 pub(super) fn without_devices(machine: &launch::Machine) -> Result<vm::Machine, StartError> {
     let wanted = wanted(machine)?;
     let kernel = vm::kernel::prepare(&wanted);

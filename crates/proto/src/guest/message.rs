@@ -87,7 +87,7 @@ pub struct Boot {
     pub layers: usize,
     /// Its network interfaces, in the order of the machine's.
     pub interfaces: Vec<Interface>,
-    /// Directories of the host that are to be mounted.
+    /// The tags of what the host lends, to be mounted below [`SHARES`].
     pub shares: Vec<String>,
     /// Listen at 127.0.0.11 for questions for names.
     pub names: bool,

@@ -28,7 +28,7 @@ pub(super) use stock::{Kind, Line, Ready};
 /// What a container of no meaning runs: the agent's program, which does nothing.
 const COMMAND: [&str; 2] = ["/bin/guest-agent", "nothing"];
 
-/// Each has a process of its own, which waits with the machine.
+/// Each share has a process of its own, which waits with the machine.
 const MOST_SHARES: usize = 4;
 
 /// The spare machine that a container could have: one with few directories of the host, in one network
@@ -40,7 +40,7 @@ pub(super) fn kind_for(record: &Record, run: &Run) -> Option<Kind> {
     Some(Kind { architecture: record.architecture().to_owned(), size, shares })
 }
 
-/// How many shares these mounts are; `None`: they are more than that.
+/// How many shares these mounts are; `None`: one of them cannot be a share.
 fn shares(mounts: &[MountPoint]) -> Option<usize> {
     let mut shares = BTreeSet::new();
     for mount in mounts {
